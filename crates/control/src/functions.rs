@@ -1,0 +1,302 @@
+//! Functions: made, read, changed and removed. A write's answer comes when calls see it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{HeaderName, StatusCode};
+use model::{CodeHash, Fault, FaultCode, Function, FunctionName, FunctionSpec};
+use serde::{Deserialize, Serialize};
+use store::StoreError;
+use utoipa::ToSchema;
+
+use crate::error::{ApiError, ErrorBody};
+use crate::extract::{Input, Segment};
+use crate::platform::Severity;
+use crate::write::FunctionWrite;
+use crate::{Api, Shared};
+
+/// How long a write waits until calls see it. It is durable before; this is only about the answer.
+const SETTLE: Duration = Duration::from_secs(30);
+
+/// How often a change is tried again that others overtook.
+const ATTEMPTS: usize = 8;
+
+/// A deployed function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionView {
+    #[schema(example = "thumbnails")]
+    pub name: String,
+    pub description: String,
+    #[schema(example = "python3.11")]
+    pub runtime: String,
+    #[schema(example = "app.handler")]
+    pub handler: String,
+    #[schema(example = "256MB")]
+    pub memory: String,
+    #[schema(example = "10s")]
+    pub timeout: String,
+    /// Cores; none: in proportion to memory.
+    #[schema(example = "0.5")]
+    pub cpu: Option<String>,
+    #[schema(example = "512MB")]
+    pub tmp: String,
+    #[schema(example = "namespace")]
+    pub isolation: String,
+    pub env: BTreeMap<String, String>,
+    pub scale: ScaleView,
+    #[schema(example = "none")]
+    pub egress: String,
+    /// Whether the ingress answers for it.
+    pub url: bool,
+    /// Where it answers, if it does.
+    #[schema(example = "http://127.0.0.1:8080/fn/thumbnails/")]
+    pub invoke_url: Option<String>,
+    /// Goes up with every change of code or configuration; also the `ETag`.
+    pub revision: u64,
+    pub code: CodeView,
+    /// RFC 3339.
+    #[schema(format = DateTime)]
+    pub modified: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScaleView {
+    pub min: u32,
+    pub max: u32,
+    pub concurrency: u32,
+    #[schema(example = "auto")]
+    pub idle: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CodeView {
+    pub sha256: String,
+    /// Bytes, as uploaded.
+    pub size: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionList {
+    pub functions: Vec<FunctionView>,
+}
+
+/// All functions, by name
+#[utoipa::path(get, path = "/api/v1/functions", operation_id = "list_functions", tag = "functions",
+    responses((status = 200, body = FunctionList)))]
+pub(crate) async fn list(State(api): State<Api>) -> Result<Json<FunctionList>, ApiError> {
+    let functions = api.functions.list().await?;
+    Ok(Json(FunctionList { functions: functions.into_iter().map(|one| view(&api, one)).collect() }))
+}
+
+/// One function
+#[utoipa::path(get, path = "/api/v1/functions/{name}", operation_id = "get_function", tag = "functions",
+    params(("name" = String, Path)),
+    responses((status = 200, body = FunctionView), (status = 404, body = ErrorBody)))]
+pub(crate) async fn get(State(api): State<Api>, Segment(name): Segment<FunctionName>) -> Result<Response, ApiError> {
+    let function = api.functions.get(&name).await?;
+    Ok(answer(&api, StatusCode::OK, function))
+}
+
+/// Make a function, or replace it whole
+///
+/// What is not said gets its default. With `If-Match: "REVISION"` only if it is still at that revision, with
+/// `If-None-Match: *` only if it does not exist.
+#[utoipa::path(put, path = "/api/v1/functions/{name}", operation_id = "put_function", tag = "functions",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header), ("If-None-Match" = Option<String>, Header)),
+    request_body = FunctionWrite,
+    responses((status = 200, description = "replaced", body = FunctionView),
+        (status = 201, description = "made", body = FunctionView),
+        (status = 400, body = ErrorBody),
+        (status = 412, description = "it changed meanwhile", body = ErrorBody),
+        (status = 422, description = "package, runtime or isolation is not here", body = ErrorBody)))]
+pub(crate) async fn put(
+    State(api): State<Api>,
+    Segment(name): Segment<FunctionName>,
+    headers: HeaderMap,
+    Input(write): Input<FunctionWrite>,
+) -> Result<Response, ApiError> {
+    let expect = precondition(&headers)?;
+    let (spec, code) = write.create(name)?;
+    require_works_here(&api, &spec)?;
+    let existed = match api.functions.get(&spec.name).await {
+        Ok(_) => true,
+        Err(StoreError::NoSuchFunction(_)) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let function = api.functions.put(spec, code, expect).await.map_err(precondition_failed)?;
+    settle(&api, &function.spec.name).await?;
+    let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(answer(&api, status, function))
+}
+
+/// Change a function
+///
+/// What is not said stays. Environment variables are merged; null removes one.
+#[utoipa::path(patch, path = "/api/v1/functions/{name}", operation_id = "patch_function", tag = "functions",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header)),
+    request_body = FunctionWrite,
+    responses((status = 200, body = FunctionView),
+        (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody),
+        (status = 412, description = "it changed meanwhile", body = ErrorBody),
+        (status = 422, description = "package, runtime or isolation is not here", body = ErrorBody)))]
+pub(crate) async fn patch(
+    State(api): State<Api>,
+    Segment(name): Segment<FunctionName>,
+    headers: HeaderMap,
+    Input(write): Input<FunctionWrite>,
+) -> Result<Response, ApiError> {
+    let expect = precondition(&headers)?;
+    let moves = write.runtime.is_some() || write.isolation.is_some();
+    for attempt in 1.. {
+        let Function { mut spec, revision, code, .. } = api.functions.get(&name).await?;
+        let code = write.code.as_ref().map_or(code, |code| code.sha256.clone());
+        write.clone().apply(&mut spec)?;
+        // A function whose runtime has gone can still be repaired in other ways.
+        if moves {
+            require_works_here(&api, &spec)?;
+        }
+        match api.functions.put(spec, code, Some(expect.unwrap_or(revision.0))).await {
+            Ok(function) => {
+                settle(&api, &name).await?;
+                return Ok(answer(&api, StatusCode::OK, function));
+            }
+            // Others wrote in between; ours is a change of theirs as well as of what we read.
+            Err(StoreError::Conflict { .. }) if expect.is_none() && attempt < ATTEMPTS => {}
+            Err(error) if expect.is_some() => return Err(precondition_failed(error)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    unreachable!("the loop returns at its last attempt")
+}
+
+/// Remove a function
+///
+/// Calls that run are answered; new ones are not taken.
+#[utoipa::path(delete, path = "/api/v1/functions/{name}", operation_id = "delete_function", tag = "functions",
+    params(("name" = String, Path)),
+    responses((status = 204), (status = 404, body = ErrorBody)))]
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    Segment(name): Segment<FunctionName>,
+) -> Result<StatusCode, ApiError> {
+    api.functions.delete(&name).await?;
+    settle(&api, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn answer(api: &Shared, status: StatusCode, function: Function) -> Response {
+    let tag = HeaderValue::from_str(&format!("\"{}\"", function.revision));
+    let mut response = (status, Json(view(api, function))).into_response();
+    if let Ok(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}
+
+fn view(api: &Shared, function: Function) -> FunctionView {
+    let Function { spec, revision, code, code_size, modified } = function;
+    let FunctionSpec {
+        name,
+        description,
+        runtime,
+        handler,
+        memory,
+        timeout,
+        cpu,
+        tmp,
+        isolation,
+        env,
+        scale,
+        egress,
+        url,
+    } = spec;
+    FunctionView {
+        invoke_url: url.then(|| format!("{}/fn/{name}/", api.ingress)),
+        name: name.into(),
+        description,
+        runtime: runtime.into(),
+        handler,
+        memory: memory.to_string(),
+        timeout: model::show_duration(timeout),
+        cpu: cpu.map(|cpu| cpu.to_string()),
+        tmp: tmp.to_string(),
+        isolation: isolation.to_string(),
+        env,
+        scale: ScaleView {
+            min: scale.min,
+            max: scale.max,
+            concurrency: scale.concurrency,
+            idle: scale.idle.to_string(),
+        },
+        egress: match egress {
+            model::Egress::None => "none".to_owned(),
+        },
+        url,
+        revision: revision.0,
+        code: CodeView { sha256: CodeHash::into(code), size: code_size },
+        modified: modified.rfc3339(),
+    }
+}
+
+/// Waits until calls see every change up to now, ours among them.
+async fn settle(api: &Shared, name: &FunctionName) -> Result<(), ApiError> {
+    let change = *api.functions.changes().borrow();
+    tokio::time::timeout(SETTLE, api.platform.settled(change)).await.map_err(|_| {
+        let message = format!("the change of {name} is kept, but calls do not see it yet: look at `hearth list` again");
+        let detail = format!("change {change} not settled within {SETTLE:?}");
+        Fault::new(FaultCode::Internal, message).with_detail(detail).into()
+    })
+}
+
+/// Never a silent downgrade: what does not work here is refused, in the doctor's words.
+fn require_works_here(api: &Shared, spec: &FunctionSpec) -> Result<(), ApiError> {
+    let isolation = spec.isolation;
+    let known = api.platform.isolations();
+    let found = known.iter().find(|one| one.isolation == isolation);
+    if !found.is_some_and(|one| one.works) {
+        let why = found.into_iter().flat_map(|one| &one.findings).filter(|f| f.severity == Severity::Missing);
+        let why: Vec<_> = why.map(|f| format!("{}: {}", f.subject, f.state)).collect();
+        let why = if why.is_empty() { "it is not built in".to_owned() } else { why.join("; ") };
+        let message = format!("the {isolation} isolation does not work here ({why}): `hearth doctor` tells what to do");
+        return Err(Fault::new(FaultCode::IsolationUnavailable, message).into());
+    }
+    let runtimes = api.platform.runtimes();
+    if !runtimes.iter().any(|one| one.works && one.name == spec.runtime) {
+        let here: Vec<_> = runtimes.iter().filter(|one| one.works).map(|one| one.name.to_string()).collect();
+        let here = if here.is_empty() { "none".to_owned() } else { here.join(", ") };
+        let message = format!("the runtime {} is not on this machine; here are: {here}", spec.runtime);
+        return Err(Fault::new(FaultCode::RuntimeUnavailable, message).into());
+    }
+    Ok(())
+}
+
+/// The revision that the caller says the function is at; 0: it does not exist.
+fn precondition(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let read = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
+    let revision = match read(header::IF_MATCH) {
+        None => None,
+        Some(text) => {
+            let number = text.trim_matches('"').parse().ok().filter(|number| *number > 0);
+            let bad = || ApiError::invalid(r#"If-Match: expected a revision, like "3""#);
+            Some(number.ok_or_else(bad)?)
+        }
+    };
+    match (revision, read(header::IF_NONE_MATCH)) {
+        (revision, None) => Ok(revision),
+        (None, Some("*")) => Ok(Some(0)),
+        _ => Err(ApiError::invalid("If-None-Match: expected *, and no If-Match beside it")),
+    }
+}
+
+fn precondition_failed(error: StoreError) -> ApiError {
+    let error = ApiError::from(error);
+    match error.code() {
+        FaultCode::Conflict => error.with_status(StatusCode::PRECONDITION_FAILED),
+        _ => error,
+    }
+}

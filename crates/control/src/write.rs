@@ -1,0 +1,234 @@
+//! What a client says a function shall be. One shape for both writes: `PUT` takes what is not said as the
+//! default, `PATCH` leaves it as it is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::{CodeHash, Cpu, Egress, FunctionName, FunctionSpec, Idle, Isolation, Memory, Runtime, Scale};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+
+/// A function's configuration and code, as far as they are said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FunctionWrite {
+    /// May be left out; where it is said it must be the name in the path.
+    #[schema(value_type = Option<String>, example = "thumbnails")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<FunctionName>,
+    /// At most 256 bytes, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// An AWS runtime identifier that `GET /api/v1/runtimes` lists. Needed to make a function.
+    #[schema(value_type = Option<String>, example = "python3.11")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// `module.function`. Needed to make a function.
+    #[schema(example = "app.handler")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// 32MB to 10GB; default 128MB.
+    #[schema(value_type = Option<String>, example = "256MB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
+    /// 1ms to 15m; default 3s.
+    #[schema(value_type = Option<String>, example = "10s")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "time_text")]
+    pub timeout: Option<Duration>,
+    /// Cores, 0.01 to 64; null: in proportion to memory, the default.
+    #[schema(value_type = Option<f64>, example = 0.5)]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
+    pub cpu: Option<Option<Cpu>>,
+    /// Size of `/tmp`, 1MB to 10GB; default 512MB.
+    #[schema(value_type = Option<String>, example = "512MB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tmp: Option<Memory>,
+    /// One that `GET /api/v1/doctor` shows as working; default `namespace`.
+    #[schema(value_type = Option<String>, example = "namespace")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// `PATCH` merges them into what is there, and null removes one; `PUT` sets exactly these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<BTreeMap<String, Option<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleWrite>,
+    /// What the function may reach over the network; default `none`.
+    #[schema(value_type = Option<String>, example = "none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub egress: Option<Egress>,
+    /// Whether the ingress answers at `/fn/NAME/…`; default true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<bool>,
+    /// The package, uploaded before. Needed to make a function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeRef>,
+}
+
+/// How a function scales, as far as it is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScaleWrite {
+    /// Instances kept ready although nothing calls; default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<u32>,
+    /// Instances at once at most; default 1000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// Invocations at once in one instance; event functions take 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// How long an instance without work is kept: `auto`, or a time; `0s`: none outlives its call.
+    #[schema(value_type = Option<String>, example = "auto")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
+}
+
+/// Names a package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CodeRef {
+    /// 64 lower-case hexadecimal digits.
+    #[schema(value_type = String)]
+    pub sha256: CodeHash,
+}
+
+// === impl FunctionWrite ===
+
+impl FunctionWrite {
+    /// A whole function out of this, with defaults for what is not said.
+    pub(crate) fn create(self, name: FunctionName) -> Result<(FunctionSpec, CodeHash), ApiError> {
+        let missing = |key| ApiError::invalid(format!("{key} is missing: it has no default"));
+        let runtime = self.runtime.clone().ok_or_else(|| missing("runtime"))?;
+        let handler = self.handler.clone().ok_or_else(|| missing("handler"))?;
+        let code = self.code.clone().ok_or_else(|| missing("code.sha256"))?.sha256;
+        if let Some((name, _)) = self.env.iter().flatten().find(|(_, value)| value.is_none()) {
+            return Err(ApiError::invalid(format!("env.{name} is null: only PATCH removes by null")));
+        }
+        let mut spec = FunctionSpec::new(name, runtime, &handler);
+        self.apply(&mut spec)?;
+        Ok((spec, code))
+    }
+
+    /// Changes what is said, leaves what is not, and checks the whole.
+    pub(crate) fn apply(self, spec: &mut FunctionSpec) -> Result<(), ApiError> {
+        // Taken apart, so that a key added to the type cannot be forgotten here.
+        let Self {
+            name,
+            description,
+            runtime,
+            handler,
+            memory,
+            timeout,
+            cpu,
+            tmp,
+            isolation,
+            env,
+            scale,
+            egress,
+            url,
+            code: _,
+        } = self;
+        if name.is_some_and(|name| name != spec.name) {
+            return Err(ApiError::invalid(format!("name differs from the path's: a function keeps its name, {}", spec.name)));
+        }
+        set(&mut spec.description, description);
+        set(&mut spec.runtime, runtime);
+        set(&mut spec.handler, handler);
+        set(&mut spec.memory, memory);
+        set(&mut spec.timeout, timeout);
+        set(&mut spec.cpu, cpu);
+        set(&mut spec.tmp, tmp);
+        set(&mut spec.isolation, isolation);
+        set(&mut spec.egress, egress);
+        set(&mut spec.url, url);
+        for (name, value) in env.into_iter().flatten() {
+            match value {
+                Some(value) => spec.env.insert(name, value),
+                None => spec.env.remove(&name),
+            };
+        }
+        if let Some(ScaleWrite { min, max, concurrency, idle }) = scale {
+            let Scale { min: to_min, max: to_max, concurrency: to_concurrency, idle: to_idle } = &mut spec.scale;
+            set(to_min, min);
+            set(to_max, max);
+            set(to_concurrency, concurrency);
+            set(to_idle, idle);
+        }
+        Ok(spec.validate()?)
+    }
+}
+
+fn set<T>(to: &mut T, from: Option<T>) {
+    if let Some(from) = from {
+        *to = from;
+    }
+}
+
+/// Tells a key that is null from one that is not there.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+/// A time as its text, or as a number of seconds.
+mod time_text {
+    use super::*;
+    use model::{parse_duration, show_duration};
+
+    pub fn serialize<S: serde::Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => to.collect_str(&show_duration(*time)),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(f64),
+            Text(String),
+        }
+        let text = match Option::<Raw>::deserialize(from)? {
+            None => return Ok(None),
+            Some(Raw::Number(seconds)) => seconds.to_string(),
+            Some(Raw::Text(text)) => text,
+        };
+        parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> FunctionWrite {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_can_be_every_key_of_a_function() {
+        let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler");
+        spec.cpu = Some(Cpu::millis(500));
+        let stored = serde_json::to_value(&spec).unwrap();
+        let mut back: FunctionWrite = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&back).unwrap(), stored, "every key of the model is a key of the API");
+        back.code = Some(CodeRef { sha256: CodeHash::from_digest(&[1; 32]) });
+        assert_eq!(back.create("f".parse().unwrap()).unwrap().0, spec);
+    }
+
+    #[test]
+    fn a_patch_changes_only_what_it_says() {
+        let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler");
+        spec.env = [("A".into(), "1".into()), ("B".into(), "2".into())].into();
+        spec.cpu = Some(Cpu::millis(500));
+        let before = spec.clone();
+        read(r#"{}"#).apply(&mut spec).unwrap();
+        assert_eq!(spec, before);
+        read(r#"{"env":{"A":null,"C":"3"},"cpu":null,"scale":{"max":5},"timeout":90}"#).apply(&mut spec).unwrap();
+        assert_eq!(spec.env.into_iter().collect::<Vec<_>>(), [("B".into(), "2".into()), ("C".into(), "3".into())]);
+        assert_eq!((spec.cpu, spec.scale.max, spec.scale.min), (None, 5, 0));
+        assert_eq!(spec.timeout, Duration::from_secs(90));
+    }
+}

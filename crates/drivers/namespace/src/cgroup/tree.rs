@@ -1,0 +1,254 @@
+//! One hierarchy, and the installation's folder in it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use driver::Limits;
+use model::Memory;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::detect::{Duties, Site, Version};
+use super::{files, kill};
+
+/// A hierarchy with the installation's group in it.
+#[derive(Debug)]
+pub struct Tree {
+    pub version: Version,
+    pub duties: Duties,
+    /// The installation's group.
+    pub dir: OwnedFd,
+    /// Version 1: whether swap is counted.
+    memsw: bool,
+    fake: bool,
+}
+
+/// The leaf that processes move to where a group shall have children: version 2 allows either, not both.
+pub const SUPERVISOR: &str = "supervisor";
+
+const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+
+fn make(dir: impl std::os::fd::AsFd, name: &str) -> io::Result<()> {
+    match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(files::at("make", name)(errno)),
+    }
+}
+
+// === impl Site ===
+
+impl Site {
+    fn open(&self) -> io::Result<OwnedFd> {
+        rustix::fs::openat(CWD, &self.base, FOLDER, Mode::empty())
+            .map_err(files::at("open", &self.base.to_string_lossy()))
+    }
+
+    /// Removes the installation's group, and what stood in for the processes that were moved aside.
+    pub fn close(&self, name: &str) -> io::Result<()> {
+        match rustix::fs::unlinkat(self.open()?, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(files::at("remove", name)(errno)),
+        }
+    }
+}
+
+// === impl Tree ===
+
+impl Tree {
+    /// Makes the installation's group and hands the controllers down to it.
+    pub fn open(site: &Site, name: &str, fake: bool) -> io::Result<Self> {
+        let base = site.open()?;
+        if site.crowded {
+            move_aside(&base, fake)?;
+        }
+        if site.version == Version::V2 {
+            hand_down(&base, "", site.duties, fake)?;
+        }
+        make(&base, name)?;
+        let dir = rustix::fs::openat(&base, name, FOLDER, Mode::empty()).map_err(files::at("open", name))?;
+        match site.version {
+            Version::V2 => hand_down(&dir, "", site.duties, fake)?,
+            // Before Linux 5.11, a group bounds its children only if told so while it has none.
+            Version::V1 if site.duties.memory => {
+                let _ = files::write(&dir, "memory.use_hierarchy", "1", false);
+            }
+            Version::V1 => {}
+        }
+        let memsw = files::exists(&dir, "memory.memsw.limit_in_bytes");
+        Ok(Self { version: site.version, duties: site.duties, dir, memsw, fake })
+    }
+
+    /// Bounds all groups together.
+    pub fn limit_all(&self, memory: Memory) -> io::Result<()> {
+        if self.duties.memory { self.limit_memory("", memory) } else { Ok(()) }
+    }
+
+    /// Makes a sandbox's group and sets its limits.
+    pub fn create(&self, name: &str, limits: &Limits) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(&self.dir, name, mode).map_err(files::at("make the group", name))?;
+        let prefix = format!("{name}/");
+        let Duties { memory, cpu, pids, .. } = self.duties;
+        if memory {
+            self.limit_memory(&prefix, limits.memory)?;
+        }
+        if cpu {
+            self.limit_cpu(&prefix, limits)?;
+        }
+        if pids {
+            self.number(&prefix, "pids.max", u64::from(limits.pids))?;
+        }
+        Ok(())
+    }
+
+    fn text(&self, prefix: &str, file: &str, text: &str) -> io::Result<()> {
+        files::write(&self.dir, &format!("{prefix}{file}"), text, self.fake)
+    }
+
+    fn number(&self, prefix: &str, file: &str, number: u64) -> io::Result<()> {
+        files::write_number(&self.dir, &format!("{prefix}{file}"), number, self.fake)
+    }
+
+    /// No swap: a function that swaps makes its neighbours wait for the disk, and pages of one tenant's memory
+    /// have no business there. Over the limit, all of the sandbox dies, not the process that was next in line.
+    fn limit_memory(&self, prefix: &str, memory: Memory) -> io::Result<()> {
+        match self.version {
+            Version::V2 => {
+                self.number(prefix, "memory.max", memory.bytes())?;
+                // Not there in kernels without swap, or before 4.19.
+                optional(self.number(prefix, "memory.swap.max", 0))?;
+                if prefix.is_empty() { Ok(()) } else { optional(self.number(prefix, "memory.oom.group", 1)) }
+            }
+            Version::V1 => {
+                // The sum's limit may not lie below memory's: down, memory goes first; up, the sum does.
+                let limits = |file| self.number(prefix, file, memory.bytes());
+                if !self.memsw {
+                    return limits("memory.limit_in_bytes");
+                }
+                limits("memory.limit_in_bytes").or_else(|_| {
+                    limits("memory.memsw.limit_in_bytes").and_then(|()| limits("memory.limit_in_bytes"))
+                })?;
+                limits("memory.memsw.limit_in_bytes")
+            }
+        }
+    }
+
+    fn limit_cpu(&self, prefix: &str, limits: &Limits) -> io::Result<()> {
+        let Quota { quota, period } = Quota::of(limits.cpu_cap.as_millis());
+        let share = limits.cpu_share.as_millis();
+        match self.version {
+            Version::V2 => {
+                self.text(prefix, "cpu.max", &format!("{quota} {period}"))?;
+                self.number(prefix, "cpu.weight", u64::from((share / 10).clamp(1, 10_000)))
+            }
+            Version::V1 => {
+                self.number(prefix, "cpu.cfs_period_us", period)?;
+                self.number(prefix, "cpu.cfs_quota_us", quota)?;
+                self.number(prefix, "cpu.shares", (u64::from(share) * 1024 / 1000).clamp(2, 262_144))
+            }
+        }
+    }
+
+    pub fn add(&self, name: &str, pid: i32) -> io::Result<()> {
+        let path = format!("{name}/cgroup.procs");
+        files::write_number(&self.dir, &path, u64::from(pid.unsigned_abs()), self.fake)
+    }
+
+    pub fn open_group(&self, name: &str) -> io::Result<OwnedFd> {
+        rustix::fs::openat(&self.dir, name, FOLDER, Mode::empty()).map_err(files::at("open", name))
+    }
+
+    /// Names of the groups that are there.
+    pub fn groups(&self) -> io::Result<Vec<String>> {
+        let dir =
+            rustix::fs::openat(&self.dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in Dir::new(dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.file_type() == FileType::Directory && name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Kills whoever is in a group. What hinders that shows when the group cannot be removed.
+    pub fn kill(&self, name: &str) {
+        let all_at_once = format!("{name}/cgroup.kill");
+        if self.version == Version::V2 && files::write(&self.dir, &all_at_once, "1", false).is_ok() {
+            return;
+        }
+        let list = format!("{name}/cgroup.procs");
+        kill::each(|| files::read(&self.dir, &list));
+    }
+
+    /// Whether the group is gone; false while processes are still in it.
+    pub fn remove(&self, name: &str) -> io::Result<bool> {
+        match rustix::fs::unlinkat(&self.dir, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::BUSY) => Ok(false),
+            Err(errno) => Err(files::at("remove the group", name)(errno)),
+        }
+    }
+}
+
+fn optional(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Processor time for each period, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    pub quota: u64,
+    pub period: u64,
+}
+
+impl Quota {
+    /// Whoever has used up a period's time stands still until the next: with the kernel's usual 100 ms, half a
+    /// core's function does for 50 ms, in the midst of a request. So 20 ms, as on AWS: 10 ms at most. Not less:
+    /// time is dealt to processors in slices of 5 ms, and the kernel takes no quota below 1 ms, for which small
+    /// caps get longer periods.
+    pub fn of(millicores: u32) -> Self {
+        let millicores = u64::from(millicores.max(1));
+        let period = (1_000_000_u64.div_ceil(millicores)).clamp(20_000, 1_000_000);
+        Self { quota: (period * millicores / 1000).max(1_000), period }
+    }
+}
+
+/// Makes controllers available to a group's children.
+fn hand_down(dir: &OwnedFd, prefix: &str, duties: Duties, fake: bool) -> io::Result<()> {
+    let path = format!("{prefix}cgroup.subtree_control");
+    let on = files::read(dir, &path).unwrap_or_default();
+    let wanted = [("memory", duties.memory), ("cpu", duties.cpu), ("pids", duties.pids)];
+    for (controller, _) in wanted.iter().filter(|(name, wanted)| *wanted && !on.split_whitespace().any(|c| c == *name))
+    {
+        files::write(dir, &path, &format!("+{controller}"), fake)?;
+    }
+    Ok(())
+}
+
+/// Moves the processes of a group into a leaf below it.
+fn move_aside(base: &OwnedFd, fake: bool) -> io::Result<()> {
+    make(base, SUPERVISOR)?;
+    let into = format!("{SUPERVISOR}/cgroup.procs");
+    // Processes fork while they are being moved.
+    for _ in 0..100 {
+        let list = files::read(base, "cgroup.procs")?;
+        if list.is_empty() || fake {
+            return Ok(());
+        }
+        for pid in list.lines() {
+            // Gone meanwhile: ESRCH.
+            if let Err(error) = files::write(base, &into, pid, fake)
+                && error.kind() == io::ErrorKind::PermissionDenied
+            {
+                return Err(error);
+            }
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "processes keep appearing in Hearth's own control group"))
+}

@@ -1,0 +1,373 @@
+//! The built-in isolation: Linux namespaces, a root file system made of the host's own `/usr`, seccomp and
+//! cgroups. It needs nothing installed, and lives in the spawner.
+//!
+//! ```text
+//! start ─► running ─► pidfd readable ─► reap: report, figures, cgroup removed
+//!             │ kill (SIGKILL to init: the kernel kills the pid namespace)      └─ busy ─► tidy, until it is gone
+//!             └─ out of memory (cgroup v1: event; v2: the kernel kills all)
+//! ```
+//!
+//! Nothing of a sandbox is on the host but its processes and its cgroup: its mounts live in its own mount
+//! namespace, its network in its own network namespace, and both go when its last process goes. The first process
+//! is tied to the spawner's life, so that a killed spawner takes every sandbox along; the cgroups that it leaves
+//! are removed by the next start's [`Host::sweep`].
+
+pub mod cgroup;
+mod child;
+mod probe;
+mod report;
+mod root;
+pub mod seccomp;
+mod sys;
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use driver::{
+    Capability, Exit, ExitCause, GuestStreams, Host, SandboxSpec, Severity, StartError, Started, Usage, UsageFiles,
+};
+use model::{InstanceId, Isolation};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+
+use cgroup::{Cgroups, Group};
+use child::Plan;
+use report::Report;
+pub use root::SANDBOX_ID;
+use root::{Root, at};
+
+/// First host uid of sandboxes. Above what useradd, container tools and systemd's dynamic users give out.
+const FIRST_UID: u32 = 0x7000_0000;
+/// Host uids are used in turn, so that one comes back only long after its last files are gone.
+const UIDS: u32 = 1 << 20;
+
+/// What the driver is given by the composition root.
+#[derive(Debug)]
+pub struct Options {
+    /// Names this installation's cgroups on the host.
+    pub name: String,
+    /// A folder of the spawner's own, not writable by the server.
+    pub run_dir: PathBuf,
+    /// Where unpacked packages lie, named by their hash.
+    pub code_dir: PathBuf,
+    /// The bootstraps: what sandboxes see as `/var/runtime`. Not writable by the server either.
+    pub runtime_dir: PathBuf,
+}
+
+/// The driver.
+pub struct Namespace {
+    code_dir: OwnedFd,
+    dev_null: OwnedFd,
+    root: Option<Root>,
+    cgroups: Cgroups,
+    seccomp: seccomp::Program,
+    capability: Capability,
+    rootless: bool,
+    next_uid: u32,
+    running: HashMap<InstanceId, Running>,
+    /// Groups whose removal failed because the kernel was not done with their processes.
+    removing: Vec<Group>,
+}
+
+struct Running {
+    pidfd: OwnedFd,
+    status: OwnedFd,
+    group: Option<Group>,
+    usage: UsageFiles,
+    /// Hearth asked for its death.
+    killed: bool,
+}
+
+/// Gives the calling process a mount namespace of its own and, for an ordinary user, a user namespace in which it
+/// may mount. Called once, first thing in the spawner.
+///
+/// # Errors
+/// With the reason and what to set, when this machine does not let an ordinary user have user namespaces.
+pub fn enter() -> io::Result<()> {
+    use rustix::thread::UnshareFlags;
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let flags = if uid == 0 { UnshareFlags::NEWNS } else { UnshareFlags::NEWNS | UnshareFlags::NEWUSER };
+    // SAFETY: none of the flags shares or unshares memory or descriptors.
+    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(|error| {
+        let advice = if uid == 0 { "" } else { probe::USER_NAMESPACE_ADVICE };
+        io::Error::new(io::Error::from(error).kind(), format!("make a namespace: {error}{advice}"))
+    })?;
+    if uid != 0 {
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+        std::fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+    }
+    // What the host unmounts later goes here too; what is mounted here stays here.
+    let flags = rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags)?;
+    Ok(())
+}
+
+// === impl Namespace ===
+
+impl Namespace {
+    /// Prepares everything that sandboxes share. `rootless`: [`enter`] was called by an ordinary user. What does
+    /// not work here is in the capability, not an error: Hearth starts and says so.
+    pub fn new(options: &Options, rootless: bool) -> io::Result<Self> {
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let code_dir = rustix::fs::open(&options.code_dir, folder, Mode::empty())
+            .map_err(|error| at("open", &options.code_dir)(error.into()))?;
+        let dev_null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
+        let (cgroups, mut findings) = Cgroups::detect(&options.name);
+        if rootless {
+            probe::limit_processes_without_cgroups(&mut findings);
+        }
+        findings.splice(0..0, probe::findings(rootless));
+        let root = match Root::build(&options.run_dir.join("root"), &options.runtime_dir) {
+            Ok(root) => Some(root),
+            Err(error) => {
+                findings.push(probe::missing("root file system", &error.to_string(), ""));
+                None
+            }
+        };
+        let works = root.is_some() && findings.iter().all(|finding| finding.severity != Severity::Missing);
+        let mut driver = Self {
+            code_dir,
+            dev_null,
+            root,
+            cgroups,
+            seccomp: seccomp::Program::compile(&seccomp::Policy::default()),
+            capability: Capability { isolation: Isolation::Namespace, works, findings },
+            rootless,
+            next_uid: 0,
+            running: HashMap::new(),
+            removing: Vec::new(),
+        };
+        if works && let Err(reason) = probe::trial(&mut driver) {
+            driver.capability.works = false;
+            driver.capability.findings.push(probe::missing("a trial sandbox", &reason, ""));
+        }
+        Ok(driver)
+    }
+
+    /// The package's folder, as a mount of its own that can be attached inside.
+    fn code_mount(&self, hash: &model::CodeHash) -> io::Result<OwnedFd> {
+        // The folder belongs to the server, which is not trusted here: no link is followed out of it.
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folder = rustix::fs::openat2(&self.code_dir, hash.as_str(), flags, Mode::empty(), resolve)?;
+        mount_of(folder.as_fd())
+    }
+
+    fn spawn(&mut self, spec: &SandboxSpec, streams: GuestStreams, code: OwnedFd) -> Result<Started, StartError> {
+        let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
+        let root = self.root.as_ref().ok_or_else(|| self.unavailable())?;
+        let root = root.copy().map_err(system("copy the root file system"))?;
+        let group = self.cgroups.create(&spec.id, &spec.limits).map_err(system("make its cgroup"))?;
+        let (go_read, go_write) = pipe(PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
+        let (status_read, status_write) =
+            pipe(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(system("make a pipe"))?;
+        let c = |text: &str| CString::new(text).map_err(|_| StartError::Spec("a NUL byte".into()));
+        let program = spec.command.first().ok_or_else(|| StartError::Spec("no program".into()))?;
+        let plan = Plan {
+            go: go_read,
+            status: status_write,
+            root,
+            code,
+            dev_null: self.dev_null.as_fd(),
+            streams,
+            host_name: c(spec.id.as_str())?,
+            limits: spec.limits,
+            seccomp: &self.seccomp,
+            program: c(program)?,
+            args: spec.command.iter().map(|arg| c(arg)).collect::<Result<_, _>>()?,
+            env: spec.env.iter().map(|(name, value)| c(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
+            rootless: self.rootless,
+        };
+
+        const NEW: libc::c_int = libc::CLONE_NEWUSER
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWNET
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWCGROUP;
+        let into = group.dir_fd_for_clone();
+        // SAFETY: the spawner has one thread.
+        let (pidfd, pid) = match unsafe { sys::clone(NEW as u64, into) } {
+            Ok(sys::Cloned::Child) => child::run(plan),
+            Ok(sys::Cloned::Parent { pidfd, pid }) => (pidfd, pid),
+            Err(error) => {
+                self.removing.push(group);
+                return Err(StartError::System(format!("clone its first process: {error}")));
+            }
+        };
+        drop(plan);
+
+        let in_v2_group = into.is_some();
+        let running = Running { pidfd, status: status_read, usage: group.usage_files(), group: Some(group), killed: false };
+        let result = self.release(pid, &running, in_v2_group, go_write);
+        let running = match result {
+            Ok(()) => running,
+            Err(error) => {
+                self.abandon(running);
+                return Err(StartError::System(error.to_string()));
+            }
+        };
+        let started = (|| {
+            Ok(Started {
+                pidfd: running.pidfd.try_clone()?,
+                usage: clone_usage(&running.usage)?,
+                oom: running.group.as_ref().and_then(Group::oom_eventfd).transpose()?,
+            })
+        })();
+        match started {
+            Ok(started) => {
+                self.running.insert(spec.id.clone(), running);
+                Ok(started)
+            }
+            Err(error) => {
+                self.abandon(running);
+                Err(system("duplicate its descriptors")(error))
+            }
+        }
+    }
+
+    /// Maps the ids, joins the cgroup, lets the child go on.
+    fn release(&mut self, pid: i32, running: &Running, in_v2_group: bool, go: OwnedFd) -> io::Result<()> {
+        let outside = if self.rootless {
+            0
+        } else {
+            self.next_uid = (self.next_uid + 1) % UIDS;
+            FIRST_UID + self.next_uid
+        };
+        let map = format!("{SANDBOX_ID} {outside} 1");
+        let write = |file: &str, text: &str| {
+            let path = format!("/proc/{pid}/{file}");
+            std::fs::write(&path, text).map_err(at("write", &path))
+        };
+        if self.rootless {
+            write("setgroups", "deny")?;
+        }
+        write("gid_map", &map)?;
+        write("uid_map", &map)?;
+        if let Some(group) = running.group.as_ref().filter(|_| !in_v2_group) {
+            group.add(pid)?;
+        }
+        rustix::io::write(&go, b"g")?;
+        Ok(())
+    }
+
+    /// Ends a sandbox that nobody was told of.
+    fn abandon(&mut self, running: Running) {
+        let _ = rustix::process::pidfd_send_signal(&running.pidfd, Signal::KILL);
+        let _ = rustix::process::waitid(WaitId::PidFd(running.pidfd.as_fd()), WaitIdOptions::EXITED);
+        self.removing.extend(running.group);
+    }
+
+    fn unavailable(&self) -> StartError {
+        let missing = self.capability.findings.iter().filter(|finding| finding.severity == Severity::Missing);
+        let reason = missing.map(|f| format!("{}: {}. {}", f.subject, f.state, f.advice)).collect::<Vec<_>>().join("; ");
+        StartError::Unavailable { isolation: Isolation::Namespace, reason }
+    }
+}
+
+/// A detached, read-only mount of one folder.
+fn mount_of(folder: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let tree = sys::open_tree(folder, c"", false)?;
+    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    sys::mount_setattr(tree.as_fd(), c"", false, attributes)?;
+    Ok(tree)
+}
+
+fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(flags)?)
+}
+
+fn clone_usage(files: &UsageFiles) -> io::Result<UsageFiles> {
+    let clone = |file: &Option<OwnedFd>| file.as_ref().map(OwnedFd::try_clone).transpose();
+    Ok(UsageFiles { memory_peak: clone(&files.memory_peak)?, cpu: clone(&files.cpu)? })
+}
+
+impl Host for Namespace {
+    fn isolation(&self) -> Isolation {
+        Isolation::Namespace
+    }
+
+    fn capability(&self) -> Capability {
+        self.capability.clone()
+    }
+
+    fn start(&mut self, spec: &SandboxSpec, streams: GuestStreams) -> Result<Started, StartError> {
+        spec.validate()?;
+        if !self.capability.works {
+            return Err(self.unavailable());
+        }
+        if self.running.contains_key(&spec.id) {
+            return Err(StartError::Spec(format!("sandbox {} exists already", spec.id)));
+        }
+        let code = self.code_mount(&spec.code);
+        let code = code.map_err(|error| StartError::System(format!("open the code {}: {error}", spec.code)))?;
+        self.spawn(spec, streams, code)
+    }
+
+    fn kill(&mut self, id: &InstanceId) {
+        if let Some(running) = self.running.get_mut(id) {
+            running.killed = true;
+            let _ = rustix::process::pidfd_send_signal(&running.pidfd, Signal::KILL);
+        }
+    }
+
+    fn reap(&mut self, id: &InstanceId, pidfd: BorrowedFd<'_>) -> Exit {
+        // Its children were the pid namespace, which is empty once it can be waited for.
+        let waited = rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED);
+        let Some(mut running) = self.running.remove(id) else {
+            return Exit { cause: ExitCause::Killed, usage: Usage::default() };
+        };
+        let usage = running.usage.read();
+        let oom = running.group.as_ref().is_some_and(Group::oom_killed);
+        let cause = match Report::receive(running.status.as_fd()) {
+            Some(Report::Setup { step, errno }) => {
+                let error = io::Error::from_raw_os_error(errno);
+                ExitCause::Setup(format!("{}: {error}", step.text()))
+            }
+            _ if oom => ExitCause::OutOfMemory,
+            // It had ended by itself before any kill could: init was alive to tell.
+            Some(Report::Exit { wait_status }) if libc::WIFSIGNALED(wait_status) => {
+                ExitCause::Signal(libc::WTERMSIG(wait_status))
+            }
+            Some(Report::Exit { wait_status }) => ExitCause::Status(libc::WEXITSTATUS(wait_status)),
+            None if running.killed => ExitCause::Killed,
+            None => match waited.ok().flatten().and_then(|status| status.terminating_signal()) {
+                Some(signal) => ExitCause::Signal(signal),
+                None => ExitCause::Setup("its first process ended without a report".into()),
+            },
+        };
+        self.removing.extend(running.group.take());
+        self.tidy();
+        Exit { cause, usage }
+    }
+
+    fn tidy(&mut self) -> bool {
+        self.removing.retain(|group| !matches!(group.remove(), Ok(true)));
+        !self.removing.is_empty()
+    }
+
+    fn sweep(&mut self) -> Result<(), StartError> {
+        self.cgroups.sweep().map_err(|error| StartError::System(format!("remove leftover cgroups: {error}")))
+    }
+
+    fn close(&mut self) {
+        for _ in 0..50 {
+            if !self.tidy() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if let Some(root) = self.root.take() {
+            root.close();
+        }
+        self.cgroups.close();
+    }
+}

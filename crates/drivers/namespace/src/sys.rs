@@ -1,0 +1,259 @@
+//! The system calls that no safe crate wraps the way a sandbox needs them: one thin function each, errors as
+//! errno. Everything with `unsafe` in this crate that is not seccomp or a signal is here.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// Result of [`clone`].
+pub enum Cloned {
+    /// In the new process.
+    Child,
+    /// In the parent: the new process, as a pidfd and by its number here.
+    Parent { pidfd: OwnedFd, pid: i32 },
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// libc's constant of this name is too narrow for its value.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `clone3` in the manner of fork, with new namespaces and optionally into a cgroup (v2).
+///
+/// # Safety
+/// The caller's process must have one thread only: the child goes on with a copy of its memory, where another
+/// thread's locks would stay locked for ever.
+pub unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let mut args = libc::clone_args {
+        flags: flags | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    if let Some(group) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = group.as_raw_fd() as u64;
+    }
+    // SAFETY: args outlives the call; without CLONE_VM the child has its own copy of everything, and by this
+    // function's contract no other thread existed.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    // SAFETY: the kernel has just made this descriptor for us, close-on-exec.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Cloned::Parent { pidfd, pid: pid as i32 })
+}
+
+/// A detached copy of a mount (with what is mounted below it), to be attached elsewhere, perhaps by another
+/// process in another mount namespace.
+pub fn open_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH as libc::c_uint;
+    if recursive {
+        flags |= libc::AT_RECURSIVE as libc::c_uint;
+    }
+    // SAFETY: path is NUL-terminated and outlives the call.
+    let fd = check(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Attaches a detached mount at a path, relative to the working directory.
+pub fn move_mount(tree: BorrowedFd<'_>, to: &CStr) -> io::Result<()> {
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
+    // SAFETY: both paths are NUL-terminated and outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    })?;
+    Ok(())
+}
+
+/// Adds attributes (`MOUNT_ATTR_*`) to a mount, and to those below it if asked.
+pub fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, set: u64) -> io::Result<()> {
+    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let mut flags = libc::AT_EMPTY_PATH;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: path and attr outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            &raw const attr,
+            size_of_val(&attr),
+        )
+    })?;
+    Ok(())
+}
+
+/// `mount(2)`. `data` is the file system's own options.
+pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> io::Result<()> {
+    // SAFETY: all texts are NUL-terminated and outlive the call.
+    check(unsafe {
+        libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast())
+    } as libc::c_long)?;
+    Ok(())
+}
+
+/// Makes the working directory the root, and lets go of the old one.
+pub fn pivot_into_cwd() -> io::Result<()> {
+    // SAFETY: both paths are static. The old root comes to lie over the new one, and is what "." unmounts.
+    check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })?;
+    // SAFETY: the path is static.
+    check(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) } as libc::c_long)?;
+    // SAFETY: the path is static.
+    check(unsafe { libc::chdir(c"/".as_ptr()) } as libc::c_long)?;
+    Ok(())
+}
+
+/// Gives up every capability for good: none is held, none can be regained by running a program.
+pub fn drop_capabilities() -> io::Result<()> {
+    // The last capability that the kernel knows is found by asking until it says no.
+    for capability in 0..64 {
+        // SAFETY: plain numbers.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            break;
+        }
+    }
+    // SAFETY: plain numbers.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header { version: VERSION_3, pid: 0 };
+    let none = [0u32; 6];
+    // SAFETY: version 3 reads two structures of three u32 each, which `none` is.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) })?;
+    Ok(())
+}
+
+/// `prctl` with one argument.
+pub fn prctl(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: used with options that take plain numbers only.
+    check(unsafe { libc::prctl(option, value, 0, 0, 0) } as libc::c_long)?;
+    Ok(())
+}
+
+/// Sets real, effective and saved ids, supplementary groups (where allowed) first.
+pub fn become_user(uid: u32, gid: u32, clear_groups: bool) -> io::Result<()> {
+    // SAFETY: plain numbers; an empty list needs no pointer.
+    unsafe {
+        // The raw calls: glibc's wrappers signal other threads, of which there are none.
+        if clear_groups {
+            check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()))?;
+        }
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
+    }
+    Ok(())
+}
+
+/// Sets a soft and hard limit.
+pub fn set_rlimit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    // SAFETY: limit outlives the call.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) } as libc::c_long)?;
+    Ok(())
+}
+
+/// Brings the loopback interface of the current network namespace up.
+pub fn loopback_up() -> io::Result<()> {
+    // SAFETY: a socket of our own; the request structure is zeroed, filled as SIOCSIFFLAGS reads it, and
+    // outlives both calls.
+    unsafe {
+        let socket = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) as libc::c_long)?;
+        let socket = OwnedFd::from_raw_fd(socket as RawFd);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) as libc::c_long)?;
+    }
+    Ok(())
+}
+
+/// Plain `fork`.
+///
+/// # Safety
+/// As [`clone`].
+pub unsafe fn fork() -> io::Result<i32> {
+    // SAFETY: by this function's contract there is one thread.
+    check(unsafe { libc::fork() } as libc::c_long).map(|pid| pid as i32)
+}
+
+/// Replaces the program. Returns only on failure.
+pub fn exec(program: &CStr, args: &[*const libc::c_char], env: &[*const libc::c_char]) -> io::Error {
+    debug_assert!(args.last().is_some_and(|p| p.is_null()) && env.last().is_some_and(|p| p.is_null()));
+    // SAFETY: both lists end with a null pointer, and all texts outlive the call.
+    unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends the process at once: no destructors, no buffers of the copied parent.
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: never returns.
+    unsafe { libc::_exit(status) }
+}
+
+/// Waits for any child. `Ok(None)`: there is none left.
+pub fn wait_any() -> io::Result<Option<(i32, i32)>> {
+    let mut status = 0;
+    // SAFETY: status outlives the call.
+    match check(unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) } as libc::c_long) {
+        Ok(pid) => Ok(Some((pid as i32, status))),
+        Err(e) if e.raw_os_error() == Some(libc::ECHILD) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Moves `fd` to the given number. The result survives exec, unless asked otherwise.
+pub fn place_fd(fd: RawFd, at: RawFd, cloexec: bool) -> io::Result<()> {
+    let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+    // SAFETY: plain numbers; what was at the number before is meant to be replaced.
+    check(unsafe { libc::dup3(fd, at, flags) } as libc::c_long)?;
+    Ok(())
+}
+
+/// A copy of `fd` at a number no lower than `from`.
+pub fn raise_fd(fd: RawFd, from: RawFd) -> io::Result<RawFd> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, from) } as libc::c_long).map(|fd| fd as RawFd)
+}
+
+/// Closes every descriptor from `first` up to `last`.
+pub fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: only used in a sandbox's own process, where no owner of those descriptors lives on.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
+    Ok(())
+}
+
+/// Whether the other end of a pipe's write end is still open.
+pub fn reader_lives(pipe: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd: pipe, events: 0, revents: 0 };
+    // SAFETY: one structure, which outlives the call.
+    unsafe { libc::poll(&raw mut poll, 1, 0) };
+    poll.revents & (libc::POLLERR | libc::POLLNVAL) == 0
+}

@@ -1,0 +1,291 @@
+//! The driver by itself, on this machine, as the spawner uses it: one thread, shell commands as functions.
+//!
+//! Not libtest: its threads would be copied into sandboxes. Each case is a claim; the closing line counts them.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use driver::{Exit, ExitCause, GuestStreams, Host, Limits, SandboxSpec, Started};
+use model::{CodeHash, Cpu, InstanceId, Memory};
+use namespace::{Namespace, Options};
+
+/// A driver on folders of its own.
+struct Bed {
+    driver: Namespace,
+    dir: PathBuf,
+}
+
+/// What a finished sandbox printed, and how it ended.
+struct Run {
+    output: String,
+    exit: Exit,
+}
+
+const CODE: [u8; 32] = [7; 32];
+
+fn limits() -> Limits {
+    Limits {
+        memory: Memory::mib(64),
+        cpu_cap: Cpu::millis(1000),
+        cpu_share: Cpu::millis(100),
+        pids: 32,
+        tmp: Memory::mib(4),
+    }
+}
+
+// === impl Bed ===
+
+impl Bed {
+    fn new(rootless: bool) -> std::io::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("hearth-sandbox-test-{}", InstanceId::random()));
+        let code = dir.join("code").join(CodeHash::from_digest(&CODE).as_str());
+        std::fs::create_dir_all(&code)?;
+        std::fs::write(code.join("hello.txt"), "hello from the package\n")?;
+        std::fs::create_dir_all(dir.join("runtime/python"))?;
+        std::fs::write(dir.join("runtime/python/bootstrap.py"), "print('bootstrap')\n")?;
+        let options = Options {
+            name: format!("hearth-test-{}", std::process::id()),
+            run_dir: dir.join("run"),
+            code_dir: dir.join("code"),
+            runtime_dir: dir.join("runtime"),
+        };
+        Ok(Self { driver: Namespace::new(&options, rootless)?, dir })
+    }
+
+    fn start(&mut self, id: &InstanceId, command: &[&str], limits: Limits) -> (Started, std::io::PipeReader) {
+        let spec = SandboxSpec {
+            id: id.clone(),
+            command: command.iter().map(|&arg| arg.to_owned()).collect(),
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            code: CodeHash::from_digest(&CODE),
+            limits,
+            invoke_streams: 1,
+        };
+        let (control, _) = UnixStream::pair().expect("a socket pair");
+        let (invoke, _) = UnixStream::pair().expect("a socket pair");
+        let (log, guest_log) = std::io::pipe().expect("a pipe");
+        let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };
+        let started = self.driver.start(&spec, streams).expect("a sandbox");
+        (started, log)
+    }
+
+    fn run_limited(&mut self, script: &str, limits: Limits) -> Run {
+        let id = InstanceId::random();
+        let (started, mut log) = self.start(&id, &["/bin/sh", "-c", script], limits);
+        let ended = wait(&started, Duration::from_secs(20));
+        if !ended {
+            self.driver.kill(&id);
+        }
+        let exit = self.driver.reap(&id, started.pidfd.as_fd());
+        let mut output = String::new();
+        log.read_to_string(&mut output).expect("text from the sandbox");
+        Run { output, exit }
+    }
+
+    fn run(&mut self, script: &str) -> Run {
+        self.run_limited(script, limits())
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        self.driver.close();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Whether the sandbox's end, or its running out of memory, came in time.
+fn wait(started: &Started, limit: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = vec![PollFd::new(&started.pidfd, PollFlags::IN)];
+    if let Some(oom) = &started.oom {
+        fds.push(PollFd::new(oom, PollFlags::IN));
+    }
+    let limit = Timespec::try_from(limit).expect("a time");
+    poll(&mut fds, Some(&limit)).expect("poll") > 0 && !fds[0].revents().is_empty()
+}
+
+fn check(ok: bool, run: &Run) -> Result<(), String> {
+    if ok { Ok(()) } else { Err(format!("{:?}\n{}", run.exit, run.output)) }
+}
+
+type Case = (&'static str, fn(&mut Bed) -> Result<(), String>);
+
+const CASES: &[Case] = &[
+    ("the package is at /var/task and read-only", |bed| {
+        let run = bed.run("pwd; cat hello.txt; touch x 2>&1");
+        check(run.output.starts_with("/var/task\nhello from the package\n") && run.output.contains("Read-only"), &run)
+    }),
+    ("the bootstraps are at /var/runtime and read-only", |bed| {
+        let run = bed.run("cat /var/runtime/python/bootstrap.py; touch /var/runtime/x 2>&1");
+        check(run.output.starts_with("print('bootstrap')\n") && run.output.contains("Read-only"), &run)
+    }),
+    ("an exit status is reported", |bed| {
+        let run = bed.run("exit 7");
+        check(run.exit.cause == ExitCause::Status(7), &run)
+    }),
+    ("a signal is reported, also one that it sends itself", |bed| {
+        let run = bed.run("kill -SEGV $$");
+        check(run.exit.cause == ExitCause::Signal(libc::SIGSEGV), &run)
+    }),
+    ("a program that is not there is a set-up error that names the step", |bed| {
+        let id = InstanceId::random();
+        let (started, _log) = bed.start(&id, &["/no/such/program"], limits());
+        wait(&started, Duration::from_secs(10));
+        let exit = bed.driver.reap(&id, started.pidfd.as_fd());
+        match &exit.cause {
+            ExitCause::Setup(why) if why.contains("program") => Ok(()),
+            cause => Err(format!("{cause:?}")),
+        }
+    }),
+    ("the function is not root and has no capability", |bed| {
+        let run = bed.run("id -u; grep -E 'Cap|NoNewPrivs|Seccomp:' /proc/self/status");
+        let quiet = run.output.lines().filter(|l| l.starts_with("Cap")).all(|l| l.ends_with("0000000000000000"));
+        let rest = run.output.contains("NoNewPrivs:\t1") && run.output.contains("Seccomp:\t2");
+        check(run.output.starts_with("993\n") && quiet && rest, &run)
+    }),
+    ("it sees its own processes only", |bed| {
+        let run = bed.run("ls -d /proc/[0-9]* | wc -l");
+        check(run.output.trim().parse::<u32>().is_ok_and(|count| count <= 5), &run)
+    }),
+    ("nothing else of the host is in sight", |bed| {
+        let run = bed.run("ls -a / /root /home /sys /run /var /etc/shadow /boot 2>&1; ls /dev");
+        let hidden = ["/root", "/home", "/sys", "/run", "/boot", "/etc/shadow"];
+        let gone = hidden.iter().all(|path| run.output.contains(&format!("cannot access '{path}'")));
+        check(gone && !run.output.contains("sda") && !run.output.contains("kvm"), &run)
+    }),
+    ("it has a loopback interface and no other", |bed| {
+        let run = bed.run("cat /proc/net/dev | tail -n +3 | cut -d: -f1; cat /proc/net/if_inet6");
+        check(run.output.split_whitespace().next() == Some("lo") && run.output.contains("00000001 01"), &run)
+    }),
+    ("mounts and namespaces are refused", |bed| {
+        let run = bed.run("unshare -U true 2>&1; mount -t tmpfs x /tmp 2>&1; echo done");
+        check(run.output.contains("Operation not permitted") && run.output.ends_with("done\n"), &run)
+    }),
+    ("/tmp holds its size and no more", |bed| {
+        let run = bed.run("head -c 8000000 /dev/zero > /tmp/x; stat -c %s /tmp/x");
+        check(run.output.contains("No space left") && run.output.trim_end().ends_with("4194304"), &run)
+    }),
+    ("devices work", |bed| {
+        let run = bed.run("echo x > /dev/null && head -c 4 /dev/urandom | wc -c && head -c 2 /dev/zero | wc -c");
+        check(run.output.split_whitespace().eq(["4", "2"]), &run)
+    }),
+    ("a fork bomb stays within its processes", |bed| {
+        let run = bed.run("i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done 2>&1; echo end");
+        check(run.output.contains("fork") || run.output.contains("Cannot"), &run)
+    }),
+    ("too much memory kills the sandbox and says so", |bed| {
+        if !bed.driver.capability().findings.iter().any(|f| f.state.contains("memory") && f.severity == driver::Severity::Ok) {
+            return Err("skip: no memory controller here".into());
+        }
+        let run = bed.run("head -c 200000000 /dev/zero | tail -c 190000000 | wc -c; sleep 30");
+        check(run.exit.cause == ExitCause::OutOfMemory, &run)
+    }),
+    ("a kill takes everything in it", |bed| {
+        let id = InstanceId::random();
+        let (started, mut log) = bed.start(&id, &["/bin/sh", "-c", "setsid sleep 1000 & echo up; sleep 1000"], limits());
+        let mut up = [0; 3];
+        log.read_exact(&mut up).map_err(|e| e.to_string())?;
+        bed.driver.kill(&id);
+        let ended = wait(&started, Duration::from_secs(5));
+        let exit = bed.driver.reap(&id, started.pidfd.as_fd());
+        // The pipe ends when the last process that holds it is gone.
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).map_err(|e| e.to_string())?;
+        if ended && exit.cause == ExitCause::Killed { Ok(()) } else { Err(format!("{ended} {exit:?}")) }
+    }),
+    ("what it used is known", |bed| {
+        let run = bed.run("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done");
+        let measured = bed.driver.capability().findings.iter().all(|f| f.severity == driver::Severity::Ok);
+        let known = run.exit.usage.cpu.is_some_and(|cpu| cpu > Duration::from_micros(100));
+        check(known || !measured, &run)
+    }),
+    ("a code hash that is not there is refused", |bed| {
+        let spec_code = CodeHash::from_digest(&[9; 32]);
+        let (control, _) = UnixStream::pair().map_err(|e| e.to_string())?;
+        let (invoke, _) = UnixStream::pair().map_err(|e| e.to_string())?;
+        let (_log, guest_log) = std::io::pipe().map_err(|e| e.to_string())?;
+        let spec = SandboxSpec {
+            id: InstanceId::random(),
+            command: vec!["/bin/true".into()],
+            env: vec![],
+            code: spec_code,
+            limits: limits(),
+            invoke_streams: 1,
+        };
+        let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };
+        match bed.driver.start(&spec, streams) {
+            Err(error) if error.to_string().contains("open the code") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    }),
+    ("nothing is left on the host", |bed| {
+        for _ in 0..20 {
+            bed.run("true");
+        }
+        let until = std::time::Instant::now() + Duration::from_secs(2);
+        while bed.driver.tidy() && std::time::Instant::now() < until {
+            std::thread::yield_now();
+        }
+        let mounts = std::fs::read_to_string("/proc/1/mountinfo").unwrap_or_default();
+        let ours = format!("hearth-test-{}", std::process::id());
+        if bed.driver.tidy() || mounts.contains(bed.dir.to_str().unwrap_or("?")) || mounts.contains(&ours) {
+            return Err("cgroups or mounts are left".into());
+        }
+        Ok(())
+    }),
+];
+
+fn main() -> ExitCode {
+    let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    if std::env::args().any(|arg| arg == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let rootless = !rustix::process::geteuid().is_root();
+    if let Err(error) = namespace::enter() {
+        println!("SKIPPED: no sandbox can be made here: {error}");
+        println!("0 passed, 0 failed, {} skipped", CASES.len());
+        return ExitCode::SUCCESS;
+    }
+    if !Path::new("/bin/sh").exists() {
+        println!("SKIPPED: no /bin/sh");
+        return ExitCode::SUCCESS;
+    }
+    let mut bed = match Bed::new(rootless) {
+        Ok(bed) => bed,
+        Err(error) => {
+            println!("FAILED: prepare the driver: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for finding in &bed.driver.capability().findings {
+        println!("{:?} {}: {} {}", finding.severity, finding.subject, finding.state, finding.advice);
+    }
+    if !bed.driver.capability().works {
+        println!("FAILED: the driver does not work on this machine");
+        return ExitCode::FAILURE;
+    }
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for (claim, case) in CASES.iter().filter(|(claim, _)| filter.as_ref().is_none_or(|f| claim.contains(f.as_str()))) {
+        match case(&mut bed) {
+            Ok(()) => {
+                println!("ok      {claim}");
+                passed += 1;
+            }
+            Err(why) if why.starts_with("skip: ") => {
+                println!("SKIPPED {claim}: {why}");
+                skipped += 1;
+            }
+            Err(why) => {
+                println!("FAILED  {claim}\n{why}");
+                failed += 1;
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

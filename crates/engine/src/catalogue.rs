@@ -1,0 +1,119 @@
+//! Which functions there are, as the store has them. Read on every call, replaced entry by entry.
+//!
+//! A changed function gets a new pool. It is put in place first and the old one is closed after: the old one's
+//! waiters move over, its busy instances finish, its idle ones are killed. So no call fails.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use model::{Fault, FaultCode, Function, FunctionName};
+use tokio::sync::watch;
+
+use crate::pool::Pool;
+use crate::shared::Shared;
+
+/// Wait after the store failed to answer.
+const RETRY: Duration = Duration::from_millis(250);
+
+pub struct Catalogue {
+    pools: RwLock<HashMap<FunctionName, Arc<Pool>>>,
+    /// The change that `pools` is up to.
+    seen: watch::Sender<u64>,
+}
+
+// === impl Catalogue ===
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { pools: RwLock::default(), seen: watch::Sender::new(0) }
+    }
+}
+
+impl Catalogue {
+    pub fn find(&self, name: &FunctionName) -> Option<Arc<Pool>> {
+        self.read().get(name).cloned()
+    }
+
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        self.read().values().cloned().collect()
+    }
+
+    pub async fn settled(&self, change: u64, limit: Duration) {
+        let mut seen = self.seen.subscribe();
+        let _ = tokio::time::timeout(limit, seen.wait_for(|seen| *seen >= change)).await;
+    }
+
+    /// Takes every function out.
+    pub fn clear(&self) -> Vec<Arc<Pool>> {
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        pools.drain().map(|(_, pool)| pool).collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<FunctionName, Arc<Pool>>> {
+        self.pools.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the catalogue hold `functions` and nothing else.
+    fn apply(&self, shared: &Arc<Shared>, functions: Vec<Function>) {
+        let (mut added, mut replaced) = (Vec::new(), Vec::new());
+        {
+            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+            let mut gone: HashMap<FunctionName, ()> = pools.keys().map(|name| (name.clone(), ())).collect();
+            for function in functions {
+                gone.remove(&function.spec.name);
+                // The whole function is compared: one that was removed and deployed anew is at revision 1 again.
+                if pools.get(&function.spec.name).is_some_and(|pool| *pool.function == function) {
+                    continue;
+                }
+                let name = function.spec.name.clone();
+                let pool = Pool::new(shared, function);
+                added.push(pool.clone());
+                replaced.extend(pools.insert(name, pool));
+            }
+            replaced.extend(gone.keys().filter_map(|name| pools.remove(name)));
+        }
+        for pool in added {
+            pool.scale(shared);
+        }
+        for pool in replaced {
+            pool.close(None);
+        }
+    }
+}
+
+/// Loads the catalogue, then follows it in a task.
+pub async fn follow(shared: &Arc<Shared>) -> Result<(), Fault> {
+    let mut changes = shared.functions.changes();
+    let change = *changes.borrow_and_update();
+    let functions = shared.functions.list().await.map_err(|error| {
+        Fault::new(FaultCode::Store, "the functions could not be read from the store").with_detail(error)
+    })?;
+    shared.catalogue.apply(shared, functions);
+    shared.catalogue.seen.send_replace(change);
+    shared.spawn(keep_following(Arc::downgrade(shared), changes));
+    Ok(())
+}
+
+async fn keep_following(shared: Weak<Shared>, mut changes: watch::Receiver<u64>) {
+    while changes.changed().await.is_ok() {
+        loop {
+            let Some(shared) = shared.upgrade() else { return };
+            if shared.is_draining() {
+                return;
+            }
+            // Read before the list: what is in the list is at least as new.
+            let change = *changes.borrow_and_update();
+            match shared.functions.list().await {
+                Ok(functions) => {
+                    shared.catalogue.apply(&shared, functions);
+                    shared.catalogue.seen.send_replace(change);
+                    break;
+                }
+                Err(error) => tracing::error!(%error, "the functions could not be read from the store"),
+            }
+            drop(shared);
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}

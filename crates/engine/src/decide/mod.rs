@@ -1,0 +1,4 @@
+//! Deciders: pure state and rules, with time passed in. No clock, no lock, no I/O.
+
+pub mod budget;
+pub mod roster;

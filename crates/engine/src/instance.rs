@@ -1,0 +1,200 @@
+//! An instance: a sandbox that has become one function revision's execution environment.
+//!
+//! ```text
+//! starting ──READY──► idle ◄──────► busy          [`Info`] lives from the start until the sandbox is gone;
+//!    │ failed           │ exit,       │ timeout,   [`Instance`], with the streams, from READY until it is
+//!    ▼                  │ reaped      ▼ broken      killed. One task waits for the sandbox's end.
+//!   gone ◄──────────────┴───────── killed
+//! ```
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use driver::{Exit, Handle, Usage};
+use model::{Function, InstanceId, InstanceState, InstanceView, RequestId, Timestamp};
+use tokio::sync::watch;
+
+use crate::io::Io;
+use crate::ledger::Charge;
+use crate::log::Sink;
+use crate::pool::Pool;
+use crate::shared::Shared;
+
+/// A reading of usage that is younger is taken for a new one: under load each call's end is the next one's
+/// start, and reading two files of a cgroup costs microseconds.
+const FRESH: Duration = Duration::from_millis(1);
+
+/// What is known of an instance without owning it.
+pub struct Info {
+    pub id: InstanceId,
+    pub function: Arc<Function>,
+    started: Timestamp,
+    state: AtomicU8,
+    invocations: AtomicU64,
+    peak: AtomicU64,
+    handle: OnceLock<Arc<dyn Handle>>,
+    charge: Charge,
+}
+
+/// A ready instance, owned by its pool while idle and by an invocation while busy.
+pub struct Instance {
+    pub info: Arc<Info>,
+    pub io: Io,
+    /// How the sandbox ended, once it has.
+    pub exit: watch::Receiver<Option<Exit>>,
+    /// The invocation before.
+    pub previous: Option<RequestId>,
+    read: Option<(Instant, Usage)>,
+}
+
+/// What a start took. All durations are microseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cold {
+    pub sandbox_us: Option<u64>,
+    pub runtime_us: Option<u64>,
+    pub init_us: Option<u64>,
+}
+
+// === impl Info ===
+
+impl Info {
+    pub fn new(function: Arc<Function>, charge: Charge) -> Self {
+        Self {
+            id: InstanceId::random(),
+            function,
+            started: Timestamp::now(),
+            state: AtomicU8::new(0),
+            invocations: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            handle: OnceLock::new(),
+            charge,
+        }
+    }
+
+    /// The sandbox is there.
+    pub fn hold(&self, handle: Arc<dyn Handle>) {
+        let _ = self.handle.set(handle);
+    }
+
+    pub fn has_sandbox(&self) -> bool {
+        self.handle.get().is_some()
+    }
+
+    pub fn set(&self, state: InstanceState) {
+        let number = match state {
+            InstanceState::Starting => 0,
+            InstanceState::Idle => 1,
+            InstanceState::Busy => 2,
+        };
+        self.state.store(number, Ordering::Relaxed);
+    }
+
+    pub fn count_invocation(&self) {
+        self.invocations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn kill(&self) {
+        if let Some(handle) = self.handle.get() {
+            handle.kill();
+            self.charge.dies();
+        }
+    }
+
+    pub fn charged(&self) -> u64 {
+        self.charge.bytes()
+    }
+
+    pub fn usage(&self) -> Usage {
+        let usage = self.handle.get().map(|handle| handle.usage()).unwrap_or_default();
+        self.saw(usage);
+        usage
+    }
+
+    /// Remembers the highest memory use, and has it paid for.
+    pub fn saw(&self, usage: Usage) {
+        if let Some(peak) = usage.memory_peak
+            && peak > self.peak.load(Ordering::Relaxed)
+        {
+            self.peak.store(peak, Ordering::Relaxed);
+            self.charge.at_least(peak.min(self.function.spec.memory.bytes()));
+        }
+    }
+
+    pub fn peak(&self) -> Option<u64> {
+        Some(self.peak.load(Ordering::Relaxed)).filter(|peak| *peak > 0)
+    }
+
+    pub fn view(&self) -> InstanceView {
+        InstanceView {
+            instance: self.id.clone(),
+            function: self.function.spec.name.clone(),
+            revision: self.function.revision,
+            state: match self.state.load(Ordering::Relaxed) {
+                0 => InstanceState::Starting,
+                1 => InstanceState::Idle,
+                _ => InstanceState::Busy,
+            },
+            isolation: self.function.spec.isolation,
+            started: self.started,
+            invocations: self.invocations.load(Ordering::Relaxed),
+            memory_peak: self.peak(),
+        }
+    }
+}
+
+// === impl Instance ===
+
+impl Instance {
+    pub fn new(info: Arc<Info>, io: Io, exit: watch::Receiver<Option<Exit>>) -> Self {
+        Self { info, io, exit, previous: None, read: None }
+    }
+
+    /// Whether a call may begin: the sandbox is there, and says nothing unasked.
+    pub fn is_usable(&self) -> bool {
+        self.io.is_quiet() && self.exit.borrow().is_none()
+    }
+
+    /// Usage at the start of a call.
+    pub fn usage_before(&mut self, now: Instant) -> Usage {
+        match self.read {
+            Some((at, usage)) if now.saturating_duration_since(at) < FRESH => usage,
+            _ => self.info.usage(),
+        }
+    }
+
+    /// Usage at the end of a call.
+    pub fn usage_after(&mut self, now: Instant) -> Usage {
+        let usage = self.info.usage();
+        self.read = Some((now, usage));
+        usage
+    }
+
+    /// Kills the sandbox, and keeps what it printed last.
+    pub fn kill(mut self: Box<Self>, pool: &Pool) {
+        self.info.kill();
+        let mut sink = Sink::new(&*pool.telemetry, &pool.function.spec.name, &self.info.id);
+        let _ = self.io.drain(&mut sink);
+    }
+}
+
+/// Waits for the end of a sandbox, tells its owner, and takes it out of the pool if nobody owns it.
+pub async fn watch_over(
+    shared: Weak<Shared>,
+    pool: Weak<Pool>,
+    info: Arc<Info>,
+    exited: driver::BoxFuture<'static, Exit>,
+    tell: watch::Sender<Option<Exit>>,
+) {
+    let exit = exited.await;
+    info.saw(exit.usage);
+    tell.send_replace(Some(exit));
+    let Some(shared) = shared.upgrade() else { return };
+    let id = info.id.clone();
+    if let Some(pool) = pool.upgrade() {
+        pool.exited(&shared, &id);
+    }
+    // The last holder gives the memory back: nobody but this task, unless a call is about to end.
+    drop(info);
+    shared.forget(&id);
+}

@@ -1,0 +1,292 @@
+//! The way of one invocation through the engine: lookup, an instance, the call, the record.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use driver::Usage;
+use model::{
+    Fault, FaultCode, FunctionError, InstanceId, Invocation, MAX_REQUEST_BYTES, Outcome, Record, RecordOutcome, Reply,
+};
+use tokio::time::Instant;
+
+use crate::call::{Called, Ending, Terms, call};
+use crate::decide::roster::Take;
+use crate::instance::{Cold, Info};
+use crate::log::{Sink, Tail};
+use crate::pool::{Grant, Lease, Pool};
+use crate::report::{self, Report};
+use crate::shared::Shared;
+use crate::start::{NotStarted, Why};
+use crate::{draining, failure};
+
+/// How often an instance that had ended unnoticed is replaced by another for one invocation.
+const STALE_LIMIT: u32 = 3;
+
+type Running = Pin<Box<dyn Future<Output = Result<Outcome, Fault>> + Send>>;
+
+/// Runs in the task of the caller, and when the caller goes, in one of its own: so a warm call costs no task
+/// and no wake-up of another thread, and is not lost with a connection.
+pub struct Unstoppable {
+    shared: Arc<Shared>,
+    running: Option<Running>,
+    begun: bool,
+}
+
+/// An invocation, and what its record will say.
+struct Work<'a> {
+    shared: &'a Arc<Shared>,
+    invocation: &'a Invocation,
+    entered: Instant,
+    queued: Duration,
+    cold: Option<Cold>,
+}
+
+/// What is measured on an instance.
+#[derive(Default)]
+struct Measured {
+    took: Duration,
+    peak: Option<u64>,
+    cpu: Option<Duration>,
+}
+
+// === impl Unstoppable ===
+
+impl Unstoppable {
+    pub fn new(shared: &Arc<Shared>, invocation: Invocation) -> Self {
+        let running: Running = Box::pin(run(shared.clone(), invocation));
+        Self { shared: shared.clone(), running: Some(running), begun: false }
+    }
+}
+
+impl Future for Unstoppable {
+    type Output = Result<Outcome, Fault>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.begun = true;
+        let Some(running) = &mut self.running else { return Poll::Pending };
+        let outcome = ready!(running.as_mut().poll(cx));
+        self.running = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Unstoppable {
+    fn drop(&mut self) {
+        // A panic in it must not be polled again.
+        if let Some(running) = self.running.take().filter(|_| self.begun && !std::thread::panicking()) {
+            self.shared.spawn(async move { drop(running.await) });
+        }
+    }
+}
+
+async fn run(shared: Arc<Shared>, invocation: Invocation) -> Result<Outcome, Fault> {
+    let Some(_inside) = shared.enter() else { return Err(draining()) };
+    let (shared, invocation) = (&shared, &invocation);
+    let mut work = Work { shared, invocation, entered: Instant::now(), queued: Duration::ZERO, cold: None };
+    let mut stale = 0;
+    loop {
+        let name = &invocation.function;
+        // No record: there is no function that it would be a record of.
+        let Some(pool) = shared.catalogue.find(name) else {
+            return Err(if shared.is_stopped() { draining() } else { not_found(invocation) });
+        };
+        if invocation.payload.len() > MAX_REQUEST_BYTES {
+            let text = format!("the payload is over the limit of {MAX_REQUEST_BYTES} bytes");
+            return Err(work.refuse(&pool, Fault::new(FaultCode::RequestTooLarge, text)));
+        }
+        let lease = match pool.take() {
+            Take::Idle(lease) => lease,
+            Take::Closed => continue,
+            Take::None => match pool.wait(shared, (work.entered + shared.limits.queue_wait).into_std()).await {
+                Ok(Grant::Ready(lease, cold)) => {
+                    work.cold = cold;
+                    lease
+                }
+                Ok(Grant::Moved) if shared.is_stopped() => return Err(work.refuse(&pool, draining())),
+                Ok(Grant::Moved) => continue,
+                Ok(Grant::Failed(failed)) => {
+                    work.queued = work.entered.elapsed();
+                    return work.not_started(&pool, *failed);
+                }
+                Err(fault) => return Err(work.refuse(&pool, fault)),
+            },
+        };
+        work.queued = work.entered.elapsed();
+        match work.call(&pool, lease, stale < STALE_LIMIT).await {
+            Some(outcome) => return outcome,
+            None => stale += 1,
+        }
+    }
+}
+
+fn not_found(invocation: &Invocation) -> Fault {
+    Fault::new(FaultCode::NotFound, format!("there is no function named {}", invocation.function))
+}
+
+// === impl Work ===
+
+impl Work<'_> {
+    /// Calls the function. `None`: the instance had ended before, and another shall be taken.
+    async fn call(&self, pool: &Pool, mut lease: Lease, again: bool) -> Option<Result<Outcome, Fault>> {
+        let (shared, invocation, id) = (self.shared, self.invocation, self.invocation.id);
+        let spec = &pool.function.spec;
+        let instance = lease.instance()?;
+        let info = instance.info.clone();
+        let mut idle = Sink::new(&*pool.telemetry, &spec.name, &info.id);
+        let usable = instance.io.catch_up(&mut idle).is_ok() && instance.is_usable();
+        if !usable && again {
+            return self.stale(&info);
+        }
+        let before = instance.usage_before(self.entered.into_std());
+        let tail = invocation.tail.then(Tail::default);
+        let mut sink = idle.of(id, instance.previous).keeping(tail);
+        report::start(&mut sink, id);
+        let terms = Terms { invocation, arn: pool.arn(shared), timeout: spec.timeout, exit: shared.limits.exit };
+        let called = if usable {
+            call(instance, &mut sink, &terms).await
+        } else {
+            Called { ending: Ending::Stale, took: Duration::ZERO, in_order: false }
+        };
+        if matches!(called.ending, Ending::Stale) && again {
+            return self.stale(&info);
+        }
+        info.count_invocation();
+        instance.previous = Some(id);
+        let after = instance.usage_after(Instant::now().into_std());
+        let measured = Measured { took: called.took, peak: info.peak(), cpu: used(before, after) };
+        let reply = self.reply(spec.timeout, called.ending, &mut sink);
+        self.report(pool, &measured, &mut sink);
+        let tail = sink.into_tail();
+        if called.in_order {
+            lease.release();
+        } else {
+            drop(lease);
+        }
+        // Whatever it looked like from here: it was the server that ended it.
+        if shared.is_stopped() && matches!(&reply, Reply::Failure(error) if error.fault.code == FaultCode::Exited) {
+            return Some(Err(self.refuse(pool, draining())));
+        }
+        Some(Ok(self.outcome(pool, reply, info.id.clone(), tail, measured)))
+    }
+
+    fn stale<T>(&self, info: &Info) -> Option<T> {
+        let function = &info.function.spec.name;
+        tracing::debug!(instance = %info.id, %function, "an instance had ended unnoticed: another is taken");
+        None
+    }
+
+    fn reply(&self, timeout: Duration, ending: Ending, sink: &mut Sink<'_>) -> Reply {
+        let id = self.invocation.id;
+        let error = match ending {
+            Ending::Response(payload) => return Reply::Success(payload),
+            Ending::Error(payload) => failure::reported(payload, FaultCode::HandlerError),
+            Ending::TooLarge => failure::too_large(),
+            Ending::TimedOut => {
+                report::timed_out(sink, id, timeout);
+                return Reply::Failure(failure::timed_out(id, timeout, FaultCode::Timeout));
+            }
+            Ending::Exited(cause) => failure::exited(id, cause.as_ref()),
+            Ending::Stale => failure::exited(id, None),
+            Ending::Protocol(what) => failure::not_the_protocol(id, &what),
+        };
+        say(sink, id, &error);
+        Reply::Failure(error)
+    }
+
+    fn report(&self, pool: &Pool, measured: &Measured, sink: &mut Sink<'_>) {
+        let init = self.cold.map(|cold| {
+            let parts = [cold.sandbox_us, cold.runtime_us, cold.init_us];
+            Duration::from_micros(parts.into_iter().flatten().sum())
+        });
+        let Measured { took, peak, .. } = *measured;
+        report::end(sink, self.invocation.id, &Report { took, memory: pool.function.spec.memory, peak, init });
+    }
+
+    /// No instance came to be: the caller is told why.
+    fn not_started(&mut self, pool: &Pool, failed: NotStarted) -> Result<Outcome, Fault> {
+        self.cold = Some(failed.cold);
+        let stopped = self.shared.is_stopped() && matches!(failed.why, Why::Exited(_));
+        let told = if stopped { Err(draining()) } else { failed.why.told(self.invocation.id) };
+        let (Ok(error), Some(instance)) = (&told, failed.instance) else {
+            let fault = told.err().unwrap_or_else(|| Fault::new(FaultCode::Internal, "an instance without an id"));
+            return Err(self.refuse(pool, fault));
+        };
+        let error = error.clone();
+        let tail = failed.tail.filter(|_| self.invocation.tail);
+        let sink = Sink::new(&*pool.telemetry, &pool.function.spec.name, &instance);
+        let mut sink = sink.of(self.invocation.id, None).keeping(tail);
+        report::start(&mut sink, self.invocation.id);
+        say(&mut sink, self.invocation.id, &error);
+        let measured = Measured::default();
+        self.report(pool, &measured, &mut sink);
+        let tail = sink.into_tail();
+        Ok(self.outcome(pool, Reply::Failure(error), instance, tail, measured))
+    }
+
+    fn outcome(&self, pool: &Pool, reply: Reply, instance: InstanceId, tail: Option<Tail>, measured: Measured) -> Outcome {
+        let (outcome, bytes) = match &reply {
+            Reply::Success(payload) => (RecordOutcome::Ok, payload.len()),
+            Reply::Failure(error) => (RecordOutcome::Fault(error.fault.code), error.payload.len()),
+        };
+        let mut record = self.record(pool, outcome);
+        record.instance = Some(instance.clone());
+        record.handler_us = measured.took.as_micros() as u64;
+        record.memory_peak = measured.peak;
+        record.cpu_us = measured.cpu.map(|cpu| cpu.as_micros() as u64);
+        record.response_bytes = bytes as u64;
+        pool.telemetry.record(record.clone());
+        Outcome { reply, instance, tail: tail.map(Tail::into_bytes), record }
+    }
+
+    /// It never ran; that is recorded too.
+    fn refuse(&self, pool: &Pool, fault: Fault) -> Fault {
+        let mut record = self.record(pool, RecordOutcome::Fault(fault.code));
+        record.queued_us = self.entered.elapsed().as_micros() as u64;
+        pool.telemetry.record(record);
+        fault
+    }
+
+    fn record(&self, pool: &Pool, outcome: RecordOutcome) -> Record {
+        let cold = self.cold.unwrap_or_default();
+        Record {
+            request_id: self.invocation.id,
+            function: pool.function.spec.name.clone(),
+            revision: pool.function.revision,
+            instance: None,
+            door: self.invocation.door,
+            received: self.invocation.received,
+            cold: self.cold.is_some(),
+            outcome,
+            queued_us: self.queued.as_micros() as u64,
+            sandbox_us: cold.sandbox_us,
+            runtime_us: cold.runtime_us,
+            init_us: cold.init_us,
+            handler_us: 0,
+            memory_peak: None,
+            cpu_us: None,
+            request_bytes: self.invocation.payload.len() as u64,
+            response_bytes: 0,
+        }
+    }
+}
+
+/// Processor time between two readings.
+fn used(before: Usage, after: Usage) -> Option<Duration> {
+    Some(after.cpu?.saturating_sub(before.cpu?))
+}
+
+/// The log's lines about a runtime that failed as a whole; a handler's error is the runtime's to print.
+fn say(sink: &mut Sink<'_>, id: model::RequestId, error: &FunctionError) {
+    let kind = match error.fault.code {
+        FaultCode::OutOfMemory => "Runtime.OutOfMemory",
+        FaultCode::Exited => "Runtime.ExitError",
+        FaultCode::Protocol => "Runtime.ProtocolError",
+        FaultCode::ResponseTooLarge => "Function.ResponseSizeTooLarge",
+        FaultCode::InitTimeout => "Sandbox.Timedout",
+        _ => return,
+    };
+    report::exited(sink, id, &error.fault.message, kind);
+}

@@ -1,0 +1,159 @@
+//! The memory budget at work: charges that give themselves back, evictions, and the line of pools that wait.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
+
+use crate::decide::budget::{Budget, Verdict, victims};
+use crate::pool::Pool;
+use crate::shared::{Shared, lock};
+use crate::timer::Wakeups;
+
+pub struct Ledger {
+    book: Mutex<Book>,
+    wakeups: Wakeups,
+}
+
+struct Book {
+    budget: Budget<u64>,
+    /// The pools in the budget's line.
+    waiting: HashMap<u64, Weak<Pool>>,
+}
+
+/// One instance's memory. Given back when dropped, which must be when its sandbox is gone.
+pub struct Charge {
+    ledger: Arc<Ledger>,
+    bytes: AtomicU64,
+    dying: AtomicBool,
+}
+
+/// What came of asking for memory.
+pub enum Asked {
+    Charged(Charge),
+    /// The pool stands in line, and this much is to be evicted for it.
+    Evict(u64),
+    Wait,
+    /// It never fits.
+    Never,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    pub fn new(total: u64, wakeups: Wakeups) -> Self {
+        Self { book: Mutex::new(Book { budget: Budget::new(total), waiting: HashMap::new() }), wakeups }
+    }
+
+    pub fn ask(self: &Arc<Self>, pool: &Arc<Pool>, bytes: u64, now: Instant) -> Asked {
+        let mut book = lock(&self.book);
+        let verdict = book.budget.ask(pool.id, bytes, now);
+        match verdict {
+            Verdict::Start | Verdict::Never => book.waiting.remove(&pool.id),
+            Verdict::Evict(_) | Verdict::Wait => book.waiting.insert(pool.id, Arc::downgrade(pool)),
+        };
+        match verdict {
+            Verdict::Start => {
+                let (bytes, dying) = (AtomicU64::new(bytes), AtomicBool::new(false));
+                Asked::Charged(Charge { ledger: self.clone(), bytes, dying })
+            }
+            Verdict::Evict(bytes) => Asked::Evict(bytes),
+            Verdict::Wait => Asked::Wait,
+            Verdict::Never => Asked::Never,
+        }
+    }
+
+    /// The pool wants nothing any more.
+    pub fn leave(&self, pool: u64) {
+        let mut book = lock(&self.book);
+        book.budget.leave(pool);
+        let others = book.waiting.remove(&pool).is_some() && !book.waiting.is_empty();
+        drop(book);
+        if others {
+            self.wakeups.wake();
+        }
+    }
+
+    /// Whether somebody waits for a turn, which comes with time alone.
+    pub fn has_line(&self) -> bool {
+        lock(&self.book).waiting.len() > 1
+    }
+
+    fn line(&self) -> Vec<Arc<Pool>> {
+        let book = lock(&self.book);
+        book.budget.line().iter().filter_map(|id| book.waiting.get(id)?.upgrade()).collect()
+    }
+
+    fn over(&self) -> u64 {
+        lock(&self.book).budget.over()
+    }
+}
+
+/// Evicts what is over the budget, and lets those in line try again.
+pub fn serve(shared: &Arc<Shared>) {
+    let over = shared.ledger.over();
+    if over > 0 {
+        evict(shared, over);
+    }
+    for pool in shared.ledger.line() {
+        if !pool.scale(shared) {
+            // Who needs nothing any more must not hold up the line.
+            shared.ledger.leave(pool.id);
+        }
+    }
+}
+
+/// Kills the least recently used idle instances of any function, `need` bytes of them.
+pub fn evict(shared: &Shared, need: u64) {
+    let mut idle = Vec::new();
+    for pool in shared.catalogue.pools() {
+        pool.evictable(|since, bytes| idle.push((since, bytes, pool.clone())));
+    }
+    for pool in victims(need, idle) {
+        pool.evict();
+    }
+}
+
+// === impl Charge ===
+
+impl Charge {
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The instance was seen to use this much.
+    pub fn at_least(&self, bytes: u64) {
+        if bytes <= self.bytes() {
+            return;
+        }
+        let mut book = lock(&self.ledger.book);
+        let before = self.bytes();
+        if bytes <= before || self.dying.load(Ordering::Relaxed) {
+            return;
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
+        if book.budget.grow(bytes - before) > 0 {
+            self.ledger.wakeups.wake();
+        }
+    }
+
+    /// The instance was killed.
+    pub fn dies(&self) {
+        let mut book = lock(&self.ledger.book);
+        if !self.dying.swap(true, Ordering::Relaxed) {
+            book.budget.dies(self.bytes());
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let mut book = lock(&self.ledger.book);
+        book.budget.release(*self.bytes.get_mut(), *self.dying.get_mut());
+        let waiting = !book.waiting.is_empty();
+        drop(book);
+        if waiting {
+            self.ledger.wakeups.wake();
+        }
+    }
+}

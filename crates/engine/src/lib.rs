@@ -1,0 +1,108 @@
+//! Dispatch, pools, scaler, admission, and the life of instances.
+//!
+//! ```text
+//!            lookup          take │ wait                       release
+//! Invocation ──────► catalogue ─────────► pool ──► lease ──► call ──────► pool
+//!                        ▲                 │ ▲                │
+//!              functions.changes()   start │ │ ready          └ timeout, exit, not the protocol: kill
+//!                                          ▼ │
+//!                          driver.start → HELLO → INIT → READY
+//! ```
+//!
+//! What decides is pure and lives in `decide`. What runs an invocation is one future that owns the instance's
+//! streams while it runs: on a warm call there is no other task, no channel and no lock held over an await.
+
+#![forbid(unsafe_code)]
+
+mod call;
+mod catalogue;
+mod decide;
+mod failure;
+mod instance;
+mod invoke;
+mod io;
+mod ledger;
+mod limits;
+mod log;
+mod pool;
+mod report;
+mod runtime;
+mod shared;
+mod start;
+mod timer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Fault, FaultCode, Function, FunctionName, InstanceView, Invocation, Outcome};
+
+pub use limits::EngineLimits;
+
+use crate::invoke::Unstoppable;
+use crate::shared::Shared;
+
+/// What an engine is made of.
+pub struct Options {
+    /// One for each isolation that this machine may offer.
+    pub drivers: Vec<Arc<dyn driver::Driver>>,
+    pub runtimes: Vec<driver::InstalledRuntime>,
+    pub functions: Arc<dyn store::Functions>,
+    pub telemetry: Arc<dyn store::Telemetry>,
+    /// What all instances together may use, bytes.
+    pub memory_budget: u64,
+    pub region: String,
+    pub account: String,
+    pub limits: EngineLimits,
+}
+
+/// Runs functions. A cheap handle; when the last one is dropped everything is killed, but [`Engine::drain`] is
+/// the proper end.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Loads the catalogue, and follows it from then on. Needs a Tokio runtime with I/O and time.
+    pub async fn start(options: Options) -> Result<Engine, Fault> {
+        let (shared, wakeups) = Shared::new(options);
+        catalogue::follow(&shared).await?;
+        shared.spawn(timer::keep_house(Arc::downgrade(&shared), wakeups));
+        Ok(Engine { shared })
+    }
+
+    /// Runs an invocation. Once polled it runs to its end even when the future is dropped. Poll it promptly: it
+    /// is the caller's task that moves it while the caller is there.
+    ///
+    /// `Err` means that the function's code did not run, or that the server ended before it did.
+    pub async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
+        Unstoppable::new(&self.shared, invocation).await
+    }
+
+    pub fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
+        Some(self.shared.catalogue.find(name)?.function.clone())
+    }
+
+    /// Resolves once calls see what `functions.changes()` counted as `change`; after a bounded time in any case.
+    pub async fn settled(&self, change: u64) {
+        self.shared.catalogue.settled(change, self.shared.limits.settle).await;
+    }
+
+    /// Every instance there is, the busy ones of replaced revisions included.
+    pub fn instances(&self) -> Vec<InstanceView> {
+        self.shared.views()
+    }
+
+    /// Refuses new invocations, waits for those that came in before, at most `limit`, then kills every instance.
+    /// What still runs then ends with a fault.
+    pub async fn drain(&self, limit: Duration) {
+        self.shared.drain(limit).await;
+    }
+}
+
+fn draining() -> Fault {
+    Fault::new(FaultCode::Draining, "the server is ending and takes no new work")
+        .with_retry_after(Duration::from_secs(1))
+}

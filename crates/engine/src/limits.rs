@@ -1,0 +1,49 @@
+//! The engine's own bounds. Everything that waits, grows or repeats has one.
+
+use std::time::Duration;
+
+/// Bounds with defaults that suit a machine of any size; tests make them small.
+#[derive(Debug, Clone)]
+pub struct EngineLimits {
+    /// Invocations that may wait for an instance of one function.
+    pub queue: usize,
+    /// How long one waits before it is told that there are too many.
+    pub queue_wait: Duration,
+    /// From the start of the sandbox's first process to HELLO.
+    pub hello: Duration,
+    /// From INIT to READY; a function with a longer timeout has as long as that.
+    pub init: Duration,
+    /// From the end of a stream until the sandbox is known to be gone; then it is killed.
+    pub exit: Duration,
+    /// How long `idle = "auto"` keeps an instance.
+    pub idle_auto: Duration,
+    /// What an instance is charged before any of its function was measured, bytes.
+    pub estimate: u64,
+    /// Processes and threads in one sandbox.
+    pub pids: u32,
+    /// Sandboxes between their start and HELLO at once: more would only make each of them later.
+    pub starts: usize,
+    /// How long [`crate::Engine::settled`] waits at most.
+    pub settle: Duration,
+}
+
+// === impl EngineLimits ===
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            queue: 1000,
+            queue_wait: Duration::from_secs(10),
+            hello: Duration::from_secs(10),
+            init: Duration::from_secs(10),
+            exit: Duration::from_secs(2),
+            // What OpenWhisk and, by all that is measured, AWS Lambda keep; until a histogram for each function
+            // decides. Memory that is needed elsewhere is taken back earlier.
+            idle_auto: Duration::from_secs(600),
+            estimate: 24 * 1024 * 1024,
+            pids: 256,
+            starts: 32,
+            settle: Duration::from_secs(10),
+        }
+    }
+}

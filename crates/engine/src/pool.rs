@@ -1,0 +1,370 @@
+//! The instances of one revision of one function: hands them out, takes them back, has them made and reaped.
+//! What is decided is decided by the [`Roster`]; this keeps it under a lock that is never held over an await,
+//! and carries out.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use model::{Fault, FaultCode, Function, Idle, InstanceId, InstanceState};
+use store::Telemetry;
+use tokio::sync::oneshot;
+
+use crate::decide::roster::{Late, NoWait, Roster, Rules, Take, Ticket};
+use crate::instance::{Cold, Info, Instance};
+use crate::ledger::{self, Asked, Charge};
+use crate::runtime;
+use crate::shared::{Shared, lock};
+use crate::start::{self, NotStarted};
+
+/// What callers who are told to come back later are told.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub struct Pool {
+    /// Unique in this engine.
+    pub id: u64,
+    pub function: Arc<Function>,
+    pub telemetry: Arc<dyn Telemetry>,
+    arn: OnceLock<String>,
+    shared: Weak<Shared>,
+    state: Mutex<State>,
+    /// The most that an instance of this pool was seen to use, bytes.
+    peak: AtomicU64,
+}
+
+struct State {
+    roster: Roster<Box<Instance>, oneshot::Sender<Grant>>,
+    /// The entry in the timers.
+    due: Option<Instant>,
+}
+
+/// What a waiter gets.
+pub enum Grant {
+    /// With what its start took, if it was made while the waiter waited.
+    Ready(Lease, Option<Cold>),
+    Failed(Box<NotStarted>),
+    /// The function was deployed anew, or deleted: look it up again.
+    Moved,
+}
+
+/// The right to use an instance. Dropped without [`Lease::release`], the instance is killed: nobody knows what
+/// state it is in.
+pub struct Lease {
+    pool: Arc<Pool>,
+    instance: Option<Box<Instance>>,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    pub fn new(shared: &Arc<Shared>, function: Function) -> Arc<Self> {
+        let scale = &function.spec.scale;
+        let rules = Rules {
+            max: scale.max,
+            min: scale.min,
+            keep: match scale.idle {
+                Idle::Auto => shared.limits.idle_auto,
+                Idle::For(time) => time,
+            },
+            queue: shared.limits.queue,
+        };
+        Arc::new(Self {
+            id: shared.pools.fetch_add(1, Ordering::Relaxed),
+            function: Arc::new(function),
+            telemetry: shared.telemetry.clone(),
+            arn: OnceLock::new(),
+            shared: Arc::downgrade(shared),
+            state: Mutex::new(State { roster: Roster::new(rules), due: None }),
+            peak: AtomicU64::new(0),
+        })
+    }
+
+    /// The function's name for the world.
+    pub fn arn(&self, shared: &Shared) -> &str {
+        self.arn.get_or_init(|| runtime::arn(shared, &self.function))
+    }
+
+    /// An idle instance. `Take::Closed`: look the function up again.
+    pub fn take(self: &Arc<Self>) -> Take<Lease> {
+        match lock(&self.state).roster.take() {
+            Take::Idle(instance) => {
+                instance.info.set(InstanceState::Busy);
+                Take::Idle(Lease { pool: self.clone(), instance: Some(instance) })
+            }
+            Take::None => Take::None,
+            Take::Closed => Take::Closed,
+        }
+    }
+
+    /// An instance as soon as there is one, at `until` at the latest unless one is being made.
+    pub async fn wait(self: &Arc<Self>, shared: &Arc<Shared>, until: Instant) -> Result<Grant, Fault> {
+        let (sender, mut receiver) = oneshot::channel();
+        let ticket = match lock(&self.state).roster.wait(sender) {
+            Ok(ticket) => ticket,
+            Err(NoWait::Closed) => return Ok(Grant::Moved),
+            Err(NoWait::Full) => return Err(self.too_many()),
+        };
+        self.scale(shared);
+        let mut until = until;
+        loop {
+            if let Ok(granted) = tokio::time::timeout_at(until.into(), &mut receiver).await {
+                return Ok(granted.unwrap_or(Grant::Moved));
+            }
+            if let Some(fault) = self.give_up(shared, ticket) {
+                return Err(fault);
+            }
+            // A start is bounded, so this is: it is looked at again in case that one went to somebody else.
+            until = now() + RETRY_AFTER;
+        }
+    }
+
+    /// A waiter's time is over. `None`: it may stay.
+    fn give_up(&self, shared: &Shared, ticket: Ticket) -> Option<Fault> {
+        let mut state = lock(&self.state);
+        if state.roster.late(ticket) != Late::Left {
+            return None;
+        }
+        let (enough, at_max) = (state.roster.wanted(now()) == 0, state.roster.at_max());
+        drop(state);
+        if enough {
+            shared.ledger.leave(self.id);
+        }
+        Some(if at_max { self.too_many() } else { self.no_capacity() })
+    }
+
+    /// Starts what is wanted and fits. Says whether somebody waits for more, which does not fit at present.
+    pub fn scale(self: &Arc<Self>, shared: &Arc<Shared>) -> bool {
+        let mut evicted = false;
+        loop {
+            let now = now();
+            let mut state = lock(&self.state);
+            if state.roster.wanted(now) == 0 || shared.is_stopped() {
+                return false;
+            }
+            match shared.ledger.ask(self, self.estimate(shared), now) {
+                Asked::Charged(charge) => {
+                    state.roster.began();
+                    drop(state);
+                    self.start(shared, charge);
+                }
+                Asked::Evict(bytes) if !evicted => {
+                    drop(state);
+                    ledger::evict(shared, bytes);
+                    // Asked again, for the line to know; what is evicted comes free when its sandbox is gone.
+                    evicted = true;
+                }
+                // Only who has callers waiting stands in line; keeping warm is tried again later.
+                Asked::Evict(_) | Asked::Wait if state.roster.waiting() > 0 => return true,
+                Asked::Evict(_) | Asked::Wait => {
+                    state.roster.postpone(now);
+                    self.schedule(&mut state);
+                    return false;
+                }
+                Asked::Never => {
+                    let waiter = state.roster.next_waiter();
+                    drop(state);
+                    let Some(waiter) = waiter else {
+                        tracing::warn!(function = %self.function.spec.name, "no instance fits into the memory budget");
+                        return false;
+                    };
+                    let _ = waiter.send(Grant::Failed(Box::new(NotStarted::fault(self.no_capacity()))));
+                }
+            }
+        }
+    }
+
+    fn start(self: &Arc<Self>, shared: &Arc<Shared>, charge: Charge) {
+        let info = Arc::new(Info::new(self.function.clone(), charge));
+        shared.register(&info);
+        shared.spawn(start::run(shared.clone(), self.clone(), info));
+    }
+
+    /// What an instance is charged at its start, bytes.
+    fn estimate(&self, shared: &Shared) -> u64 {
+        let seen = self.peak.load(Ordering::Relaxed);
+        seen.max(shared.limits.estimate).min(self.function.spec.memory.bytes())
+    }
+
+    /// A start succeeded.
+    pub fn ready(self: &Arc<Self>, instance: Box<Instance>, cold: Cold) {
+        let mut state = lock(&self.state);
+        state.roster.ready();
+        self.place(state, instance, Some(cold));
+    }
+
+    /// A start failed: one waiter is told.
+    pub fn failed(self: &Arc<Self>, shared: &Arc<Shared>, why: NotStarted) {
+        let mut why = Grant::Failed(Box::new(why));
+        let mut state = lock(&self.state);
+        let mut waiter = state.roster.start_failed(now());
+        while let Some(sender) = waiter {
+            match sender.send(why) {
+                Ok(()) => break,
+                Err(back) => (why, waiter) = (back, state.roster.next_waiter()),
+            }
+        }
+        self.schedule(&mut state);
+        drop(state);
+        self.scale(shared);
+    }
+
+    /// A call is over and its instance in order.
+    fn release(self: &Arc<Self>, instance: Box<Instance>) {
+        if let Some(peak) = instance.info.peak() {
+            self.peak.fetch_max(peak, Ordering::Relaxed);
+        }
+        let state = lock(&self.state);
+        if state.roster.rules().keep.is_zero() {
+            return self.lose(state, Some(instance));
+        }
+        self.place(state, instance, None);
+    }
+
+    /// Gives a busy instance to the first who waits, or parks it.
+    fn place(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut instance: Box<Instance>, cold: Option<Cold>) {
+        if state.roster.is_closed() || instance.exit.borrow().is_some() {
+            return self.lose(state, Some(instance));
+        }
+        while let Some(waiter) = state.roster.next_waiter() {
+            instance.info.set(InstanceState::Busy);
+            let lease = Lease { pool: self.clone(), instance: Some(instance) };
+            match waiter.send(Grant::Ready(lease, cold)) {
+                Ok(()) => return,
+                // Its owner is gone. Taken out of the lease again, whose drop would want the lock.
+                Err(Grant::Ready(mut lease, _)) => match lease.instance.take() {
+                    Some(back) => instance = back,
+                    None => return,
+                },
+                Err(_) => return,
+            }
+        }
+        instance.info.set(InstanceState::Idle);
+        state.roster.park(instance, now());
+        self.schedule(&mut state);
+    }
+
+    /// A busy instance goes.
+    fn lose(self: &Arc<Self>, mut state: MutexGuard<'_, State>, instance: Option<Box<Instance>>) {
+        state.roster.lost();
+        drop(state);
+        if let Some(instance) = instance {
+            if let Some(peak) = instance.info.peak() {
+                self.peak.fetch_max(peak, Ordering::Relaxed);
+            }
+            instance.kill(self);
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            self.scale(&shared);
+        }
+    }
+
+    /// A sandbox is gone: if it was idle, it leaves the pool.
+    pub fn exited(self: &Arc<Self>, shared: &Arc<Shared>, id: &InstanceId) {
+        let gone = lock(&self.state).roster.remove(|instance| instance.info.id == *id);
+        if let Some(instance) = gone {
+            tracing::debug!(instance = %id, function = %self.function.spec.name, "an idle instance ended by itself");
+            instance.kill(self);
+            self.scale(shared);
+        }
+    }
+
+    /// What is due: reaps, and tries again to keep instances warm.
+    pub fn tick(self: &Arc<Self>, shared: &Arc<Shared>, now: Instant) {
+        let mut state = lock(&self.state);
+        state.due = None;
+        let expired = state.roster.expire(now);
+        self.schedule(&mut state);
+        drop(state);
+        for instance in expired {
+            instance.kill(self);
+        }
+        self.scale(shared);
+    }
+
+    fn schedule(self: &Arc<Self>, state: &mut State) {
+        let (Some(due), Some(shared)) = (state.roster.due(), self.shared.upgrade()) else { return };
+        match state.due {
+            Some(set) if set <= due => return,
+            Some(set) => shared.timers.clear(set, self.id),
+            None => {}
+        }
+        state.due = Some(due);
+        shared.timers.set(due, self);
+    }
+
+    /// Shows the idle instances that may be evicted: since when they are idle, and what they are charged.
+    pub fn evictable(&self, mut show: impl FnMut(Instant, u64)) {
+        lock(&self.state).roster.evictable().for_each(|(since, instance)| show(since, instance.info.charged()));
+    }
+
+    /// Kills the longest idle instance, if one may be evicted.
+    pub fn evict(&self) {
+        let evicted = lock(&self.state).roster.evict();
+        if let Some(instance) = evicted {
+            instance.kill(self);
+        }
+    }
+
+    /// Hands out nothing any more: idle instances are killed, who waits looks the function up again or is told
+    /// `fault`.
+    pub fn close(&self, fault: Option<Fault>) {
+        let mut state = lock(&self.state);
+        let (idle, waiters) = state.roster.close();
+        let due = state.due.take();
+        drop(state);
+        for waiter in waiters {
+            let _ = waiter.send(match &fault {
+                Some(fault) => Grant::Failed(Box::new(NotStarted::fault(fault.clone()))),
+                None => Grant::Moved,
+            });
+        }
+        for instance in idle {
+            instance.kill(self);
+        }
+        if let Some(shared) = self.shared.upgrade() {
+            shared.ledger.leave(self.id);
+            if let Some(due) = due {
+                shared.timers.clear(due, self.id);
+            }
+        }
+    }
+
+    fn too_many(&self) -> Fault {
+        let (name, max) = (&self.function.spec.name, self.function.spec.scale.max);
+        let text = format!("function {name} is at its limits (scale.max = {max}) and no instance came free in time");
+        Fault::new(FaultCode::TooManyRequests, text).with_retry_after(RETRY_AFTER)
+    }
+
+    fn no_capacity(&self) -> Fault {
+        let text = format!("there is no memory left to start an instance of function {}", self.function.spec.name);
+        Fault::new(FaultCode::NoCapacity, text).with_retry_after(RETRY_AFTER)
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+// === impl Lease ===
+
+impl Lease {
+    pub fn instance(&mut self) -> Option<&mut Instance> {
+        self.instance.as_deref_mut()
+    }
+
+    /// The instance may serve the next call.
+    pub fn release(mut self) {
+        if let Some(instance) = self.instance.take() {
+            self.pool.release(instance);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            let state = lock(&self.pool.state);
+            self.pool.lose(state, Some(instance));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What all parts of the engine share, and the end of it all.
+//!
+//! ```text
+//! open ──drain──► draining (no new work; queue and calls go on) ──all done│limit──► stopped (all killed)
+//! ```
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use driver::{Driver, InstalledRuntime};
+use model::{InstanceId, InstanceView, Isolation};
+use store::{Functions, Telemetry};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::catalogue::Catalogue;
+use crate::instance::Info;
+use crate::ledger::Ledger;
+use crate::limits::EngineLimits;
+use crate::timer::{Timers, Wakeups};
+use crate::{Options, draining};
+
+pub struct Shared {
+    pub drivers: HashMap<Isolation, Arc<dyn Driver>>,
+    pub runtimes: Vec<InstalledRuntime>,
+    pub functions: Arc<dyn Functions>,
+    pub telemetry: Arc<dyn Telemetry>,
+    pub region: String,
+    pub account: String,
+    pub limits: EngineLimits,
+    pub catalogue: Catalogue,
+    pub ledger: Arc<Ledger>,
+    pub timers: Timers,
+    pub starts: Semaphore,
+    pub pools: AtomicU64,
+    /// Every instance from its start until its sandbox is gone.
+    instances: Mutex<HashMap<InstanceId, Arc<Info>>>,
+    /// Changes whenever an instance went.
+    gone: Notify,
+    gate: Gate,
+    stopped: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// Counts the invocations inside.
+#[derive(Default)]
+struct Gate {
+    inside: AtomicUsize,
+    closed: AtomicBool,
+    empty: Notify,
+}
+
+/// An invocation inside the engine.
+pub struct Inside<'a>(&'a Gate);
+
+/// Locks, also after a panic elsewhere: what is kept under these locks is whole between any two statements
+/// that can panic.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// === impl Shared ===
+
+impl Shared {
+    pub fn new(options: Options) -> (Arc<Self>, Wakeups) {
+        let (timers, wakeups) = Timers::new();
+        let limits = options.limits;
+        let shared = Self {
+            drivers: options.drivers.into_iter().map(|driver| (driver.isolation(), driver)).collect(),
+            runtimes: options.runtimes,
+            functions: options.functions,
+            telemetry: options.telemetry,
+            region: options.region,
+            account: options.account,
+            catalogue: Catalogue::default(),
+            ledger: Arc::new(Ledger::new(options.memory_budget, wakeups.clone())),
+            timers,
+            starts: Semaphore::new(limits.starts.max(1)),
+            limits,
+            pools: AtomicU64::new(0),
+            instances: Mutex::default(),
+            gone: Notify::new(),
+            gate: Gate::default(),
+            stopped: watch::Sender::new(false),
+            tasks: Mutex::default(),
+            runtime: tokio::runtime::Handle::current(),
+        };
+        (Arc::new(shared), wakeups)
+    }
+
+    /// Runs a task that ends with the engine at the latest.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.tasks);
+        // Those that ended are let go here, so that the set does not grow.
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a task of the engine panicked");
+            }
+        }
+        tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Lets an invocation in; `None` when the engine is ending.
+    pub fn enter(&self) -> Option<Inside<'_>> {
+        self.gate.inside.fetch_add(1, Ordering::SeqCst);
+        let inside = Inside(&self.gate);
+        if self.gate.closed.load(Ordering::SeqCst) { None } else { Some(inside) }
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.gate.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether everything was killed because the engine ends.
+    pub fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Resolves when everything is to be killed.
+    pub async fn stopping(&self) {
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+
+    pub fn register(&self, info: &Arc<Info>) {
+        lock(&self.instances).insert(info.id.clone(), info.clone());
+    }
+
+    pub fn forget(&self, id: &InstanceId) {
+        lock(&self.instances).remove(id);
+        self.gone.notify_waiters();
+    }
+
+    pub fn views(&self) -> Vec<InstanceView> {
+        let mut views: Vec<_> = lock(&self.instances).values().map(|info| info.view()).collect();
+        views.sort_by(|a, b| (&a.function, a.started, &a.instance).cmp(&(&b.function, b.started, &b.instance)));
+        views
+    }
+
+    pub async fn drain(&self, limit: Duration) {
+        self.gate.closed.store(true, Ordering::SeqCst);
+        let finished = tokio::time::timeout(limit, self.gate.emptied()).await.is_ok();
+        self.stopped.send_replace(true);
+        if !finished {
+            tracing::warn!(left = self.gate.inside.load(Ordering::SeqCst), "invocations were ended by the shutdown");
+        }
+        for pool in self.catalogue.clear() {
+            pool.close(Some(draining()));
+        }
+        let killed: Vec<_> = lock(&self.instances).values().cloned().collect();
+        killed.iter().for_each(|info| info.kill());
+        drop(killed);
+        // Those cut short need a moment to tell their callers.
+        let _ = tokio::time::timeout(self.limits.exit * 2, async {
+            self.gate.emptied().await;
+            self.all_gone().await;
+        })
+        .await;
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        tasks.shutdown().await;
+        lock(&self.instances).clear();
+    }
+
+    async fn all_gone(&self) {
+        loop {
+            let gone = self.gone.notified();
+            tokio::pin!(gone);
+            gone.as_mut().enable();
+            if lock(&self.instances).is_empty() {
+                return;
+            }
+            gone.await;
+        }
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    async fn emptied(&self) {
+        loop {
+            let empty = self.empty.notified();
+            tokio::pin!(empty);
+            empty.as_mut().enable();
+            if self.inside.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if self.0.inside.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.closed.load(Ordering::SeqCst) {
+            self.0.empty.notify_waiters();
+        }
+    }
+}

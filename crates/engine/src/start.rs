@@ -1,0 +1,285 @@
+//! A start: from nothing to a ready instance, each step with its bound.
+//!
+//! ```text
+//! driver.start ──► HELLO ──► INIT sent ──► READY            then a waiter has it
+//!  │ refused        │ hello    │             │ INIT_ERROR, end, init limit
+//!  └────────────────┴──────────┴─────────────┴──► NotStarted: killed, one waiter is told
+//! ```
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use driver::{Exit, ExitCause, StartError};
+use model::{Fault, FaultCode, FunctionError, InstanceId, RequestId, Timestamp};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use wire::Frame;
+
+use crate::{draining, failure};
+use crate::instance::{Cold, Info, Instance, watch_over};
+use crate::io::{Broken, Io, unexpected};
+use crate::log::{Sink, Tail};
+use crate::pool::Pool;
+use crate::runtime;
+use crate::shared::Shared;
+
+/// Why there is no instance.
+pub struct NotStarted {
+    pub why: Why,
+    /// The instance that did not come to be, if there was a sandbox.
+    pub instance: Option<InstanceId>,
+    pub cold: Cold,
+    /// What it printed.
+    pub tail: Option<Tail>,
+}
+
+pub enum Why {
+    /// The platform could not.
+    Fault(Fault),
+    /// INIT_ERROR.
+    Reported(Bytes),
+    /// The sandbox ended.
+    Exited(Option<ExitCause>),
+    TimedOut(Duration),
+    Protocol(String),
+}
+
+/// What the steps share.
+struct Birth<'a> {
+    io: Io,
+    sink: Sink<'a>,
+    exit: watch::Receiver<Option<Exit>>,
+    limit: Duration,
+}
+
+// === impl NotStarted ===
+
+impl NotStarted {
+    pub fn fault(fault: Fault) -> Self {
+        Self { why: Why::Fault(fault), instance: None, cold: Cold::default(), tail: None }
+    }
+}
+
+impl Why {
+    /// What the caller of `id` is told: an error of the function, or a fault of the platform.
+    pub fn told(self, id: RequestId) -> Result<FunctionError, Fault> {
+        Ok(match self {
+            Why::Fault(fault) => return Err(fault),
+            Why::Reported(payload) => failure::reported(payload, FaultCode::InitFailed),
+            Why::Exited(Some(ExitCause::Setup(step))) => {
+                return Err(Fault::new(FaultCode::SandboxFailed, "the sandbox could not be set up").with_detail(step));
+            }
+            Why::Exited(cause) => failure::exited(id, cause.as_ref()),
+            Why::TimedOut(limit) => failure::timed_out(id, limit, FaultCode::InitTimeout),
+            Why::Protocol(what) => failure::not_the_protocol(id, &what),
+        })
+    }
+}
+
+/// Starts an instance for the pool and gives it to it, or the reason why not.
+pub async fn run(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>) {
+    let mut cold = Cold::default();
+    let started = {
+        let start = start(&shared, &pool, &info, &mut cold);
+        tokio::select! {
+            started = start => started,
+            // Dropping a start that is under way kills its sandbox.
+            () = shared.stopping() => {
+                if !info.has_sandbox() {
+                    shared.forget(&info.id);
+                }
+                Err(NotStarted::fault(draining()))
+            }
+        }
+    };
+    match started {
+        Ok(instance) => pool.ready(instance, cold),
+        Err(mut failed) => {
+            failed.cold = cold;
+            if let Why::Fault(fault) = &failed.why
+                && !shared.is_stopped()
+            {
+                let (function, detail) = (&pool.function.spec.name, fault.detail.as_deref().unwrap_or_default());
+                tracing::warn!(%function, instance = %info.id, %fault, detail, "an instance could not be started");
+            }
+            info.kill();
+            pool.failed(&shared, failed);
+        }
+    }
+}
+
+async fn start(shared: &Arc<Shared>, pool: &Arc<Pool>, info: &Arc<Info>, cold: &mut Cold) -> Result<Box<Instance>, NotStarted> {
+    let function = &pool.function;
+    // Dropped at HELLO: how long a function's own initialisation takes must not hold up others.
+    let turn = shared.starts.acquire().await;
+    let begun = Instant::now();
+    let made = async {
+        let isolation = function.spec.isolation;
+        let driver = shared.drivers.get(&isolation).ok_or_else(|| {
+            let text = format!("isolation {isolation} of function {} is not on this machine", function.spec.name);
+            Fault::new(FaultCode::IsolationUnavailable, text)
+        })?;
+        driver.start(runtime::sandbox(shared, function, &info.id)?).await.map_err(refused)
+    };
+    let sandbox = made.await.map_err(|fault| {
+        shared.forget(&info.id);
+        NotStarted::fault(fault)
+    })?;
+    cold.sandbox_us = Some(begun.elapsed().as_micros() as u64);
+    info.hold(sandbox.handle.clone());
+    let (tell, exit) = watch::channel(None);
+    let (weak, exited) = (Arc::downgrade(shared), sandbox.handle.exited());
+    shared.spawn(watch_over(weak, Arc::downgrade(pool), info.clone(), exited, tell));
+    let not_started = |why, tail| NotStarted { why, instance: Some(info.id.clone()), cold: Cold::default(), tail };
+    let io = Io::new(sandbox.streams).map_err(|error| {
+        let fault = Fault::new(FaultCode::SandboxFailed, "the sandbox's streams could not be used").with_detail(error);
+        not_started(Why::Fault(fault), None)
+    })?;
+    let sink = Sink::new(&*pool.telemetry, &function.spec.name, &info.id).keeping(Some(Tail::default()));
+    let mut birth = Birth { io, sink, exit, limit: shared.limits.exit };
+
+    let begun = Instant::now();
+    let hello = birth.frame(begun + shared.limits.hello).await.and_then(|frame| match frame {
+        Frame::Hello { version: wire::VERSION, runtime } => Ok(runtime),
+        Frame::Hello { version, .. } => Err(Why::Protocol(format!("version {version} of the protocol"))),
+        frame => Err(Why::from(unexpected(&frame))),
+    });
+    cold.runtime_us = Some(begun.elapsed().as_micros() as u64);
+    drop(turn);
+    let begun = Instant::now();
+    let ready = match hello {
+        Ok(_) => birth.init(shared, pool, info).await,
+        Err(Why::TimedOut(limit)) => {
+            let fault = Fault::new(FaultCode::SandboxFailed, "the runtime did not start in time");
+            Err(Why::Fault(fault.with_detail(format!("no HELLO within {limit:?}"))))
+        }
+        Err(why) => Err(why),
+    };
+    cold.init_us = Some(begun.elapsed().as_micros() as u64);
+    info.usage();
+    match ready {
+        Ok(()) => {
+            let _ = birth.io.drain(&mut birth.sink);
+            Ok(Box::new(Instance::new(info.clone(), birth.io, birth.exit)))
+        }
+        Err(why) => {
+            info.kill();
+            let _ = birth.io.drain(&mut birth.sink);
+            Err(not_started(why, birth.sink.into_tail()))
+        }
+    }
+}
+
+fn refused(error: StartError) -> Fault {
+    let (code, text) = match &error {
+        StartError::Unavailable { .. } => (FaultCode::IsolationUnavailable, error.to_string()),
+        _ => (FaultCode::SandboxFailed, "a sandbox could not be made".to_owned()),
+    };
+    Fault::new(code, text).with_detail(error)
+}
+
+// === impl Birth ===
+
+impl Birth<'_> {
+    async fn init(&mut self, shared: &Shared, pool: &Pool, info: &Info) -> Result<(), Why> {
+        // AWS gives it ten seconds; a function that may take longer for a call may take as long for this.
+        let limit = shared.limits.init.max(pool.function.spec.timeout);
+        let until = Instant::now() + limit;
+        let init = runtime::init(shared, &pool.function, &info.id, Timestamp::now());
+        let body = serde_json::to_vec(&init).map_err(|error| Why::Protocol(error.to_string()))?;
+        let mut bytes = BytesMut::new();
+        Frame::Init(body.into()).encode(&mut bytes).map_err(|error| Why::Protocol(error.to_string()))?;
+        self.tell(&bytes, until).await.map_err(|why| why.within(limit))?;
+        match self.frame(until).await.map_err(|why| why.within(limit))? {
+            Frame::Ready => Ok(()),
+            Frame::InitError(payload) => Err(Why::Reported(payload)),
+            frame => Err(unexpected(&frame).into()),
+        }
+    }
+
+    /// The next frame on the control stream that is not LOG.
+    async fn frame(&mut self, until: Instant) -> Result<Frame, Why> {
+        let begun = Instant::now();
+        let broken = {
+            let Self { io, sink, .. } = self;
+            let next = poll_fn(|cx| {
+                io.poll_log(cx, sink);
+                loop {
+                    match io.poll_control(cx) {
+                        Poll::Ready(Ok(Frame::Log(log))) => sink.logged(log),
+                        Poll::Ready(result) => return Poll::Ready(result),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            });
+            match tokio::time::timeout_at(until, next).await {
+                Ok(Ok(frame)) => return Ok(frame),
+                Ok(Err(broken)) => broken,
+                Err(_) => return Err(Why::TimedOut(until - begun)),
+            }
+        };
+        Err(self.why(broken).await)
+    }
+
+    async fn tell(&mut self, bytes: &[u8], until: Instant) -> Result<(), Why> {
+        let mut parts = [bytes, &[]];
+        let told = poll_fn(|cx| {
+            self.io.poll_log(cx, &mut self.sink);
+            self.io.poll_tell(cx, &mut parts)
+        });
+        match tokio::time::timeout_at(until, told).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(broken)) => Err(self.why(broken).await),
+            Err(_) => Err(Why::TimedOut(Duration::ZERO)),
+        }
+    }
+
+    async fn why(&mut self, broken: Broken) -> Why {
+        match broken {
+            Broken::Protocol(_) => broken.into(),
+            Broken::Closed { .. } => {
+                let exit = ended(&mut self.io, &mut self.sink, &mut self.exit, self.limit).await;
+                Why::Exited(exit.map(|exit| exit.cause))
+            }
+        }
+    }
+}
+
+/// How a sandbox ended whose streams did; none if that is not known within `limit`. Keeps what it prints.
+pub async fn ended(
+    io: &mut Io,
+    sink: &mut Sink<'_>,
+    exit: &mut watch::Receiver<Option<Exit>>,
+    limit: Duration,
+) -> Option<Exit> {
+    let known = {
+        let mut gone = pin!(exit.wait_for(Option::is_some));
+        let either = poll_fn(|cx| {
+            io.poll_log(cx, sink);
+            gone.as_mut().poll(cx).map(|gone| gone.ok().and_then(|gone| gone.clone()))
+        });
+        tokio::time::timeout(limit, either).await.ok().flatten()
+    };
+    let _ = io.drain(sink);
+    known
+}
+
+impl Why {
+    /// Names the whole limit in a message, not what was left of it.
+    fn within(self, limit: Duration) -> Self {
+        if matches!(self, Why::TimedOut(_)) { Why::TimedOut(limit) } else { self }
+    }
+}
+
+impl From<Broken> for Why {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Protocol(error) => Why::Protocol(error.to_string()),
+            Broken::Closed { .. } => Why::Exited(None),
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! A driver whose sandboxes are tasks of the test's own process that speak `wire` over real sockets.
+//!
+//! What a guest does is said in the event: words like `print hello`, `sleep 50`, `exit 3`, separated by `;`. It
+//! answers with the event, or as the last word says.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use driver::{
+    BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage,
+};
+use model::{Isolation, LogLevel, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, watch};
+use wire::{Decoder, Frame, Init, Invoke, Log, Side, Stream};
+
+/// What guests do before their first event.
+#[derive(Clone, Default)]
+pub struct Script {
+    pub refuse: Option<StartError>,
+    pub setup_fails: bool,
+    pub no_hello: bool,
+    /// How long initialisation takes.
+    pub init: Duration,
+    pub init_prints: &'static str,
+    pub init_error: Option<&'static str>,
+    pub init_exit: Option<i32>,
+    /// What `usage` says of memory, bytes.
+    pub peak: Option<u64>,
+}
+
+#[derive(Default)]
+pub struct FakeDriver {
+    pub script: Mutex<Script>,
+    pub specs: Mutex<Vec<SandboxSpec>>,
+    pub seen: Arc<Seen>,
+    ends: Mutex<HashMap<String, Arc<Notify>>>,
+}
+
+#[derive(Default)]
+pub struct Seen {
+    pub started: AtomicU32,
+    pub live: AtomicU32,
+    pub most_live: AtomicU32,
+    pub inits: Mutex<Vec<Init>>,
+    /// Every invocation that a guest began to handle.
+    pub handled: Mutex<Vec<String>>,
+}
+
+struct FakeHandle {
+    kill: Arc<Notify>,
+    exit: watch::Receiver<Option<Exit>>,
+    peak: Option<u64>,
+    cpu: AtomicU64,
+}
+
+struct Guest {
+    id: String,
+    control: UnixStream,
+    invoke: UnixStream,
+    log: std::io::PipeWriter,
+    script: Script,
+    seen: Arc<Seen>,
+    calls: u32,
+}
+
+// === impl FakeDriver ===
+
+impl FakeDriver {
+    pub fn set(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+    }
+
+    pub fn started(&self) -> u32 {
+        self.seen.started.load(Ordering::SeqCst)
+    }
+
+    pub fn live(&self) -> u32 {
+        self.seen.live.load(Ordering::SeqCst)
+    }
+
+    pub fn most_live(&self) -> u32 {
+        self.seen.most_live.load(Ordering::SeqCst)
+    }
+
+    /// Ends a sandbox from outside, as the kernel might.
+    pub fn end(&self, id: &str) {
+        self.ends.lock().unwrap()[id].notify_one();
+    }
+}
+
+impl Driver for FakeDriver {
+    fn isolation(&self) -> Isolation {
+        Isolation::Namespace
+    }
+
+    fn capability(&self) -> Capability {
+        Capability { isolation: Isolation::Namespace, works: true, findings: Vec::new() }
+    }
+
+    fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {
+        Box::pin(async move {
+            spec.validate()?;
+            let script = self.script.lock().unwrap().clone();
+            if let Some(error) = script.refuse {
+                return Err(error);
+            }
+            let (control, control_guest) = StdStream::pair().unwrap();
+            let (invoke, invoke_guest) = StdStream::pair().unwrap();
+            let (log, log_guest) = std::io::pipe().unwrap();
+            let (tell, exit) = watch::channel(None);
+            let kill = Arc::new(Notify::new());
+            self.specs.lock().unwrap().push(spec.clone());
+            self.ends.lock().unwrap().insert(spec.id.to_string(), kill.clone());
+            self.seen.started.fetch_add(1, Ordering::SeqCst);
+            let live = self.seen.live.fetch_add(1, Ordering::SeqCst) + 1;
+            self.seen.most_live.fetch_max(live, Ordering::SeqCst);
+            let peak = script.peak;
+            let guest = Guest {
+                id: spec.id.to_string(),
+                control: tokio_stream(control_guest),
+                invoke: tokio_stream(invoke_guest),
+                log: log_guest,
+                script,
+                seen: self.seen.clone(),
+                calls: 0,
+            };
+            let (seen, killed) = (self.seen.clone(), kill.clone());
+            tokio::spawn(async move {
+                // The guest's ends are closed when it is dropped, before anybody hears of its exit.
+                let cause = tokio::select! {
+                    cause = guest.run() => cause,
+                    () = killed.notified() => ExitCause::Killed,
+                };
+                seen.live.fetch_sub(1, Ordering::SeqCst);
+                tell.send_replace(Some(Exit { cause, usage: Usage::default() }));
+            });
+            let handle = Arc::new(FakeHandle { kill, exit, peak, cpu: AtomicU64::new(0) });
+            let streams = Streams { control: control.into(), invoke: vec![invoke.into()], log: OwnedFd::from(log) };
+            Ok(Sandbox { id: spec.id, streams, handle })
+        })
+    }
+}
+
+fn tokio_stream(stream: StdStream) -> UnixStream {
+    stream.set_nonblocking(true).unwrap();
+    UnixStream::from_std(stream).unwrap()
+}
+
+// === impl FakeHandle ===
+
+impl Handle for FakeHandle {
+    fn kill(&self) {
+        self.kill.notify_one();
+    }
+
+    fn exited(&self) -> BoxFuture<'static, Exit> {
+        let mut exit = self.exit.clone();
+        Box::pin(async move {
+            let gone = Exit { cause: ExitCause::Killed, usage: Usage::default() };
+            exit.wait_for(Option::is_some).await.map_or(gone, |exit| exit.clone().unwrap())
+        })
+    }
+
+    fn usage(&self) -> Usage {
+        let cpu = self.cpu.fetch_add(500, Ordering::Relaxed);
+        Usage { memory_peak: self.peak, cpu: Some(Duration::from_micros(cpu)) }
+    }
+}
+
+impl Drop for FakeHandle {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+// === impl Guest ===
+
+impl Guest {
+    async fn run(mut self) -> ExitCause {
+        if self.script.setup_fails {
+            return ExitCause::Setup("mount".into());
+        }
+        if self.script.no_hello {
+            std::future::pending::<()>().await;
+        }
+        let hello = Frame::Hello { version: wire::VERSION, runtime: "fake".into() };
+        send(&mut self.control, &hello).await;
+        let mut control_in = Decoder::new(Stream::Control, Side::Host);
+        let Some(Frame::Init(init)) = receive(&mut self.control, &mut control_in).await else {
+            return ExitCause::Status(0);
+        };
+        self.seen.inits.lock().unwrap().push(serde_json::from_slice(&init).unwrap());
+        self.log.write_all(self.script.init_prints.as_bytes()).unwrap();
+        tokio::time::sleep(self.script.init).await;
+        if let Some(status) = self.script.init_exit {
+            return ExitCause::Status(status);
+        }
+        if let Some(error) = self.script.init_error {
+            send(&mut self.control, &Frame::InitError(Bytes::from(error))).await;
+            return ExitCause::Status(1);
+        }
+        send(&mut self.control, &Frame::Ready).await;
+        let mut invoke_in = Decoder::new(Stream::Invoke, Side::Host);
+        while let Some(Frame::Invoke(event)) = receive(&mut self.invoke, &mut invoke_in).await {
+            self.calls += 1;
+            self.seen.handled.lock().unwrap().push(event.request_id.clone());
+            if let Some(cause) = self.handle(event).await {
+                return cause;
+            }
+        }
+        ExitCause::Status(0)
+    }
+
+    async fn handle(&mut self, event: Invoke) -> Option<ExitCause> {
+        let text = String::from_utf8_lossy(&event.payload).into_owned();
+        let mut answer = Frame::Response { last: true, payload: event.payload.clone() };
+        let mut after = None;
+        for word in text.split(';') {
+            let (verb, rest) = word.split_once(' ').unwrap_or((word, ""));
+            let number = || rest.parse::<u64>().unwrap_or(0);
+            match verb {
+                "sleep" => tokio::time::sleep(Duration::from_millis(number())).await,
+                "print" => writeln!(self.log, "{rest}").unwrap(),
+                "printed" => write!(self.log, "{rest}").unwrap(),
+                "log" => {
+                    let log = Log {
+                        time: Timestamp::now(),
+                        level: Some(LogLevel::Warn),
+                        request_id: event.request_id.clone(),
+                        message: rest.to_owned(),
+                    };
+                    send(&mut self.control, &Frame::Log(log)).await;
+                }
+                "forge" => {
+                    let log = Log { time: Timestamp(1), level: None, request_id: rest.into(), message: "forged".into() };
+                    send(&mut self.control, &Frame::Log(log)).await;
+                }
+                "exit" => return Some(ExitCause::Status(number() as i32)),
+                "signal" => return Some(ExitCause::Signal(number() as i32)),
+                "oom" => return Some(ExitCause::OutOfMemory),
+                "error" => answer = Frame::Error(Bytes::from_static(br#"{"errorMessage":"no","errorType":"E"}"#)),
+                "who" => answer = response(&self.id),
+                "count" => answer = response(&self.calls.to_string()),
+                "deadline" => answer = response(&event.deadline_ms.to_string()),
+                "one" => answer = response(&"x".repeat(number() as usize)),
+                "parts" => {
+                    send(&mut self.invoke, &Frame::Response { last: false, payload: Bytes::new() }).await;
+                    let mut left = number() as usize;
+                    while left > 0 {
+                        let part = left.min(1 << 20);
+                        send(&mut self.invoke, &Frame::Data(Bytes::from(vec![b'x'; part]))).await;
+                        left -= part;
+                    }
+                    answer = Frame::End;
+                }
+                "garbage" => {
+                    self.invoke.write_all(&[1, 0, 0, 0, 0xee, 0]).await.unwrap();
+                    std::future::pending::<()>().await;
+                }
+                "twice" => send(&mut self.invoke, &answer).await,
+                "after" => after = Some(rest.to_owned()),
+                _ => {}
+            }
+        }
+        send(&mut self.invoke, &answer).await;
+        match after.as_deref().map(|after| after.split_once(' ').unwrap_or((after, ""))) {
+            Some(("exit", status)) => return Some(ExitCause::Status(status.parse().unwrap())),
+            Some(("print", text)) => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                writeln!(self.log, "{text}").unwrap();
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+fn response(text: &str) -> Frame {
+    Frame::Response { last: true, payload: Bytes::from(text.to_owned()) }
+}
+
+async fn send(stream: &mut UnixStream, frame: &Frame) {
+    let mut bytes = BytesMut::new();
+    frame.encode(&mut bytes).unwrap();
+    // The host may have closed its end.
+    let _ = stream.write_all(&bytes).await;
+}
+
+async fn receive(stream: &mut UnixStream, decoder: &mut Decoder) -> Option<Frame> {
+    loop {
+        if let Some(frame) = decoder.next().unwrap() {
+            return Some(frame);
+        }
+        if stream.read_buf(decoder.buffer()).await.ok()? == 0 {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What the engine promises, over a fake driver: real sockets and frames, no sandboxes.
+
+mod calls;
+mod ends;
+mod fake;
+mod memory;
+mod scaling;
+mod world;

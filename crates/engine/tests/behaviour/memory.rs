@@ -1,0 +1,87 @@
+//! One budget for all.
+
+use std::time::Duration;
+
+use model::{FaultCode, Memory};
+
+use crate::world::{MIB, World, until};
+
+#[tokio::test]
+async fn the_least_recently_used_idle_instance_makes_room() {
+    let world = World::with(|options| options.memory_budget = 50 * MIB).await;
+    for name in ["a", "b", "c"] {
+        world.deploy(name, |_| {}).await;
+    }
+    let a = world.ask("a", "who").await;
+    world.ask("b", "who").await;
+    assert_eq!(world.ask("a", "who").await, a);
+    // 24 MiB each: the third does not fit, and `b` was used before `a`.
+    world.ask("c", "who").await;
+    let left: Vec<_> = world.engine.instances().iter().map(|view| view.function.to_string()).collect();
+    assert_eq!(left, ["a", "c"]);
+    assert_eq!(world.ask("a", "who").await, a);
+}
+
+#[tokio::test]
+async fn busy_instances_are_never_evicted_and_who_waits_gets_what_comes_free() {
+    let world = World::with(|options| options.memory_budget = 30 * MIB).await;
+    world.deploy("a", |_| {}).await;
+    world.deploy("b", |_| {}).await;
+    let busy = world.calling("a", "sleep 150;done");
+    until("it is busy", || world.driver.live() == 1).await;
+    assert_eq!(world.ask("b", "x").await, "x");
+    assert_eq!(crate::world::said(&busy.await.unwrap().unwrap().reply), "sleep 150;done");
+    assert!(world.driver.most_live() <= 1);
+}
+
+#[tokio::test]
+async fn without_memory_there_is_no_capacity() {
+    let world = World::with(|options| {
+        options.memory_budget = 30 * MIB;
+        options.limits.queue_wait = Duration::from_millis(60);
+    })
+    .await;
+    world.deploy("a", |_| {}).await;
+    world.deploy("b", |_| {}).await;
+    let busy = world.calling("a", "sleep 300");
+    until("it is busy", || world.driver.live() == 1).await;
+    let fault = world.call("b", "x").await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::NoCapacity);
+    busy.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_fits_into_no_machine_is_refused_at_once() {
+    let world = World::with(|options| options.memory_budget = 10 * MIB).await;
+    world.deploy("a", |_| {}).await;
+    let begun = std::time::Instant::now();
+    assert_eq!(world.call("a", "x").await.unwrap_err().code, FaultCode::NoCapacity);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn what_was_measured_is_charged_the_next_time() {
+    let world = World::with(|options| options.memory_budget = 250 * MIB).await;
+    world.driver.set(|script| script.peak = Some(100 * MIB));
+    world.deploy("a", |spec| spec.memory = Memory::mib(128)).await;
+    world.ask("a", "x").await;
+    assert_eq!(world.engine.instances()[0].memory_peak, Some(100 * MIB));
+    let calls: Vec<_> = (0..4).map(|_| world.calling("a", "sleep 50")).collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert!(world.driver.most_live() <= 2, "{}", world.driver.most_live());
+}
+
+#[tokio::test]
+async fn many_functions_share_little_memory_and_none_starves() {
+    let world = World::with(|options| options.memory_budget = 75 * MIB).await;
+    for number in 0..12 {
+        world.deploy(&format!("f{number}"), |_| {}).await;
+    }
+    let calls: Vec<_> = (0..120).map(|number| world.calling(&format!("f{}", number % 12), "sleep 2")).collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert!(world.driver.most_live() <= 3, "{}", world.driver.most_live());
+}

@@ -1,0 +1,118 @@
+//! Reads a request's body whole: bounded in size, in time, and in what all bodies together may hold.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Body;
+use tokio::time::{Instant, timeout_at};
+
+use crate::limits::Limits;
+
+/// Why a body was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    TooLarge,
+    /// The client was too slow.
+    Slow,
+    /// Not HTTP, or the client went away.
+    Broken,
+    /// All memory for bodies is in use.
+    NoMemory,
+}
+
+/// Counts the bytes of all bodies held.
+#[derive(Clone)]
+pub(crate) struct Budget {
+    used: Arc<AtomicUsize>,
+    max: usize,
+}
+
+/// A body's share of the budget, returned when dropped.
+pub(crate) struct Reserved {
+    budget: Budget,
+    bytes: usize,
+}
+
+// === impl Budget ===
+
+impl Budget {
+    pub fn new(max: usize) -> Self {
+        Self { used: Arc::default(), max }
+    }
+
+    fn nothing(&self) -> Reserved {
+        Reserved { budget: self.clone(), bytes: 0 }
+    }
+}
+
+// === impl Reserved ===
+
+impl Reserved {
+    fn grow(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.bytes += bytes;
+        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.budget.max { Err(BodyError::NoMemory) } else { Ok(()) }
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads at most `max` bytes. A body that came in one piece is passed on without a copy.
+pub(crate) async fn read<B>(
+    body: B,
+    max: usize,
+    limits: &Limits,
+    budget: &Budget,
+) -> Result<(Bytes, Reserved), BodyError>
+where
+    B: Body<Data = Bytes>,
+{
+    let mut reserved = budget.nothing();
+    if body.is_end_stream() {
+        return Ok((Bytes::new(), reserved));
+    }
+    let announced = body.size_hint().lower();
+    if announced > max as u64 {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body = pin!(body);
+    let mut first = Bytes::new();
+    let mut whole: Vec<u8> = Vec::new();
+    let end = Instant::now() + limits.body_time;
+    loop {
+        let until = end.min(Instant::now() + limits.body_idle);
+        let frame = timeout_at(until, body.frame()).await.map_err(|_| BodyError::Slow)?;
+        // Trailers are read and dropped: nothing in an event has a place for them.
+        let data = match frame {
+            None => break,
+            Some(Err(_)) => return Err(BodyError::Broken),
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+        };
+        if data.len() > max - first.len() - whole.len() {
+            return Err(BodyError::TooLarge);
+        }
+        reserved.grow(data.len())?;
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+        } else {
+            if whole.is_empty() {
+                // The announced length is the client's word: no more than a mebibyte on credit.
+                whole.reserve((announced as usize).min(1 << 20));
+                whole.extend_from_slice(&first);
+                first = Bytes::new();
+            }
+            whole.extend_from_slice(&data);
+        }
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok((if whole.is_empty() { first } else { whole.into() }, reserved))
+}

@@ -1,0 +1,301 @@
+//! AWS's Invoke: `POST /2015-03-31/functions/NAME/invocations`, signed or with a bearer token.
+//!
+//! Known: `RequestResponse` and `DryRun`, `Tail`, a client context, the qualifier `$LATEST`. `Event` is refused
+//! by name until there is a queue to keep events in.
+
+use aws::errors::{AwsError, failure_payload};
+use aws::sigv4::{self, SignedRequest};
+use aws::{FunctionRef, errors};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::Full;
+use hyper::body::Body;
+use model::{
+    Blame, Door, FaultCode, FunctionName, Invocation, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp,
+};
+use percent_encoding::percent_decode_str;
+
+use crate::body::{self, BodyError};
+use crate::respond::{Reference, and_close};
+use crate::{Gateway, Invoker, Response, json};
+
+/// Longest `X-Amz-Client-Context`, as AWS has it.
+const MAX_CLIENT_CONTEXT: usize = 3583;
+/// How much of an invocation's log is answered.
+const TAIL_BYTES: usize = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    RequestResponse,
+    DryRun,
+}
+
+/// What the path, the query and the headers ask for.
+struct Wanted {
+    kind: Kind,
+    tail: bool,
+    client_context: String,
+}
+
+// === impl Gateway ===
+
+impl<I: Invoker> Gateway<I> {
+    /// Answers one Invoke request. The router of the control listener gives it every request to
+    /// `/2015-03-31/functions/{name}/invocations`; it authenticates by itself.
+    pub async fn handle_invoke<B>(&self, request: Request<B>) -> Response
+    where
+        B: Body<Data = Bytes>,
+    {
+        let received = Timestamp::now();
+        let (parts, body) = request.into_parts();
+        let reference = Reference::new(&parts.headers, received);
+        match self.invoke(&parts, body, &reference, received).await {
+            Ok(response) => response,
+            Err(refused) => {
+                let close = refused.close;
+                let mut response = refused.error.response(&reference.id);
+                reference.stamp(response.headers_mut());
+                if close { and_close(response) } else { response }
+            }
+        }
+    }
+
+    async fn invoke<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        reference: &Reference,
+        received: Timestamp,
+    ) -> Result<Response, Refused>
+    where
+        B: Body<Data = Bytes>,
+    {
+        // Before the body is read: a stranger shall not make us hold six megabytes.
+        let authorized = self.bearer(parts).map_err(Refused::early)?;
+        let options = self.options();
+        let (body, _reserved) =
+            body::read(body, MAX_REQUEST_BYTES, &options.limits, &self.shared.budget).await.map_err(Refused::body)?;
+        if !authorized {
+            self.signature(parts, &body, received)?;
+        }
+        let name = self.function_name(parts)?;
+        let wanted = Wanted::read(&parts.headers)?;
+        if wanted.kind == Kind::DryRun {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            reference.stamp(response.headers_mut());
+            return Ok(response);
+        }
+        let payload = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
+        json::check(&payload)
+            .map_err(|why| AwsError::invalid_content(format!("Could not parse request body into json: {why}")))?;
+        let invocation = Invocation {
+            id: reference.id,
+            function: name,
+            payload,
+            door: Door::Invoke,
+            received,
+            trace_id: reference.trace.clone(),
+            client_context: wanted.client_context,
+            tail: wanted.tail,
+        };
+        match self.invoker.invoke(invocation).await {
+            Ok(outcome) => Ok(answer(reference, outcome)),
+            // It is the function's fault, so it is the function's failure, as on AWS.
+            Err(fault) if fault.code.blame() == Blame::Function => {
+                Ok(failed(reference, failure_payload(&fault), fault.code, None))
+            }
+            Err(fault) => Err(AwsError::from(&fault).into()),
+        }
+    }
+
+    /// True for a good token, false if a signature has to be checked, an error for neither.
+    fn bearer(&self, parts: &Parts) -> Result<bool, AwsError> {
+        let value = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = value.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        });
+        let one = parts.headers.get_all(AUTHORIZATION).iter().count() <= 1;
+        match token {
+            Some(token) if one && self.shared.keys.token_ok(token) => Ok(true),
+            Some(_) => Err(AwsError::access_denied("the bearer token is not valid, or may not invoke functions")),
+            None if sigv4::is_signed(&parts.headers, parts.uri.query().unwrap_or_default()) => Ok(false),
+            None => Err(AwsError::from(&sigv4::SigError::Missing)),
+        }
+    }
+
+    fn signature(&self, parts: &Parts, body: &[u8], now: Timestamp) -> Result<(), AwsError> {
+        let signed = SignedRequest {
+            method: &parts.method,
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            headers: &parts.headers,
+            body,
+        };
+        let verified = sigv4::verify(&signed, "lambda", |id| self.shared.keys.secret(id), now);
+        verified.map(drop).map_err(|error| AwsError::from(&error))
+    }
+
+    /// The function that the request names, if it is there.
+    fn function_name(&self, parts: &Parts) -> Result<FunctionName, AwsError> {
+        let unknown = || AwsError::not_found("expected POST /2015-03-31/functions/NAME/invocations");
+        let name = parts.uri.path().strip_prefix("/2015-03-31/functions/");
+        let name = name.and_then(|rest| rest.strip_suffix("/invocations")).filter(|name| !name.contains('/'));
+        let name = name.filter(|_| parts.method == Method::POST).ok_or_else(unknown)?;
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        let function: FunctionRef = name.parse().map_err(AwsError::from)?;
+        let qualifier = match (function.qualifier, qualifier(parts.uri.query().unwrap_or_default())?) {
+            (Some(in_name), Some(in_query)) if in_name != in_query => {
+                return Err(AwsError::invalid_parameter(format!(
+                    "The derived qualifier from the function name does not match the specified qualifier: \
+                     {in_name:?} and {:?}",
+                    in_query.chars().take(80).collect::<String>()
+                )));
+            }
+            (in_name, in_query) => in_name.or(in_query),
+        };
+        let known = qualifier.as_deref().is_none_or(|qualifier| qualifier == "$LATEST");
+        if known && self.invoker.function(&function.name).is_some() {
+            return Ok(function.name);
+        }
+        let options = self.options();
+        let qualifier: String = qualifier.into_iter().flat_map(|q| [":".into(), q]).collect();
+        let (region, account, name) = (&options.region, &options.account_id, &function.name);
+        let shown: String = qualifier.chars().take(129).collect();
+        Err(AwsError::not_found(format!(
+            "Function not found: arn:aws:lambda:{region}:{account}:function:{name}{shown}"
+        )))
+    }
+}
+
+/// `Qualifier` of the query.
+fn qualifier(query: &str) -> Result<Option<String>, AwsError> {
+    let mut found = None;
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if percent_decode_str(name).decode_utf8_lossy() != "Qualifier" {
+            continue;
+        }
+        if found.replace(percent_decode_str(value).decode_utf8_lossy().into_owned()).is_some() {
+            return Err(AwsError::invalid_parameter("Qualifier is given more than once"));
+        }
+    }
+    Ok(found.filter(|value| !value.is_empty()))
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn read(headers: &HeaderMap) -> Result<Self, AwsError> {
+        let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+        let kind = match text("x-amz-invocation-type") {
+            None | Some("RequestResponse") => Kind::RequestResponse,
+            Some("DryRun") => Kind::DryRun,
+            Some("Event") => {
+                return Err(AwsError::invalid_parameter(
+                    "invocation type Event is not supported by this version of Hearth: use RequestResponse",
+                ));
+            }
+            Some(other) => return Err(unknown("X-Amz-Invocation-Type", other, "RequestResponse or DryRun")),
+        };
+        let tail = match text("x-amz-log-type") {
+            None | Some("None") => false,
+            Some("Tail") => true,
+            Some(other) => return Err(unknown("X-Amz-Log-Type", other, "None or Tail")),
+        };
+        let client_context = match text("x-amz-client-context") {
+            None | Some("") => String::new(),
+            Some(given) => client_context(given)?,
+        };
+        Ok(Self { kind, tail, client_context })
+    }
+}
+
+fn unknown(header: &str, given: &str, expected: &str) -> AwsError {
+    let given: String = given.chars().take(80).collect();
+    AwsError::invalid_parameter(format!("{header} {given:?} is not valid: expected {expected}"))
+}
+
+fn client_context(given: &str) -> Result<String, AwsError> {
+    if given.len() > MAX_CLIENT_CONTEXT {
+        let message = format!("Client context must be no more than {MAX_CLIENT_CONTEXT} bytes");
+        return Err(AwsError::invalid_content(message));
+    }
+    let decoded = STANDARD.decode(given).ok().filter(|bytes| json::check(bytes).is_ok());
+    let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
+    decoded.ok_or_else(|| AwsError::invalid_content("Client context must be a valid Base64-encoded JSON object."))
+}
+
+/// A refusal, and whether the connection must end with it.
+struct Refused {
+    error: AwsError,
+    close: bool,
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// Before the body was read.
+    fn early(error: AwsError) -> Self {
+        Self { error, close: true }
+    }
+
+    fn body(error: BodyError) -> Self {
+        let invalid = |status, message| {
+            AwsError::new(status, "InvalidRequestContentException", message).with_fault(FaultCode::InvalidRequest)
+        };
+        Self::early(match error {
+            BodyError::TooLarge => AwsError::too_large(format!(
+                "Request must be smaller than {MAX_REQUEST_BYTES} bytes for the InvokeFunction operation"
+            )),
+            BodyError::Slow => invalid(StatusCode::REQUEST_TIMEOUT, "the request's body came too slowly"),
+            BodyError::Broken => invalid(StatusCode::BAD_REQUEST, "the request's body is broken or incomplete"),
+            BodyError::NoMemory => {
+                AwsError::from(&model::Fault::new(FaultCode::NoCapacity, "too many request bodies at once"))
+            }
+        })
+    }
+}
+
+impl From<AwsError> for Refused {
+    fn from(error: AwsError) -> Self {
+        Self { error, close: false }
+    }
+}
+
+// === answers ===
+
+fn answer(reference: &Reference, outcome: Outcome) -> Response {
+    match outcome.reply {
+        Reply::Success(payload) => ran(reference, payload, outcome.tail),
+        Reply::Failure(error) => failed(reference, error.payload, error.fault.code, outcome.tail),
+    }
+}
+
+fn failed(reference: &Reference, payload: Bytes, code: FaultCode, tail: Option<Vec<u8>>) -> Response {
+    let mut response = ran(reference, payload, tail);
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("x-amz-function-error"), HeaderValue::from_static("Unhandled"));
+    headers.insert(errors::FAULT_HEADER, HeaderValue::from_static(code.as_str()));
+    response
+}
+
+fn ran(reference: &Reference, payload: Bytes, tail: Option<Vec<u8>>) -> Response {
+    let mut response = Response::new(Full::new(payload));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("x-amz-executed-version", HeaderValue::from_static("$LATEST"));
+    reference.stamp(headers);
+    if let Some(tail) = tail {
+        let log = STANDARD.encode(&tail[tail.len().saturating_sub(TAIL_BYTES)..]);
+        if let Ok(log) = HeaderValue::try_from(log) {
+            headers.insert("x-amz-log-result", log);
+        }
+    }
+    response
+}

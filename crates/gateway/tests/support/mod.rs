@@ -1,0 +1,167 @@
+//! A gateway over a fake engine, and a client that speaks bytes.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use gateway::{Gateway, Invoker, Keys, Limits, Options, Response, serve_ingress};
+use http_body_util::BodyExt;
+use model::{
+    CodeHash, Fault, FaultCode, Function, FunctionError, FunctionName, FunctionSpec, InstanceId, Invocation, Outcome,
+    Record, RecordOutcome, Reply, Revision, Runtime, Timestamp,
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Answers by the function's name; every other name is not deployed.
+#[derive(Clone, Default)]
+pub struct Fake {
+    pub calls: Arc<AtomicUsize>,
+}
+
+pub const TOKEN: &str = "hth_good";
+pub const KEY: &str = "HKIAAEBAGBAFAYDQQCIK";
+pub const SECRET: &str = "qkPy0Qmkz5rYv7bVvOlxfJ1zQ2yqgS4mXbT8rQ5e";
+
+pub struct FakeKeys;
+
+impl Keys for FakeKeys {
+    fn secret(&self, access_key_id: &str) -> Option<String> {
+        (access_key_id == KEY).then(|| SECRET.into())
+    }
+    fn token_ok(&self, token: &str) -> bool {
+        token == TOKEN
+    }
+}
+
+impl Invoker for Fake {
+    fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
+        let known = [
+            "echo", "page", "split", "nonsense", "boom", "timeout", "busy", "gone", "broken", "hidden", "slow", "log",
+            "init",
+        ];
+        known.contains(&name.as_str()).then(|| {
+            let mut spec = FunctionSpec::new(name.clone(), Runtime::python("3.11"), "app.handler");
+            spec.url = name.as_str() != "hidden";
+            let code = CodeHash::from_digest(&[0; 32]);
+            Arc::new(Function { spec, revision: Revision(1), code, code_size: 1, modified: Timestamp(0) })
+        })
+    }
+
+    async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let json = |value: Value| Ok(Reply::Success(Bytes::from(value.to_string())));
+        let failure = |code, kind: &str| {
+            let payload = json!({"errorType": kind, "errorMessage": "no"}).to_string().into();
+            Ok(Reply::Failure(FunctionError { payload, fault: Fault::new(code, "no") }))
+        };
+        let reply: Result<Reply, Fault> = match invocation.function.as_str() {
+            "page" => json(json!({
+                "statusCode": 201, "headers": {"Content-Type": "text/html", "X-A": "1", "Connection": "close"},
+                "cookies": ["a=1", "hearth_session=x"], "body": "<p>",
+            })),
+            "split" => json(json!({"statusCode": 200, "headers": {"x": "a\r\nset-cookie: b=c"}})),
+            "nonsense" => Ok(Reply::Success(Bytes::from_static(b"{"))),
+            "boom" => failure(FaultCode::HandlerError, "Boom"),
+            "timeout" => failure(FaultCode::Timeout, "Sandbox.Timedout"),
+            "busy" => Err(Fault::new(FaultCode::TooManyRequests, "busy is at its maximum of 2")
+                .with_retry_after(Duration::from_millis(1200))),
+            "init" => Err(Fault::new(FaultCode::InitFailed, "No module named 'app'")),
+            "broken" => Err(Fault::new(FaultCode::Internal, "a defect").with_detail("/secret")),
+            "slow" => {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                json(json!({"statusCode": 200, "body": "done"}))
+            }
+            _ => Ok(Reply::Success(invocation.payload.clone())),
+        };
+        let record = Record {
+            request_id: invocation.id,
+            function: invocation.function.clone(),
+            revision: Revision(1),
+            instance: None,
+            door: invocation.door,
+            received: invocation.received,
+            cold: false,
+            outcome: RecordOutcome::Ok,
+            queued_us: 0,
+            sandbox_us: None,
+            runtime_us: None,
+            init_us: None,
+            handler_us: 0,
+            memory_peak: None,
+            cpu_us: None,
+            request_bytes: 0,
+            response_bytes: 0,
+        };
+        let tail = invocation.tail.then(|| [b"x".repeat(5000), b"END".to_vec()].concat());
+        Ok(Outcome { reply: reply?, instance: InstanceId::random(), tail, record })
+    }
+}
+
+pub fn gateway() -> Gateway<Fake> {
+    Gateway::new(Fake::default(), FakeKeys, Options::default())
+}
+
+/// The body of an answer.
+pub async fn body(response: Response) -> Bytes {
+    response.into_body().collect().await.unwrap().to_bytes()
+}
+
+/// A listening ingress.
+pub struct Server {
+    pub address: SocketAddr,
+    pub fake: Fake,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
+}
+
+impl Server {
+    pub async fn start(limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let fake = Fake::default();
+        let gateway = Gateway::new(fake.clone(), FakeKeys, Options { limits, ..Options::default() });
+        let ended = tokio::spawn(serve_ingress(listener, gateway, async {
+            let _ = stopped.await;
+        }));
+        Self { address, fake, stop, ended }
+    }
+
+    pub fn calls(&self) -> usize {
+        self.fake.calls.load(Ordering::SeqCst)
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends bytes and reads all that comes back until the server closes.
+    pub async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        read_all(&mut stream).await
+    }
+
+    /// Tells it to end; the handle is done when it has.
+    pub fn stop(self) -> JoinHandle<()> {
+        let _ = self.stop.send(());
+        self.ended
+    }
+}
+
+/// Everything until the other side closes, which must be soon.
+pub async fn read_all(stream: &mut TcpStream) -> String {
+    let mut out = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut out)).await;
+    // A reset after the answer is a close too.
+    drop(read.expect("the server must close"));
+    String::from_utf8_lossy(&out).into_owned()
+}

@@ -1,0 +1,67 @@
+//! The bootstraps, which the binary carries, unpacked for sandboxes to see, and Python's compiled once: compiling
+//! them at every cold start would cost more than the rest of the start.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Path below `/var/runtime`, and content; from the build script.
+const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/runtime_files.rs"));
+
+/// Compiling takes a tenth of a second for each Python; one that takes longer is left to compile at each start.
+const COMPILE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Writes them into a folder below `run_dir`, and returns it.
+pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
+    let folder = run_dir.join("runtime");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    for (path, content) in FILES {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(&folder))?;
+        fs::write(&path, content)?;
+    }
+    let compiling: Vec<_> = pythons().map(|python| (compile(&python, &folder.join("python")), python)).collect();
+    for (child, python) in compiling {
+        let ended = child.and_then(|child| wait(child, COMPILE_LIMIT));
+        if !matches!(&ended, Ok(true)) {
+            tracing::warn!(?python, ?ended, "could not compile the bootstrap: cold starts will be slower");
+        }
+    }
+    Ok(folder)
+}
+
+fn pythons() -> impl Iterator<Item = PathBuf> {
+    let candidates = (9..=14).flat_map(|minor| ["/usr/bin", "/usr/local/bin"].map(|dir| format!("{dir}/python3.{minor}")));
+    candidates.map(PathBuf::from).filter(|path| path.exists())
+}
+
+fn compile(python: &Path, folder: &Path) -> io::Result<std::process::Child> {
+    // The compiled files name the path at which the sandbox sees the source, and are used unchecked: the
+    // source beside them never changes.
+    Command::new(python)
+        .args(["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-d", "/var/runtime/python"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+}
+
+/// Whether it succeeded in time; a child that did not end is killed.
+fn wait(mut child: std::process::Child, limit: Duration) -> io::Result<bool> {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if Instant::now() >= until {
+            child.kill()?;
+            child.wait()?;
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

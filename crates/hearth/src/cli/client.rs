@@ -1,0 +1,277 @@
+//! Talking to a Hearth that runs: endpoint, token, calls, and what goes wrong in words that help.
+
+use std::fmt::Display;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use control::Token;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::{Agent, Body};
+
+const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7070";
+const CONNECT: Duration = Duration::from_secs(5);
+/// A call of the management API: an upload is unpacked, a change is waited for.
+const CALL: Duration = Duration::from_secs(180);
+/// Longest answer that is read whole: a package.
+const MOST: u64 = 128 * 1024 * 1024;
+
+/// Which Hearth, and how to get in.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectArgs {
+    /// Where the Hearth to talk to listens [default: http://127.0.0.1:7070]
+    #[arg(long, env = "HEARTH_ENDPOINT", hide_env_values = true, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The data directory that holds admin.token; HEARTH_TOKEN takes its place
+    #[arg(long, env = "HEARTH_DATA_DIR", hide_env_values = true, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Why a call to Hearth failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no Hearth answers at {endpoint} ({cause}): start it with `hearth up`, or set HEARTH_ENDPOINT")]
+    Unreachable { endpoint: String, cause: String },
+    #[error("{0}")]
+    Token(String),
+    /// What Hearth itself said.
+    #[error("{message}")]
+    Refused { status: u16, code: Option<String>, message: String },
+    #[error("{endpoint} answers, but not as Hearth does ({cause}): is HEARTH_ENDPOINT right?")]
+    Stranger { endpoint: String, cause: String },
+}
+
+/// A Hearth to talk to.
+pub struct Client {
+    agent: Agent,
+    endpoint: String,
+    token: Result<String, String>,
+}
+
+/// Where `hearth up` keeps its data when it is not told.
+pub fn default_data_dir() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/var/lib/hearth".into());
+    }
+    // The XDG specification: a relative path is to be ignored.
+    let xdg = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    xdg.or_else(|| Some(home?.join(".local/share"))).map(|data| data.join("hearth"))
+}
+
+// === impl ConnectArgs ===
+
+impl ConnectArgs {
+    /// The endpoint without a slash at its end.
+    pub fn endpoint(&self) -> String {
+        let given = self.endpoint.as_deref().filter(|given| !given.is_empty()).unwrap_or(DEFAULT_ENDPOINT);
+        let given = given.trim_end_matches('/');
+        if given.contains("://") { given.to_owned() } else { format!("http://{given}") }
+    }
+
+    /// The file that holds the token.
+    pub fn token_file(&self) -> Option<PathBuf> {
+        self.data_dir.clone().or_else(default_data_dir).map(|folder| folder.join("admin.token"))
+    }
+
+    /// The token, or why there is none.
+    pub fn token(&self) -> Result<String, String> {
+        if let Some(token) = std::env::var("HEARTH_TOKEN").ok().filter(|token| !token.trim().is_empty()) {
+            let token = token.trim().to_owned();
+            return match token.parse::<Token>() {
+                Ok(_) => Ok(token),
+                Err(error) => Err(format!("HEARTH_TOKEN: {error}")),
+            };
+        }
+        let path = self.token_file().ok_or("no token: set HEARTH_TOKEN, or HEARTH_DATA_DIR")?;
+        let token = std::fs::read_to_string(&path).map_err(|error| {
+            let help = match error.kind() {
+                io::ErrorKind::PermissionDenied => "it belongs to the user who started Hearth: set HEARTH_TOKEN",
+                _ => "set HEARTH_TOKEN, or HEARTH_DATA_DIR to the folder that `hearth up` uses",
+            };
+            format!("no token: {}: {error}: {help}", path.display())
+        })?;
+        let token = token.trim().to_owned();
+        match token.parse::<Token>() {
+            Ok(_) => Ok(token),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    pub fn new(connect: &ConnectArgs) -> Result<Self, ClientError> {
+        let endpoint = connect.endpoint();
+        if !endpoint.starts_with("http://") {
+            let cause = "only http:// endpoints can be spoken to; put a tunnel before an https one".to_owned();
+            return Err(ClientError::Unreachable { endpoint, cause });
+        }
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_connect(Some(CONNECT))
+            .timeout_global(Some(CALL))
+            .max_redirects(0)
+            // The token is for Hearth alone.
+            .proxy(None)
+            .user_agent(concat!("hearth/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Ok(Self { agent: config.new_agent(), endpoint, token: connect.token() })
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.read(self.send(Method::GET, path, &[], None, Some(CALL))?)
+    }
+
+    pub fn write<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.stranger(error))?;
+        let headers = [("content-type", "application/json")];
+        self.read(self.send(method, path, &headers, Some(body), Some(CALL))?)
+    }
+
+    pub fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.checked(self.send(Method::DELETE, path, &[], None, Some(CALL))?).map(drop)
+    }
+
+    /// Whether something is there.
+    pub fn has(&self, path: &str) -> Result<bool, ClientError> {
+        let response = self.send(Method::HEAD, path, &[], None, Some(CALL))?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => self.checked(response).map(|_| true),
+        }
+    }
+
+    /// A body that is read while it is sent.
+    pub fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        content_type: &str,
+        length: u64,
+        body: &mut dyn Read,
+    ) -> Result<T, ClientError> {
+        let headers = [("content-type", content_type), ("content-length", &length.to_string())];
+        let request = self.request(Method::PUT, path, &headers)?;
+        let request = request.body(ureq::SendBody::from_reader(body)).map_err(|error| self.stranger(error))?;
+        let response = self.agent.run(request).map_err(|error| self.failed(error))?;
+        self.read(response)
+    }
+
+    /// A call whose answer the caller reads; `patience` is for all of it.
+    pub fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+        patience: Option<Duration>,
+    ) -> Result<Response<Body>, ClientError> {
+        let request = self.request(method, path, headers)?;
+        let result = match body {
+            Some(body) => {
+                let request = request.body(body).map_err(|error| self.stranger(error))?;
+                self.agent.run(self.agent.configure_request(request).timeout_global(patience).build())
+            }
+            None => {
+                let request = request.body(()).map_err(|error| self.stranger(error))?;
+                self.agent.run(self.agent.configure_request(request).timeout_global(patience).build())
+            }
+        };
+        result.map_err(|error| self.failed(error))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<ureq::http::request::Builder, ClientError> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint));
+        if let Ok(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Ok(request)
+    }
+
+    /// The answer's JSON; an error answer becomes an error.
+    fn read<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, ClientError> {
+        let mut response = self.checked(response)?;
+        let bytes = self.body(&mut response)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.stranger(error))
+    }
+
+    /// All bytes of an answer.
+    pub fn body(&self, response: &mut Response<Body>) -> Result<Vec<u8>, ClientError> {
+        response.body_mut().with_config().limit(MOST).read_to_vec().map_err(|error| self.failed(error))
+    }
+
+    /// Turns an error answer into an error, in Hearth's own shape or in AWS's.
+    pub fn checked(&self, mut response: Response<Body>) -> Result<Response<Body>, ClientError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        if let (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Err(why)) = (status, &self.token) {
+            return Err(ClientError::Token(why.clone()));
+        }
+        let bytes = self.body(&mut response).unwrap_or_default();
+        let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        let text = |key: &str| body.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+        let Some(message) = text("message").or_else(|| text("Message")) else {
+            return Err(self.stranger(format_args!("HTTP status {}", status.as_u16())));
+        };
+        let kind = || response.headers().get("x-amzn-errortype")?.to_str().ok().map(str::to_owned);
+        let code = text("code").or_else(|| text("Code")).or_else(kind);
+        Err(ClientError::Refused { status: status.as_u16(), code, message })
+    }
+
+    fn failed(&self, error: ureq::Error) -> ClientError {
+        use ureq::Error::*;
+        let endpoint = self.endpoint.clone();
+        match error {
+            Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                ClientError::Unreachable { endpoint, cause: "connection refused".into() }
+            }
+            error @ (Io(_) | HostNotFound | ConnectionFailed | Timeout(_) | BadUri(_)) => {
+                ClientError::Unreachable { endpoint, cause: error.to_string() }
+            }
+            error => ClientError::Stranger { endpoint, cause: error.to_string() },
+        }
+    }
+
+    fn stranger(&self, cause: impl Display) -> ClientError {
+        ClientError::Stranger { endpoint: self.endpoint.clone(), cause: cause.to_string() }
+    }
+}
+
+// === impl ClientError ===
+
+impl ClientError {
+    /// Whether we never got in.
+    pub fn no_hearth(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Token(_) | Self::Stranger { .. } => true,
+            Self::Refused { status, .. } => *status == 401,
+        }
+    }
+
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// Hearth's own stable code, if it said one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code: Some(code), .. } if code.starts_with("HEARTH-") => Some(code),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! `hearth deploy`: packages a folder, a zip or a single file, uploads it, and makes or changes the function.
+//!
+//! ```text
+//! PATH ─► manifest + flags ─► guesses ─► install ─► zip ─► upload (if new) ─► PUT, or PATCH if it exists
+//! ```
+//!
+//! What neither manifest nor flags say gets its default when the function is made, and stays as it is when the
+//! function exists: a variable set by `hearth env` outlives a redeploy. What stayed is told; `--reset` goes back
+//! to the defaults.
+
+use std::fs;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{ArgAction, Args};
+use control::{CodeRef, FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
+use model::{CodeHash, Cpu, FunctionName, FunctionSpec, Idle, Isolation, Memory, Runtime};
+use sha2::{Digest, Sha256};
+use ureq::http::Method;
+
+use super::client::{Client, ClientError, ConnectArgs};
+use super::guess::{self, RootFiles};
+use super::install::Install;
+use super::pack::{self, Contents};
+use super::progress::Progress;
+use super::{Usage, init, manifest, out, text};
+
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// A folder, with or without a hearth.toml; a zip; or a single .py, .js, .mjs or .cjs file
+    #[arg(default_value = ".")]
+    path: PathBuf,
+    /// The function's name [default: the folder's or file's]
+    #[arg(short, long)]
+    name: Option<FunctionName>,
+    /// An AWS runtime identifier that `hearth runtimes` lists [default: the newest that fits the files]
+    #[arg(short, long)]
+    runtime: Option<Runtime>,
+    /// file.function [default: found in the files]
+    #[arg(long)]
+    handler: Option<String>,
+    /// What the sandbox is made with; `hearth doctor` shows what works [default: namespace]
+    #[arg(long)]
+    isolation: Option<Isolation>,
+    /// Of the whole sandbox, 32MB to 10GB [default: 128MB]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Memory>,
+    /// Of one invocation, 1ms to 15m [default: 3s]
+    #[arg(long, value_name = "TIME", value_parser = model::parse_duration)]
+    timeout: Option<Duration>,
+    /// Share of a core, 0.01 to 64 [default: in proportion to memory]
+    #[arg(long, value_name = "CORES")]
+    cpu: Option<Cpu>,
+    /// Size of /tmp, 1MB to 10GB [default: 512MB]
+    #[arg(long, value_name = "SIZE")]
+    tmp: Option<Memory>,
+    /// An environment variable; may be given many times
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::env::pair)]
+    env: Vec<(String, String)>,
+    /// How long an instance without work is kept: auto, or a time; 0s: none outlives its call [default: auto]
+    #[arg(long, value_name = "TIME")]
+    idle: Option<Idle>,
+    /// Instances kept ready although nothing calls [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    min: Option<u32>,
+    /// Instances at once at most [default: 1000]
+    #[arg(long, value_name = "COUNT")]
+    max: Option<u32>,
+    /// Invocations at once in one instance; event functions take 1
+    #[arg(long, value_name = "COUNT")]
+    concurrency: Option<u32>,
+    /// For people, at most 256 bytes
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Answer HTTP at /fn/NAME/ [the default]
+    #[arg(long, action = ArgAction::SetTrue, overrides_with = "no_url")]
+    url: bool,
+    /// Do not answer HTTP
+    #[arg(long, action = ArgAction::SetTrue, overrides_with = "url")]
+    no_url: bool,
+    /// What is not said goes back to its default, on a function that exists
+    #[arg(long)]
+    reset: bool,
+    /// Do not install what requirements.txt or package.json name
+    #[arg(long)]
+    no_install: bool,
+    /// Let npm packages run their install scripts
+    #[arg(long)]
+    install_scripts: bool,
+    /// Install again although nothing changed
+    #[arg(long)]
+    reinstall: bool,
+    /// Print the function as a JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Where the code comes from.
+enum Source {
+    Folder(PathBuf),
+    Zip(PathBuf),
+    File(PathBuf),
+}
+
+pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let source = Source::of(&args.path)?;
+    let mut write = source.manifest()?;
+    args.override_in(&mut write);
+    let name = match write.name.clone() {
+        Some(name) => name,
+        None => source.name()?,
+    };
+    write.name = Some(name.clone());
+    let client = Client::new(&args.connect)?;
+    let path = format!("/api/v1/functions/{name}");
+    let before = match client.get::<FunctionView>(&path) {
+        Ok(function) => Some(function),
+        Err(error) if error.is_absent() => None,
+        Err(error) => return Err(error.into()),
+    };
+
+    let progress = Progress::new(args.json);
+    let mut told = Vec::new();
+    let zip = args.package(&source, &client, before.as_ref(), &mut write, &progress, &mut told)?;
+    for remark in &told {
+        out::note(&format!("{name}: {remark}"));
+    }
+    let sha256 = CodeHash::from_digest(&Sha256::digest(&zip).into());
+    write.code = Some(CodeRef { sha256: sha256.clone() });
+    let before = before.filter(|_| !args.reset);
+    let kept = before.as_ref().map(|function| kept(function, &write)).unwrap_or_default();
+    if !kept.is_empty() {
+        let kept = kept.iter().map(|one| text::one_line(one)).collect::<Vec<_>>().join(", ");
+        out::note(&format!("{name}: kept as it was: {kept} (--reset goes back to defaults)"));
+    }
+
+    upload(&client, &zip, &sha256, &progress)?;
+    let step = progress.step(&format!("deploying {name}"));
+    let method = if before.is_some() { Method::PATCH } else { Method::PUT };
+    let function: FunctionView = match client.write(method, &path, &write) {
+        // Others removed it, or its package, in between.
+        Err(error) if gone(&error) => {
+            upload(&client, &zip, &sha256, &progress)?;
+            client.write(Method::PUT, &path, &write)?
+        }
+        result => result?,
+    };
+    drop(step);
+    report(&args, &function, before.is_none(), &told, &kept, started.elapsed())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn upload(client: &Client, zip: &[u8], sha256: &CodeHash, progress: &Progress) -> anyhow::Result<()> {
+    if client.has(&format!("/api/v1/packages/{sha256}"))? {
+        return Ok(());
+    }
+    let length = zip.len() as u64;
+    let step = progress.bytes(&format!("uploading {}", text::bytes(length)), length);
+    let mut body = step.reading(Cursor::new(zip.to_vec()));
+    client.upload::<PackageView>("/api/v1/packages", "application/zip", length, &mut body)?;
+    Ok(())
+}
+
+fn gone(error: &ClientError) -> bool {
+    error.is_absent() || matches!(error, ClientError::Refused { message, .. } if message.contains("no package with hash"))
+}
+
+fn report(
+    args: &DeployArgs,
+    function: &FunctionView,
+    created: bool,
+    told: &[String],
+    kept: &[String],
+    took: Duration,
+) -> anyhow::Result<()> {
+    if args.json {
+        let mut value = serde_json::to_value(function)?;
+        value["created"] = created.into();
+        value["remarks"] = told.into();
+        value["kept"] = kept.into();
+        return out::json(&value);
+    }
+    let (paint, name) = (out::Paint::stdout(), &function.name);
+    let what = if created { "made" } else { "deployed" };
+    let done = paint.green(&format!("{what} {name}"));
+    let size = text::bytes(function.code.size);
+    let took = text::span(took);
+    out::line(&format!("{done} revision {}, {}, {size}, in {took}", function.revision, function.runtime))?;
+    match &function.invoke_url {
+        Some(url) => {
+            out::line(&format!("  url  {url}"))?;
+            out::line(&format!("  try  {}", paint.bold(&format!("curl {url}"))))?;
+        }
+        None => out::line(&format!("  try  {}", paint.bold(&format!("hearth invoke {name} '{{}}'"))))?,
+    }
+    Ok(())
+}
+
+// === impl DeployArgs ===
+
+impl DeployArgs {
+    /// A flag outranks the manifest.
+    fn override_in(&self, write: &mut FunctionWrite) {
+        fn set<T: Clone>(to: &mut Option<T>, from: &Option<T>) {
+            if from.is_some() {
+                to.clone_from(from);
+            }
+        }
+        set(&mut write.name, &self.name);
+        set(&mut write.runtime, &self.runtime);
+        set(&mut write.handler, &self.handler);
+        set(&mut write.isolation, &self.isolation);
+        set(&mut write.memory, &self.memory);
+        set(&mut write.timeout, &self.timeout);
+        set(&mut write.cpu, &self.cpu.map(Some));
+        set(&mut write.tmp, &self.tmp);
+        set(&mut write.description, &self.description);
+        if self.url || self.no_url {
+            write.url = Some(self.url);
+        }
+        if !self.env.is_empty() {
+            let env = write.env.get_or_insert_default();
+            env.extend(self.env.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
+        }
+        let mut scale = write.scale.take().unwrap_or_default();
+        set(&mut scale.min, &self.min);
+        set(&mut scale.max, &self.max);
+        set(&mut scale.concurrency, &self.concurrency);
+        set(&mut scale.idle, &self.idle);
+        write.scale = (scale != ScaleWrite::default()).then_some(scale);
+    }
+
+    /// Makes the zip, and says in `write` what it is where nobody has said it.
+    fn package(
+        &self,
+        source: &Source,
+        client: &Client,
+        before: Option<&FunctionView>,
+        write: &mut FunctionWrite,
+        progress: &Progress,
+        told: &mut Vec<String>,
+    ) -> anyhow::Result<Vec<u8>> {
+        let folder = match source {
+            Source::Zip(path) => {
+                let (bytes, files) = pack::open_zip(path)?;
+                identify(&files, &|module| has_module(module, |file| files.contains_key(file)), client, before, write, told)?;
+                return Ok(bytes);
+            }
+            Source::File(path) => {
+                let contents = Contents::of_file(path)?;
+                identify(&contents.telling(), &|module| has_module(module, |file| contents.has(file)), client, before, write, told)?;
+                return contents.pack();
+            }
+            Source::Folder(folder) => folder,
+        };
+        let mut contents = Contents::of_folder(folder, &[])?;
+        let runtime =
+            identify(&contents.telling(), &|module| has_module(module, |file| contents.has(file)), client, before, write, told)?;
+        if !self.no_install {
+            let install = Install {
+                folder,
+                runtime: &runtime,
+                scripts: self.install_scripts,
+                afresh: self.reinstall,
+                progress,
+            };
+            if let Some(installed) = install.run()? {
+                if !installed.inside.is_empty() {
+                    // What was installed for developing gives way to what was installed for running.
+                    contents = Contents::of_folder(folder, &[installed.inside])?;
+                }
+                contents.add_folder(&installed.folder, installed.inside)?;
+                told.push(installed.note.clone());
+                let _step = progress.step(&format!("packing {} files", contents.len()));
+                return contents.pack();
+            }
+        }
+        if contents.len() == 0 {
+            return Err(Usage(format!("{} has no files to deploy", folder.display())).into());
+        }
+        contents.pack()
+    }
+}
+
+/// Says runtime and handler where neither manifest nor flags do, and tells what it guessed.
+fn identify(
+    files: &RootFiles,
+    has_module: &dyn Fn(&str) -> bool,
+    client: &Client,
+    before: Option<&FunctionView>,
+    write: &mut FunctionWrite,
+    told: &mut Vec<String>,
+) -> anyhow::Result<Runtime> {
+    let runtime = match write.runtime.clone() {
+        Some(runtime) => runtime,
+        None => {
+            let language = guess::language(files).ok_or_else(|| {
+                Usage("no .py or .js file, no package.json and no requirements.txt: say --runtime and --handler".into())
+            })?;
+            let same = before.and_then(|one| one.runtime.parse::<Runtime>().ok()).filter(|one| one.language() == language);
+            match same {
+                Some(runtime) => runtime,
+                None => {
+                    let RuntimeList { runtimes } = client.get("/api/v1/runtimes")?;
+                    let here = runtimes.iter().filter(|one| one.works).map(|one| &one.name);
+                    let newest = guess::runtime(language, here);
+                    let newest = newest.context("this Hearth has no runtime for these files: see `hearth runtimes`")?;
+                    told.push(format!("runtime {newest}, by its files"));
+                    newest.clone()
+                }
+            }
+        }
+    };
+    if write.handler.is_none() {
+        let module = |handler: &str| handler.rsplit_once('.').map_or(String::new(), |(module, _)| module.to_owned());
+        let same = before.map(|one| one.handler.clone()).filter(|handler| has_module(&module(handler)));
+        write.handler = Some(match same {
+            Some(handler) => handler,
+            None => {
+                let guessed = guess::handler(files, runtime.language()).ok_or_else(|| {
+                    Usage("no handler found: expected a function named handler, or say --handler FILE.FUNCTION".into())
+                })?;
+                told.push(format!("handler {guessed}, by its files"));
+                guessed
+            }
+        });
+    }
+    write.runtime = Some(runtime.clone());
+    Ok(runtime)
+}
+
+/// Whether a handler's module is among the files, in any language.
+fn has_module(module: &str, has: impl Fn(&str) -> bool) -> bool {
+    [".py", ".mjs", ".js", ".cjs"].iter().any(|end| has(&format!("{module}{end}")))
+}
+
+/// What an existing function keeps that differs from the default and was not said: for telling.
+fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
+    let (Ok(name), Ok(runtime)) = (before.name.parse(), before.runtime.parse()) else { return Vec::new() };
+    let defaults = FunctionSpec::new(name, runtime, "");
+    let (scale, said) = (&before.scale, write.scale.clone().unwrap_or_default());
+    let one = |key: &str, unsaid: bool, is: &str, default: String| {
+        (unsaid && is != default).then(|| format!("{key} {is}"))
+    };
+    let d = &defaults;
+    let keys = [
+        one("memory", write.memory.is_none(), &before.memory, d.memory.to_string()),
+        one("timeout", write.timeout.is_none(), &before.timeout, model::show_duration(d.timeout)),
+        one("cpu", write.cpu.is_none(), before.cpu.as_deref().unwrap_or_default(), String::new()),
+        one("tmp", write.tmp.is_none(), &before.tmp, d.tmp.to_string()),
+        one("isolation", write.isolation.is_none(), &before.isolation, d.isolation.to_string()),
+        one("min", said.min.is_none(), &scale.min.to_string(), d.scale.min.to_string()),
+        one("max", said.max.is_none(), &scale.max.to_string(), d.scale.max.to_string()),
+        one("concurrency", said.concurrency.is_none(), &scale.concurrency.to_string(), d.scale.concurrency.to_string()),
+        one("idle", said.idle.is_none(), &scale.idle, d.scale.idle.to_string()),
+        one("url", write.url.is_none(), &before.url.to_string(), d.url.to_string()),
+    ];
+    let env = before.env.keys().filter(|name| !write.env.as_ref().is_some_and(|env| env.contains_key(*name)));
+    keys.into_iter().flatten().chain(env.map(|name| format!("env {name}"))).collect()
+}
+
+// === impl Source ===
+
+impl Source {
+    fn of(path: &Path) -> Result<Self, Usage> {
+        let meta = fs::metadata(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
+        if meta.is_dir() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        match path.extension().and_then(|end| end.to_str()) {
+            Some("zip") => Ok(Self::Zip(path.to_owned())),
+            Some("py" | "js" | "mjs" | "cjs") => Ok(Self::File(path.to_owned())),
+            _ if path.file_name().is_some_and(|name| name == "hearth.toml") => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                Ok(Self::Folder(folder.unwrap_or(Path::new(".")).to_owned()))
+            }
+            _ => Err(Usage(format!("{}: expected a folder, a .zip, or a .py, .js, .mjs or .cjs file", path.display()))),
+        }
+    }
+
+    /// What `hearth.toml` says; only a folder has one.
+    fn manifest(&self) -> anyhow::Result<FunctionWrite> {
+        let Self::Folder(folder) = self else { return Ok(FunctionWrite::default()) };
+        match fs::read_to_string(folder.join("hearth.toml")) {
+            Ok(text) => Ok(manifest::parse(&text)?),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(FunctionWrite::default()),
+            Err(error) => Err(error).with_context(|| format!("reading {}", folder.join("hearth.toml").display())),
+        }
+    }
+
+    fn name(&self) -> anyhow::Result<FunctionName> {
+        match self {
+            Self::Folder(folder) => init::function_name(folder),
+            Self::Zip(path) | Self::File(path) => init::function_name(&path.with_extension("")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        deploy: DeployArgs,
+    }
+
+    fn flags(line: &[&str]) -> DeployArgs {
+        Line::try_parse_from([&["hearth"], line].concat()).unwrap_or_else(|error| panic!("{error}")).deploy
+    }
+
+    #[test]
+    fn a_flag_outranks_the_manifest_and_variables_are_added() {
+        let mut write = manifest::parse("memory = \"1GB\"\ntimeout = \"5s\"\n[env]\nA = \"1\"\nB = \"1\"\n[scale]\nmax = 3").unwrap();
+        let args = flags(&["x", "--memory", "256MB", "--env", "B=2", "--env", "C=a=b", "--idle", "0s", "--no-url"]);
+        args.override_in(&mut write);
+        let expected = serde_json::json!({
+            "memory": "256MB", "timeout": "5s", "url": false,
+            "env": {"A": "1", "B": "2", "C": "a=b"}, "scale": {"max": 3, "idle": "0s"},
+        });
+        assert_eq!(serde_json::to_value(&write).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_last_of_url_and_no_url_counts() {
+        let said = |line: &[&str]| {
+            let mut write = FunctionWrite::default();
+            flags(line).override_in(&mut write);
+            write.url
+        };
+        assert_eq!(said(&["x"]), None);
+        assert_eq!(said(&["x", "--no-url", "--url"]), Some(true));
+        assert_eq!(said(&["x", "--url", "--no-url"]), Some(false));
+    }
+
+    #[test]
+    fn a_file_that_is_no_function_is_refused_in_words() {
+        let folder = tempfile::tempdir().unwrap();
+        pack::write(folder.path(), "a.txt", "");
+        assert!(Source::of(&folder.path().join("a.txt")).err().unwrap().0.contains("expected a folder"));
+        assert!(Source::of(&folder.path().join("none")).is_err());
+        pack::write(folder.path(), "my-job.py", "");
+        assert_eq!(Source::of(&folder.path().join("my-job.py")).unwrap().name().unwrap().as_str(), "my-job");
+    }
+}

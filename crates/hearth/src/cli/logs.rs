@@ -1,0 +1,209 @@
+//! `hearth logs`: what functions wrote, up to now or as it comes.
+//!
+//! Following reads one endless answer. When it breaks off it is asked for again behind the last line that was
+//! seen, so that a restart of the server loses nothing.
+
+use std::io::{BufRead, BufReader};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use control::{LogLineView, LogPageView};
+use model::{FunctionName, RequestId};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use ureq::http::Method;
+
+use super::client::{Client, ClientError, ConnectArgs};
+use super::{Usage, out, text};
+
+/// How long a server that went away is waited for.
+const AWAY: Duration = Duration::from_secs(60);
+/// Longest line of an answer: a message is at most 256 KiB, and escaped six times that.
+const MOST: u64 = 4 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    name: FunctionName,
+    /// Go on printing what comes
+    #[arg(short, long)]
+    follow: bool,
+    /// Only from then on: a time back from now like 10m, or 2026-11-22T10:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only lines that hold this text, in any case
+    #[arg(short, long, value_name = "TEXT")]
+    grep: Option<String>,
+    /// Only lines of this invocation
+    #[arg(long, value_name = "ID")]
+    request_id: Option<RequestId>,
+    /// The newest so many lines [default: 100, or 1000 with --since, --grep or --request-id]
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// Print each line as a JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.connect)?;
+    let mut printer = Printer { json: args.json, paint: out::Paint::stdout() };
+    if !args.follow {
+        let page: LogPageView = client.get(&args.path(None)).map_err(misused)?;
+        page.lines.iter().try_for_each(|line| printer.print(line))?;
+        if page.lines.is_empty() && !args.json {
+            out::note("no lines");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut after = None;
+    let mut away: Option<Instant> = None;
+    loop {
+        match follow(&client, &args.path(after), &mut printer, &mut after) {
+            Ok(()) => {}
+            Err(Broken::Output(error)) => return Err(error),
+            // Never seen: the first answer decides whether there is anything to follow.
+            Err(Broken::Hearth(error)) if after.is_none() && away.is_none() => return Err(misused(error)),
+            Err(Broken::Hearth(error)) => match error {
+                ClientError::Refused { status, .. } if status < 500 => return Err(error.into()),
+                error if away.is_some_and(|since| since.elapsed() > AWAY) => return Err(error.into()),
+                _ => {}
+            },
+        }
+        if away.is_none_or(|since| since.elapsed() > AWAY) {
+            out::note("Hearth went away: waiting for it");
+            away = Some(Instant::now());
+        }
+        sleep(Duration::from_millis(500));
+    }
+}
+
+/// A wrong flag is a wrong command line, although only the server can tell.
+fn misused(error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Refused { status: 400, message, .. } => Usage(message).into(),
+        error => error.into(),
+    }
+}
+
+enum Broken {
+    Hearth(ClientError),
+    Output(anyhow::Error),
+}
+
+/// Prints one answer to its end.
+fn follow(client: &Client, path: &str, printer: &mut Printer, after: &mut Option<u64>) -> Result<(), Broken> {
+    let response = client.send(Method::GET, path, &[], None, None).map_err(Broken::Hearth)?;
+    let response = client.checked(response).map_err(Broken::Hearth)?;
+    let mut reader = BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader());
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let limited = &mut std::io::Read::take(&mut reader, MOST);
+        // A connection that broke is the same as an answer that ended.
+        if limited.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        if let Ok(mut line) = serde_json::from_slice::<LogLineView>(&line) {
+            let cursor = line.cursor.take();
+            printer.print(&line).map_err(Broken::Output)?;
+            *after = cursor.or(*after);
+        }
+    }
+}
+
+struct Printer {
+    json: bool,
+    paint: out::Paint,
+}
+
+// === impl Printer ===
+
+impl Printer {
+    fn print(&mut self, line: &LogLineView) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(out::line(&text::json(&serde_json::to_string(line)?))?);
+        }
+        Ok(out::line(&self.human(line))?)
+    }
+
+    fn human(&self, line: &LogLineView) -> String {
+        let paint = self.paint;
+        let level = line.level.as_deref().unwrap_or("-");
+        let padded = format!("{:<5}", text::one_line(level));
+        let level = match level {
+            "error" | "fatal" => paint.red(&padded),
+            "warn" => paint.yellow(&padded),
+            _ => paint.dim(&padded),
+        };
+        let id = line.request_id.as_deref().unwrap_or("-");
+        let id = format!("{:<8}", id.chars().take(8).collect::<String>());
+        let (time, id) = (paint.dim(&text::one_line(&line.time)), paint.dim(&text::one_line(&id)));
+        format!("{time} {level} {id} {}", text::lines(&line.message))
+    }
+}
+
+// === impl LogsArgs ===
+
+impl LogsArgs {
+    fn path(&self, after: Option<u64>) -> String {
+        let narrowed = self.since.is_some() || self.grep.is_some() || self.request_id.is_some();
+        let limit = self.limit.unwrap_or(if narrowed { 1000 } else { 100 });
+        let mut path = format!("/api/v1/functions/{}/logs?limit={limit}", self.name);
+        let mut add = |key: &str, value: &str| {
+            path.push_str(&format!("&{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+        };
+        if let Some(after) = after {
+            add("after", &after.to_string());
+        } else if let Some(since) = &self.since {
+            add("since", since);
+        }
+        if let Some(grep) = &self.grep {
+            add("grep", grep);
+        }
+        if let Some(id) = &self.request_id {
+            add("request_id", &id.to_string());
+        }
+        if self.follow {
+            add("follow", "true");
+        }
+        path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        logs: LogsArgs,
+    }
+
+    #[test]
+    fn a_query_is_written_safely_and_goes_on_behind_its_cursor() {
+        let args = Line::parse_from(["hearth", "f", "-f", "--since", "10m", "--grep", "a&b=c d"]).logs;
+        assert_eq!(args.path(None), "/api/v1/functions/f/logs?limit=1000&since=10m&grep=a%26b%3Dc%20d&follow=true");
+        assert_eq!(args.path(Some(7)), "/api/v1/functions/f/logs?limit=1000&after=7&grep=a%26b%3Dc%20d&follow=true");
+    }
+
+    #[test]
+    fn a_line_for_people_is_one_line_and_cannot_be_forged() {
+        let line = LogLineView {
+            time: "2026-11-22T10:00:00.123Z".into(),
+            function: "f".into(),
+            request_id: Some("0a1b2c3d-0000-4000-8000-000000000000".into()),
+            instance: "0123456789abcdef".into(),
+            level: Some("error".into()),
+            message: "boom\x1b[2J\n2026-11-22T10:00:00.124Z info  0a1b2c3d all well".into(),
+            cursor: None,
+        };
+        let printer = Printer { json: false, paint: out::Paint::none() };
+        let expected = "2026-11-22T10:00:00.123Z error 0a1b2c3d boom\\x1b[2J\n    | 2026-11-22T10:00:00.124Z info  0a1b2c3d all well";
+        assert_eq!(printer.human(&line), expected);
+    }
+}

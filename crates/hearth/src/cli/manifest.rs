@@ -1,0 +1,281 @@
+//! `hearth.toml`: what was written ([`RawConfig`]) becomes what the API is asked for ([`FunctionWrite`]).
+//!
+//! Unknown keys are errors that name the key, its line and the nearest known one. Keys of the design that do not
+//! work yet are refused as such: a schedule that is silently never run would be worse than none.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use control::{FunctionWrite, ScaleWrite, explain_unknown};
+use model::{Cpu, Egress, FunctionName, Idle, Isolation, Memory, Runtime};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+use super::Usage;
+
+/// `hearth.toml`, as it may be written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawConfig {
+    /// The function's name; default: the folder's.
+    name: Option<Spanned<String>>,
+    /// For people, at most 256 bytes.
+    description: Option<String>,
+    /// An AWS runtime identifier; `hearth runtimes` lists what is here. Default: the newest that fits the files.
+    runtime: Option<Spanned<String>>,
+    /// `file.function`. Default: found in the files.
+    handler: Option<String>,
+    /// Of the whole sandbox, 32MB to 10GB; default 128MB.
+    memory: Option<Spanned<Text>>,
+    /// Of one invocation, 1ms to 15m; default 3s.
+    timeout: Option<Spanned<Text>>,
+    /// Share of a core, 0.01 to 64; default in proportion to memory.
+    cpu: Option<Spanned<Text>>,
+    /// Size of `/tmp`, 1MB to 10GB; default 512MB.
+    tmp: Option<Spanned<Text>>,
+    /// One that `hearth doctor` shows as working; default `namespace`.
+    isolation: Option<Spanned<String>>,
+    /// Whether the ingress answers at `/fn/NAME/…`; default true.
+    url: Option<bool>,
+    /// Environment variables, at most 4 KB together.
+    env: Option<BTreeMap<String, Spanned<toml::Value>>>,
+    scale: Option<RawScale>,
+    network: Option<RawNetwork>,
+    // Not yet.
+    http: Option<Spanned<toml::Value>>,
+    schedule: Option<Spanned<toml::Value>>,
+    web: Option<Spanned<toml::Value>>,
+    port: Option<Spanned<toml::Value>>,
+    health: Option<Spanned<toml::Value>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawScale {
+    /// Instances kept ready although nothing calls; default 0.
+    min: Option<u32>,
+    /// Instances at once at most; default 1000.
+    max: Option<u32>,
+    /// Invocations at once in one instance; 1 for event functions.
+    concurrency: Option<u32>,
+    /// How long an instance without work is kept: `auto`, or a time; `0s`: none outlives its call.
+    idle: Option<Spanned<Text>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawNetwork {
+    /// `none`, the default.
+    egress: Option<Spanned<toml::Value>>,
+}
+
+/// A quantity: a text, or a bare number.
+#[derive(Debug)]
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(from)? {
+            toml::Value::String(text) => Ok(Self(text)),
+            toml::Value::Integer(number) => Ok(Self(number.to_string())),
+            toml::Value::Float(number) => Ok(Self(number.to_string())),
+            other => Err(serde::de::Error::custom(format_args!("expected a text or a number, got a {}", other.type_str()))),
+        }
+    }
+}
+
+/// Reads a `hearth.toml`. What it does not say is left unsaid.
+pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
+    let raw: RawConfig = toml::from_str(text).map_err(|error| {
+        let message = explain_unknown(error.message());
+        // Of several lines only the first is a message; the rest of toml's is a picture of the place.
+        let message = message.lines().next().unwrap_or_default().to_owned();
+        match error.span() {
+            Some(span) => refuse(text, span.start, &message),
+            None => Usage(format!("hearth.toml: {message}")),
+        }
+    })?;
+    let later = |key: &str, at: &Option<Spanned<toml::Value>>| match at {
+        Some(at) => Err(refuse(text, at.span().start, &format!("{key} is not supported yet"))),
+        None => Ok(()),
+    };
+    later("[[http]]", &raw.http)?;
+    later("[[schedule]]", &raw.schedule)?;
+    later("web", &raw.web)?;
+    later("port", &raw.port)?;
+    later("health", &raw.health)?;
+    let scale = raw.scale.unwrap_or_default();
+    let scale = ScaleWrite {
+        min: scale.min,
+        max: scale.max,
+        concurrency: scale.concurrency,
+        idle: read::<Idle>(text, "scale.idle", scale.idle)?,
+    };
+    let timeout = raw.timeout.map(|timeout| {
+        let at = timeout.span().start;
+        let time = model::parse_duration(&timeout.into_inner().0);
+        time.map_err(|error| refuse(text, at, &format!("timeout: {error}")))
+    });
+    Ok(FunctionWrite {
+        name: word::<FunctionName>(text, "name", raw.name)?,
+        description: raw.description,
+        runtime: word::<Runtime>(text, "runtime", raw.runtime)?,
+        handler: raw.handler,
+        memory: read::<Memory>(text, "memory", raw.memory)?,
+        timeout: timeout.transpose()?,
+        cpu: read::<Cpu>(text, "cpu", raw.cpu)?.map(Some),
+        tmp: read::<Memory>(text, "tmp", raw.tmp)?,
+        isolation: word::<Isolation>(text, "isolation", raw.isolation)?,
+        env: raw.env.map(|env| variables(text, env)).transpose()?,
+        scale: (scale != ScaleWrite::default()).then_some(scale),
+        egress: raw.network.and_then(|network| network.egress).map(|egress| egress_of(text, egress)).transpose()?,
+        url: raw.url,
+        code: None,
+    })
+}
+
+fn variables(
+    text: &str,
+    env: BTreeMap<String, Spanned<toml::Value>>,
+) -> Result<BTreeMap<String, Option<String>>, Usage> {
+    let one = |(name, value): (String, Spanned<toml::Value>)| {
+        let at = value.span().start;
+        match value.into_inner() {
+            toml::Value::String(value) => Ok((name, Some(value))),
+            toml::Value::Table(table) if table.contains_key("secret") => {
+                Err(refuse(text, at, &format!("env.{name}: {{ secret = … }} is not supported yet")))
+            }
+            other => {
+                let kind = other.type_str();
+                Err(refuse(text, at, &format!("env.{name}: expected a text in quotes, got a {kind}")))
+            }
+        }
+    };
+    env.into_iter().map(one).collect()
+}
+
+fn egress_of(text: &str, egress: Spanned<toml::Value>) -> Result<Egress, Usage> {
+    let at = egress.span().start;
+    match egress.get_ref().as_str() {
+        Some("none") => Ok(Egress::None),
+        _ => Err(refuse(text, at, &format!("network.egress = {} is not supported yet: only \"none\" is", egress.get_ref()))),
+    }
+}
+
+fn word<T: FromStr<Err: std::fmt::Display>>(
+    text: &str,
+    key: &str,
+    value: Option<Spanned<String>>,
+) -> Result<Option<T>, Usage> {
+    let Some(value) = value else { return Ok(None) };
+    let at = value.span().start;
+    value.get_ref().parse().map(Some).map_err(|error| refuse(text, at, &format!("{key}: {error}")))
+}
+
+fn read<T: FromStr<Err: std::fmt::Display>>(
+    text: &str,
+    key: &str,
+    value: Option<Spanned<Text>>,
+) -> Result<Option<T>, Usage> {
+    let Some(value) = value else { return Ok(None) };
+    let at = value.span().start;
+    value.get_ref().0.parse().map(Some).map_err(|error| refuse(text, at, &format!("{key}: {error}")))
+}
+
+fn refuse(text: &str, at: usize, message: &str) -> Usage {
+    let line = text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1;
+    Usage(format!("hearth.toml, line {line}: {message}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> String {
+        parse(text).unwrap_err().0
+    }
+
+    #[test]
+    fn every_key_that_works_is_read() {
+        let manifest = parse(
+            r#"
+            name = "thumbnails"
+            description = "small pictures"
+            runtime = "python3.11"
+            handler = "app.handler"
+            memory = "256MB"
+            timeout = "10s"
+            cpu = 0.5
+            tmp = "1GB"
+            isolation = "namespace"
+            url = false
+            [env]
+            BUCKET = "photos"
+            [scale]
+            min = 1
+            max = 20
+            concurrency = 1
+            idle = "auto"
+            [network]
+            egress = "none"
+            "#,
+        )
+        .unwrap();
+        let expected = serde_json::json!({
+            "name": "thumbnails", "description": "small pictures", "runtime": "python3.11",
+            "handler": "app.handler", "memory": "256MB", "timeout": "10s", "cpu": "0.5", "tmp": "1GB",
+            "isolation": "namespace", "url": false, "env": {"BUCKET": "photos"}, "egress": "none",
+            "scale": {"min": 1, "max": 20, "concurrency": 1, "idle": "auto"},
+        });
+        assert_eq!(serde_json::to_value(&manifest).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_not_said_is_left_unsaid() {
+        assert_eq!(parse("").unwrap(), FunctionWrite::default());
+        assert_eq!(parse("memory = 512\ntimeout = 1.5").unwrap().timeout.unwrap().as_millis(), 1500);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_its_neighbour() {
+        assert_eq!(said("name = \"a\"\nmemroy = \"1GB\""), r#"hearth.toml, line 2: unknown key "memroy": did you mean "memory"?"#);
+        assert_eq!(said("[scale]\n\nmaxx = 3"), r#"hearth.toml, line 3: unknown key "maxx": did you mean "max"?"#);
+        assert!(said("[networks]\n").contains("\"network\""));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_line() {
+        let cases = [
+            ("memory = \"lots\"", "line 1: memory: \"lots\" is not an amount of memory"),
+            ("\ntimeout = \"10 years\"", "line 2: timeout: \"10 years\" is not a time"),
+            ("runtime = \"python\"", "line 1: runtime"),
+            ("name = \"a b\"", "line 1: function name"),
+            ("isolation = \"prayer\"", "line 1: isolation"),
+            ("[env]\nA = 1", "line 2: env.A: expected a text in quotes, got a integer"),
+            ("memory = [1]", "line 1: expected a text or a number"),
+            ("[scale]\nidle = \"soon\"", "line 2: scale.idle"),
+            ("name = ", "line 1"),
+        ];
+        for (text, expected) in cases {
+            let said = said(text);
+            assert!(said.contains(expected.split(": function name").next().unwrap()), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_work_yet_is_said_to_be_so() {
+        for text in [
+            "[[http]]\nroute = \"GET /\"",
+            "[[schedule]]\ncron = \"* * * * *\"",
+            "web = true",
+            "port = 80",
+            "health = \"/\"",
+            "[env]\nK = { secret = \"k\" }",
+            "[network]\negress = \"internet\"",
+            "[network]\negress = [\"10.0.0.0/8\"]",
+        ] {
+            let said = said(text);
+            assert!(said.contains("not supported yet") && said.contains("line "), "{text}: {said}");
+        }
+    }
+}

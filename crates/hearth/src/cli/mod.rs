@@ -1,0 +1,239 @@
+//! The command line: one file per command, and what they share.
+//!
+//! ```text
+//! parse ──► Up, Server        run by main: they are the platform
+//!      └──► Client ──► run    talks to a Hearth that runs, over its API; never to its files but the token
+//! ```
+//!
+//! Results go to stdout, everything else to stderr. Text that a function or a server could have written is made
+//! harmless before it reaches a terminal ([`text`]).
+
+mod aws_env;
+mod client;
+mod completions;
+mod deploy;
+mod doctor;
+mod env;
+mod explain;
+mod guess;
+mod ignore;
+mod init;
+mod install;
+mod invoke;
+mod list;
+mod logs;
+mod manifest;
+mod out;
+mod pack;
+mod progress;
+mod ps;
+mod rm;
+mod runtimes;
+mod text;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use model::Memory;
+
+pub use client::default_data_dir;
+
+/// The function answered with an error.
+const FUNCTION_ERROR: u8 = 3;
+/// No Hearth answers, or it does not let us in.
+const NO_HEARTH: u8 = 4;
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done
+  1  it failed
+  2  the command line, the manifest or the payload is wrong
+  3  the function answered with an error (invoke)
+  4  no Hearth answers, or it refuses the token";
+
+/// Hearth runs functions on your own machine, the way AWS Lambda does.
+#[derive(Debug, Parser)]
+#[command(name = "hearth", version, propagate_version = true, after_help = EXIT_STATUS)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start Hearth here and keep it running
+    Up(UpArgs),
+    #[command(hide = true)]
+    Server(ServerArgs),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Where functions, logs and the token are kept [default: /var/lib/hearth for root, else the XDG data home]
+    #[arg(long, env = "HEARTH_DATA_DIR", hide_env_values = true, value_name = "FOLDER")]
+    pub data_dir: Option<PathBuf>,
+    /// Where API and dashboard listen
+    #[arg(long, env = "HEARTH_LISTEN", hide_env_values = true, default_value = "127.0.0.1:7070", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Where functions are called over HTTP
+    #[arg(long, env = "HEARTH_INGRESS", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub ingress: SocketAddr,
+    /// The memory that all instances together may use [default: most of the machine's]
+    #[arg(long, env = "HEARTH_MEMORY", hide_env_values = true, value_name = "SIZE")]
+    pub memory: Option<Memory>,
+}
+
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    #[arg(long, value_name = "JSON")]
+    pub config: String,
+}
+
+/// What talks to a Hearth that runs.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Make a new function folder that works
+    Init(init::InitArgs),
+    /// Package a folder, zip or file, and make it a function
+    Deploy(deploy::DeployArgs),
+    /// Call a function and print its answer
+    Invoke(invoke::InvokeArgs),
+    /// Print what functions wrote
+    Logs(logs::LogsArgs),
+    /// List functions
+    #[command(visible_alias = "ls")]
+    List(list::ListArgs),
+    /// List the instances that live now
+    Ps(ps::PsArgs),
+    /// Remove a function
+    Rm(rm::RmArgs),
+    /// Show or change a function's environment variables
+    Env(env::EnvArgs),
+    /// List the runtimes that functions can use here
+    Runtimes(runtimes::RuntimesArgs),
+    /// Say what works on this machine, what does not, and why
+    Doctor(doctor::DoctorArgs),
+    /// Explain an error code
+    Explain(explain::ExplainArgs),
+    /// Print the environment that points AWS's tools here
+    AwsEnv(aws_env::AwsEnvArgs),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// The command line asks for something that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Runs a client command to its end. Failures are told here: an error comes back only where telling failed.
+pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
+    let json = command.json();
+    let result = match command {
+        ClientCommand::Init(args) => init::run(args),
+        ClientCommand::Deploy(args) => deploy::run(args),
+        ClientCommand::Invoke(args) => invoke::run(args),
+        ClientCommand::Logs(args) => logs::run(args),
+        ClientCommand::List(args) => list::run(args),
+        ClientCommand::Ps(args) => ps::run(args),
+        ClientCommand::Rm(args) => rm::run(args),
+        ClientCommand::Env(args) => env::run(args),
+        ClientCommand::Runtimes(args) => runtimes::run(args),
+        ClientCommand::Doctor(args) => doctor::run(args),
+        ClientCommand::Explain(args) => explain::run(args),
+        ClientCommand::AwsEnv(args) => aws_env::run(args),
+        ClientCommand::Completions(args) => completions::run(args),
+    };
+    let error = match result {
+        Ok(code) => return Ok(code),
+        Err(error) => error,
+    };
+    // `hearth logs | head` is no failure.
+    let broken = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    out::error(&error, json);
+    Ok(ExitCode::from(exit_code(&error)))
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<Usage>()) {
+        return 2;
+    }
+    match error.chain().find_map(|cause| cause.downcast_ref::<client::ClientError>()) {
+        Some(error) if error.no_hearth() => NO_HEARTH,
+        _ => 1,
+    }
+}
+
+// === impl ClientCommand ===
+
+impl ClientCommand {
+    fn json(&self) -> bool {
+        match self {
+            Self::Init(_) | Self::Completions(_) => false,
+            Self::Deploy(args) => args.json,
+            Self::Invoke(args) => args.json,
+            Self::Logs(args) => args.json,
+            Self::List(args) => args.json,
+            Self::Ps(args) => args.json,
+            Self::Rm(args) => args.json,
+            Self::Env(args) => args.json,
+            Self::Runtimes(args) => args.json,
+            Self::Doctor(args) => args.json,
+            Self::Explain(args) => args.json,
+            Self::AwsEnv(args) => args.json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_reads_as_it_did() {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/help");
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        let mut texts = vec![("hearth".to_owned(), root.render_long_help().to_string())];
+        for sub in root.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+            let name = sub.get_name().to_owned();
+            texts.push((name, sub.clone().term_width(100).render_long_help().to_string()));
+        }
+        for (name, text) in texts {
+            let path = folder.join(format!("{name}.txt"));
+            let text = text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n";
+            if std::env::var_os("UPDATE").is_some() {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(&path, &text).unwrap();
+            }
+            let kept = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(text == kept, "{name}: help changed; UPDATE=1 keeps the new text:\n{text}");
+        }
+    }
+
+    #[test]
+    fn names_its_exit_status() {
+        let usage = anyhow::Error::new(Usage("x".into())).context("deploying");
+        assert_eq!(exit_code(&usage), 2);
+        assert_eq!(exit_code(&anyhow::anyhow!("x")), 1);
+        let gone = client::ClientError::Unreachable { endpoint: "http://x".into(), cause: "refused".into() };
+        assert_eq!(exit_code(&gone.into()), NO_HEARTH);
+    }
+}

@@ -1,0 +1,80 @@
+//! The two listeners: ingress, for functions only; control, for AWS's Invoke API and the management API.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::routing::post;
+use engine::Engine;
+use gateway::{Gateway, Invoker};
+use hyper_util::service::TowerToHyperService;
+use model::{Fault, Function, FunctionName, Invocation, Outcome};
+use tokio::net::TcpListener;
+
+use crate::keys::Keys;
+
+/// Both listeners' shared state.
+#[derive(Clone)]
+pub struct Doors {
+    gateway: Gateway<Dispatch>,
+    limits: gateway::Limits,
+}
+
+/// The engine, as the doors see it.
+#[derive(Clone)]
+pub struct Dispatch(Engine);
+
+/// The installation's keys, as the doors see them.
+struct DoorKeys(Arc<Keys>);
+
+// === impl Doors ===
+
+impl Doors {
+    pub fn new(engine: Engine, keys: Arc<Keys>) -> Self {
+        let options = gateway::Options::default();
+        let limits = options.limits.clone();
+        Self { gateway: Gateway::new(Dispatch(engine), DoorKeys(keys), options), limits }
+    }
+
+    /// Serves functions until `shutdown`, then finishes what is open.
+    pub async fn serve_ingress(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        gateway::serve_ingress(listener, self.gateway, shutdown).await;
+    }
+
+    /// Serves the Invoke door, and `api` for everything else, until `shutdown`.
+    pub async fn serve_control(self, listener: TcpListener, api: Router, shutdown: impl Future<Output = ()>) {
+        let gateway = self.gateway;
+        let invoke = post(move |request: Request| async move { invoke(&gateway, request).await });
+        // Beside the API's layers, not within them: AWS clients authenticate by signature, and have no browser.
+        let router = Router::new().route("/2015-03-31/functions/{name}/invocations", invoke).fallback_service(api);
+        let service = move |_peer| TowerToHyperService::new(router.clone());
+        gateway::serve(listener, service, shutdown, self.limits).await;
+    }
+}
+
+async fn invoke(gateway: &Gateway<Dispatch>, request: Request) -> Response {
+    gateway.handle_invoke(request).await.map(Body::new)
+}
+
+impl Invoker for Dispatch {
+    fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
+        self.0.function(name)
+    }
+
+    async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
+        self.0.invoke(invocation).await
+    }
+}
+
+impl gateway::Keys for DoorKeys {
+    fn secret(&self, access_key_id: &str) -> Option<String> {
+        self.0.secret(access_key_id)
+    }
+
+    fn token_ok(&self, token: &str) -> bool {
+        self.0.tokens.contains(token)
+    }
+}

@@ -1,0 +1,51 @@
+//! Hearth: one program. `hearth up` is the spawner, which starts the same program as the server; everything else is
+//! a client of the server's API.
+
+#![forbid(unsafe_code)]
+
+mod bootstraps;
+mod cli;
+mod doors;
+mod keys;
+mod platform;
+mod runtimes;
+mod server;
+mod up;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let result = match cli::Cli::parse().command {
+        cli::Command::Up(args) => {
+            log_to_stderr();
+            up::run(args)
+        }
+        cli::Command::Server(args) => {
+            log_to_stderr();
+            run_server(&args.config)
+        }
+        cli::Command::Client(command) => cli::run(command),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("hearth: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run_server(config: &str) -> anyhow::Result<ExitCode> {
+    let config = serde_json::from_str(config).context("read the server's configuration")?;
+    let socket = spawner::Client::inherited_socket()?;
+    server::run(config, socket)
+}
+
+/// Hearth's own log; `HEARTH_LOG` takes tracing's filters, like `debug` or `engine=trace`.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("HEARTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}

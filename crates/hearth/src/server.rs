@@ -1,0 +1,168 @@
+//! The server: unprivileged, a child of the spawner. config → store → engine → doors → drain.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use control::{ControlState, Hosts};
+use serde::{Deserialize, Serialize};
+use store::sqlite::SqliteStore;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::keys::Keys;
+use crate::platform::Platform;
+use crate::{doors, runtimes};
+
+/// Region and account that functions and tools are told, as there is none.
+pub const REGION: &str = "us-east-1";
+pub const ACCOUNT: &str = "000000000000";
+
+/// How long in-flight calls may take to finish once the end was asked for.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Packages that no function refers to are kept this long: a deploy uploads first and refers later.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+
+/// How long another process may hold a port that we are to listen on: the server of a killed Hearth, dying.
+const BIND_LIMIT: Duration = Duration::from_secs(3);
+
+/// What the spawner tells the server, resolved.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ServerConfig {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub ingress: SocketAddr,
+    pub memory_budget: u64,
+    pub rootless: bool,
+}
+
+/// Runs the server until it is told to end. `spawner` is the inherited socket.
+pub fn run(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hearth").build()?;
+    let result = runtime.block_on(serve(config, spawner));
+    // What still runs has been given its time in `serve`.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (client, events) = spawner::Client::connect(spawner).await.context("talk to the spawner")?;
+    let mut events = tokio::spawn(events);
+
+    let options = store::sqlite::Options::new(&config.data_dir);
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?.context("open the store")?;
+    let keys = Arc::new(Keys::load(&config.data_dir, store.as_ref()).await.context("load the installation's keys")?);
+    let drivers = client.drivers();
+    let capabilities = drivers.iter().map(|driver| driver.capability()).collect();
+    let runtimes = runtimes::installed().await;
+
+    let engine = engine::Engine::start(engine::Options {
+        drivers,
+        runtimes: runtimes.clone(),
+        functions: store.clone(),
+        telemetry: store.clone(),
+        memory_budget: config.memory_budget,
+        region: REGION.into(),
+        account: ACCOUNT.into(),
+        limits: engine::EngineLimits::default(),
+    })
+    .await
+    .map_err(|fault| anyhow!("start the engine: {fault}"))?;
+
+    let control = bind(config.listen, "the control listener", "--listen").await?;
+    let ingress = bind(config.ingress, "the ingress", "--ingress").await?;
+    let (closing, closed) = watch::channel(false);
+    let ready = Arc::new(AtomicBool::new(false));
+    let control_url = format!("http://{}", control.local_addr()?);
+    let ingress_url = format!("http://{}", ingress.local_addr()?);
+    let platform = Platform::new(engine.clone(), capabilities, runtimes, keys.clone(), control_url.clone(), ready.clone());
+    let api = control::router(ControlState {
+        functions: store.clone(),
+        packages: store.clone(),
+        telemetry: store.clone(),
+        platform: Arc::new(platform),
+        tokens: keys.tokens.clone(),
+        hosts: Arc::new(Hosts::new(config.listen, [])),
+        ingress: ingress_url.clone().into(),
+        closing: closed.clone(),
+    });
+    let doors = doors::Doors::new(engine.clone(), keys.clone());
+    let mut control = tokio::spawn(doors.clone().serve_control(control, api, until_true(closed.clone())));
+    let mut ingress = tokio::spawn(doors.serve_ingress(ingress, until_true(closed)));
+    ready.store(true, Ordering::Release);
+
+    let packages = store.clone();
+    tokio::spawn(async move {
+        if let Err(error) = store::Packages::collect(packages.as_ref(), ORPHAN_AGE).await {
+            tracing::warn!(%error, "could not remove unused packages");
+        }
+    });
+    greet(&config, &control_url, &ingress_url, &keys);
+
+    let result = tokio::select! {
+        _ = terminate.recv() => Ok(ExitCode::SUCCESS),
+        _ = &mut events => Err(anyhow!("the spawner is gone")),
+        end = &mut control => Err(anyhow!("the control listener ended: {end:?}")),
+        end = &mut ingress => Err(anyhow!("the ingress ended: {end:?}")),
+    };
+    // Not ready first, then no new connections and calls, then the calls in flight, then the instances.
+    tracing::info!("draining");
+    ready.store(false, Ordering::Release);
+    closing.send_replace(true);
+    let listeners = async {
+        for (listener, what) in [(control, "the control listener"), (ingress, "the ingress")] {
+            if !listener.is_finished() && tokio::time::timeout(DRAIN_LIMIT, listener).await.is_err() {
+                tracing::warn!("{what} did not finish within {DRAIN_LIMIT:?}");
+            }
+        }
+    };
+    tokio::join!(engine.drain(DRAIN_LIMIT), listeners);
+    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    if let Err(error) = closed {
+        tracing::warn!(%error, "the store did not close cleanly");
+    }
+    result
+}
+
+async fn until_true(mut flag: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is an end too.
+    let _ = flag.wait_for(|closing| *closing).await;
+}
+
+/// Binds, and waits a moment for a dying predecessor to let go of the port.
+async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<TcpListener> {
+    let until = tokio::time::Instant::now() + BIND_LIMIT;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => {
+                let advice = format!("bind {what} to {address}: choose another address with {flag}");
+                return Err(error).context(advice);
+            }
+        }
+    }
+}
+
+fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys) {
+    println!("Hearth {} is up.", env!("CARGO_PKG_VERSION"));
+    println!("  API        {control}  (AWS Lambda's Invoke, and /api/v1)");
+    println!("  functions  {ingress}/fn/NAME/");
+    println!("  data       {}", config.data_dir.display());
+    if let Some(token) = &keys.new_token {
+        println!("  token      {token}  (shown this once; kept in {})", keys.token_file.display());
+    }
+    if config.rootless {
+        println!("  note       started as an ordinary user: `hearth doctor` says what is weaker than with root");
+    }
+}

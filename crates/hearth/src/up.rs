@@ -1,0 +1,161 @@
+//! `hearth up`: prepares the data directory, then becomes the spawner, which starts the server.
+//!
+//! config → data directory → lock → namespaces → drivers → spawner (→ server). Everything that needs privilege
+//! happens here; the server is a child without it.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::fs::FlockOperation;
+use sha2::{Digest, Sha256};
+use spawner::{Ended, ServerUser};
+
+use crate::bootstraps;
+use crate::cli::UpArgs;
+use crate::server::ServerConfig;
+
+/// Whom the server runs as when there is no user named `hearth`: systemd keeps 61184 to 65519 for services without
+/// an entry in the password file, and takes them from the top.
+const SERVER_ID: u32 = 61_500;
+
+/// How long a Hearth that is ending on the same data directory is waited for.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs until told to end.
+pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    let root = rustix::process::geteuid().is_root();
+    let data_dir = match args.data_dir {
+        Some(dir) => dir,
+        None => crate::cli::default_data_dir().context("find a data directory: set HEARTH_DATA_DIR")?,
+    };
+    let user = if root { Some(server_user()) } else { None };
+    let data_dir = make_data_dir(&data_dir, user)?;
+    // Kept by the spawner and, inherited, by the server: free only when both are gone.
+    let lock = lock(&data_dir)?;
+    rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
+
+    let name = installation_name(&data_dir);
+    let run_dir = run_dir(&data_dir, &name, root)?;
+    let config = ServerConfig {
+        data_dir: data_dir.clone(),
+        listen: args.listen,
+        ingress: args.ingress,
+        memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
+        rootless: !root,
+    };
+    let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
+
+    namespace::enter()?;
+    let options = namespace::Options {
+        name,
+        run_dir: run_dir.clone(),
+        code_dir: data_dir.join("code"),
+        runtime_dir: bootstraps::unpack(&run_dir).context("unpack the bootstraps")?,
+    };
+    let driver = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
+    let options = spawner::Options { hosts: vec![Box::new(driver)], server: server.to_vec(), user };
+    let ended = spawner::run(options)?;
+    let _ = fs::remove_dir_all(&run_dir);
+    Ok(match ended {
+        Ended::Drained => ExitCode::SUCCESS,
+        Ended::ServerFailed(_) => {
+            eprintln!("hearth: the server cannot start; its message is above");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// The user `hearth` if this machine has one.
+fn server_user() -> ServerUser {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let entry = passwd.lines().find_map(|line| line.strip_prefix("hearth:"));
+    let ids = entry.and_then(|rest| {
+        let mut fields = rest.split(':').skip(1);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    });
+    let (uid, gid) = ids.unwrap_or((SERVER_ID, SERVER_ID));
+    ServerUser { uid, gid }
+}
+
+/// Makes the data directory and gives it to the server, for nobody else to read.
+fn make_data_dir(path: &Path, user: Option<ServerUser>) -> anyhow::Result<PathBuf> {
+    let subject = || format!("make the data directory {}", path.display());
+    fs::create_dir_all(path).with_context(subject)?;
+    let path = fs::canonicalize(path).with_context(subject)?;
+    fs::create_dir_all(path.join("code")).with_context(subject)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).with_context(subject)?;
+    if let Some(user) = user {
+        let owner = fs::metadata(&path).with_context(subject)?.uid();
+        if owner != user.uid {
+            give(&path, user).with_context(|| format!("give {} to the server's user {}", path.display(), user.uid))?;
+        }
+    }
+    Ok(path)
+}
+
+/// Changes the owner of everything below, without following links.
+fn give(path: &Path, user: ServerUser) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), user)?;
+        }
+    }
+    // The folder itself last: an interrupted run is noticed and done again.
+    std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))
+}
+
+fn lock(data_dir: &Path) -> anyhow::Result<File> {
+    let path = data_dir.join("hearth.lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("open {}", path.display()))?;
+    let until = Instant::now() + LOCK_LIMIT;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                bail!("another Hearth runs on {}: end it, or choose another --data-dir", data_dir.display())
+            }
+            Err(error) => return Err(error).with_context(|| format!("lock {}", path.display())),
+        }
+    }
+}
+
+/// Names this installation on the host, the same at every start: by its data directory.
+fn installation_name(data_dir: &Path) -> String {
+    let digest = Sha256::digest(data_dir.as_os_str().as_bytes());
+    let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("hearth-{hex}")
+}
+
+/// A folder of the spawner's own, which the server cannot write.
+fn run_dir(data_dir: &Path, name: &str, root: bool) -> anyhow::Result<PathBuf> {
+    let base = match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
+        _ if root => PathBuf::from("/run"),
+        Some(dir) if Path::new(&dir).is_dir() => PathBuf::from(dir),
+        _ => data_dir.join("run"),
+    };
+    let path = base.join(OsStr::new(name));
+    fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
+    Ok(path)
+}
+
+/// What functions may use together: given, or three quarters of what is free now.
+fn memory_budget(given: Option<u64>) -> u64 {
+    given.unwrap_or_else(|| {
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+        let kib = available.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+        kib.map_or(512 << 20, |kib| kib * 1024 / 4 * 3)
+    })
+}

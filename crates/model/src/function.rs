@@ -1,0 +1,391 @@
+//! What a function is: the validated specification, and one deployed revision of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CodeHash, FunctionName, InvalidId, Revision};
+use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
+use crate::runtime::Runtime;
+use crate::time::Timestamp;
+
+/// All environment variables of a function together, names and values: AWS Lambda's 4 KB.
+pub const MAX_ENV_BYTES: usize = 4 * 1024;
+
+/// Names that the platform sets itself and refuses in a function's environment, as AWS Lambda does.
+pub const RESERVED_ENV: &[&str] = &[
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_RUNTIME_API",
+    "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR",
+    "HEARTH_INVOKE_STREAMS",
+];
+
+/// The technology that a function's sandbox is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Linux namespaces, seccomp and cgroups: built in.
+    Namespace,
+}
+
+/// What a function may reach over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Egress {
+    /// Its own loopback only.
+    None,
+}
+
+/// How long an instance without work is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// The platform decides.
+    Auto,
+    /// This long; zero: no instance outlives its call.
+    For(Duration),
+}
+
+/// How a function scales.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scale {
+    /// Instances kept ready although nothing calls (provisioned concurrency).
+    pub min: u32,
+    /// Instances at once at most (reserved concurrency).
+    pub max: u32,
+    /// Invocations at once in one instance. Event functions take one.
+    pub concurrency: u32,
+    /// How long an instance without work is kept.
+    pub idle: Idle,
+}
+
+/// All that a function is told to be. Values of this type have passed [`FunctionSpec::validate`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSpec {
+    pub name: FunctionName,
+    #[serde(default)]
+    pub description: String,
+    pub runtime: Runtime,
+    /// `module.function`, as AWS Lambda names it.
+    pub handler: String,
+    /// What the whole sandbox may hold, 32 MB to 10 GB.
+    #[serde(default = "default_memory")]
+    pub memory: Memory,
+    /// Longest time of one invocation, 1 ms to 15 minutes.
+    #[serde(default = "default_timeout", with = "duration_text")]
+    pub timeout: Duration,
+    /// Most processor time it may use, in cores. Unset: a weight in proportion to memory, and a cap of one
+    /// core for each 1,769 MB, but no less than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    /// Size of `/tmp`.
+    #[serde(default = "default_tmp")]
+    pub tmp: Memory,
+    #[serde(default = "default_isolation")]
+    pub isolation: Isolation,
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub scale: Scale,
+    #[serde(default = "default_egress")]
+    pub egress: Egress,
+    /// Whether the ingress answers at `/fn/NAME/…`.
+    #[serde(default = "default_url")]
+    pub url: bool,
+}
+
+/// One deployed revision of a function: immutable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    pub spec: FunctionSpec,
+    pub revision: Revision,
+    pub code: CodeHash,
+    /// Bytes of the package as uploaded.
+    pub code_size: u64,
+    pub modified: Timestamp,
+}
+
+/// What is wrong with a specification.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpec {
+    #[error("{key} = {given} is out of range: expected {expected}")]
+    OutOfRange { key: &'static str, given: String, expected: &'static str },
+    #[error("handler {0:?} is not valid: expected MODULE.FUNCTION, like app.handler, at most 128 bytes and no spaces")]
+    Handler(String),
+    #[error("environment variable {0:?} is not a valid name: expected a letter, then letters, digits and _")]
+    EnvName(String),
+    #[error("environment variable {0} is set by the platform and cannot be given: remove it, or choose another name")]
+    EnvReserved(String),
+    #[error("environment variable {0} holds a NUL byte, which no process environment can hold")]
+    EnvValue(String),
+    #[error("environment variables take {0} bytes together: at most {MAX_ENV_BYTES} are allowed, as on AWS Lambda")]
+    EnvSize(usize),
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error(transparent)]
+    Quantity(#[from] InvalidQuantity),
+}
+
+fn default_memory() -> Memory {
+    Memory::mib(128)
+}
+fn default_timeout() -> Duration {
+    Duration::from_secs(3)
+}
+fn default_tmp() -> Memory {
+    Memory::mib(512)
+}
+fn default_isolation() -> Isolation {
+    Isolation::Namespace
+}
+fn default_egress() -> Egress {
+    Egress::None
+}
+fn default_url() -> bool {
+    true
+}
+
+// === impl FunctionSpec ===
+
+impl FunctionSpec {
+    /// A specification with AWS Lambda's defaults: 128 MB, 3 s, 512 MB of `/tmp`.
+    pub fn new(name: FunctionName, runtime: Runtime, handler: &str) -> Self {
+        Self {
+            name,
+            description: String::new(),
+            runtime,
+            handler: handler.to_owned(),
+            memory: default_memory(),
+            timeout: default_timeout(),
+            cpu: None,
+            tmp: default_tmp(),
+            isolation: default_isolation(),
+            env: BTreeMap::new(),
+            scale: Scale::default(),
+            egress: default_egress(),
+            url: default_url(),
+        }
+    }
+
+    /// Checks every limit; what passes can be stored and run.
+    pub fn validate(&self) -> Result<(), InvalidSpec> {
+        let range = |key, ok, given: String, expected| {
+            if ok { Ok(()) } else { Err(InvalidSpec::OutOfRange { key, given, expected }) }
+        };
+        let mib = self.memory.as_mib();
+        range("memory", (32..=10_240).contains(&mib), self.memory.to_string(), "32MB to 10GB")?;
+        let tmp = self.tmp.as_mib();
+        range("tmp", (1..=10_240).contains(&tmp), self.tmp.to_string(), "1MB to 10GB")?;
+        let longest = Duration::from_secs(900);
+        let timeout = self.timeout;
+        let given = show_duration(timeout);
+        range("timeout", timeout >= Duration::from_millis(1) && timeout <= longest, given, "1ms to 15m")?;
+        let Scale { min, max, concurrency, idle } = self.scale;
+        range("scale.max", (1..=10_000).contains(&max), max.to_string(), "1 to 10000")?;
+        range("scale.min", min <= max, min.to_string(), "0 to scale.max")?;
+        range("scale.concurrency", concurrency == 1, concurrency.to_string(), "1 for an event function")?;
+        if let Idle::For(time) = idle {
+            let given = show_duration(time);
+            range("scale.idle", time <= Duration::from_secs(7 * 86_400), given, "0s to 7d, or auto")?;
+        }
+        range("description", self.description.len() <= 256, "a longer text".into(), "at most 256 bytes")?;
+        self.validate_handler()?;
+        self.validate_env()
+    }
+
+    fn validate_handler(&self) -> Result<(), InvalidSpec> {
+        let handler = &self.handler;
+        // Not more than AWS checks: a handler without a dot is deployed there too, and fails when called.
+        let fits = (1..=128).contains(&handler.len()) && !handler.chars().any(|c| c.is_whitespace() || c.is_control());
+        if fits { Ok(()) } else { Err(InvalidSpec::Handler(handler.chars().take(128).collect())) }
+    }
+
+    fn validate_env(&self) -> Result<(), InvalidSpec> {
+        let mut size = 0;
+        for (name, value) in &self.env {
+            let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+            let fits = starts && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if RESERVED_ENV.contains(&name.as_str()) {
+                return Err(InvalidSpec::EnvReserved(name.clone()));
+            }
+            if !fits {
+                return Err(InvalidSpec::EnvName(name.chars().take(80).collect()));
+            }
+            if value.contains('\0') {
+                return Err(InvalidSpec::EnvValue(name.clone()));
+            }
+            size += name.len() + value.len();
+        }
+        if size > MAX_ENV_BYTES { Err(InvalidSpec::EnvSize(size)) } else { Ok(()) }
+    }
+
+    /// The most processor time the sandbox may use, set or by default.
+    pub fn cpu_cap(&self) -> Cpu {
+        self.cpu.unwrap_or_else(|| Cpu::millis((self.memory.as_mib() * 1000 / 1769).max(1000)))
+    }
+
+    /// The sandbox's share when processors are short, in proportion to memory as on AWS Lambda:
+    /// thousandths of a core, 1,769 MB to a core.
+    pub fn cpu_share(&self) -> Cpu {
+        self.cpu.unwrap_or_else(|| Cpu::millis((self.memory.as_mib() * 1000 / 1769).max(10)))
+    }
+}
+
+// === impl Scale ===
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self { min: 0, max: 1000, concurrency: 1, idle: Idle::Auto }
+    }
+}
+
+// === impl Idle ===
+
+impl fmt::Display for Idle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Idle::Auto => f.write_str("auto"),
+            Idle::For(time) => f.write_str(&show_duration(*time)),
+        }
+    }
+}
+
+impl FromStr for Idle {
+    type Err = InvalidQuantity;
+    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+        match text.trim() {
+            "auto" => Ok(Idle::Auto),
+            time => parse_duration(time).map(Idle::For),
+        }
+    }
+}
+
+impl Serialize for Idle {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Idle {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        duration_text::text(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+// === impl Isolation ===
+
+impl Isolation {
+    pub const ALL: &[Isolation] = &[Isolation::Namespace];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Isolation::Namespace => "namespace",
+        }
+    }
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Isolation {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Isolation::ALL.iter().copied().find(|i| i.as_str() == text).ok_or_else(|| InvalidId {
+            what: "isolation",
+            given: text.chars().take(40).collect(),
+            expected: "namespace",
+        })
+    }
+}
+
+/// A duration as its text, or as a number of seconds.
+mod duration_text {
+    use super::*;
+
+    pub fn serialize<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&show_duration(*duration))
+    }
+
+    pub fn text<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Number(f64),
+            Text(String),
+        }
+        Ok(match Raw::deserialize(from)? {
+            Raw::Number(seconds) => seconds.to_string(),
+            Raw::Text(text) => text,
+        })
+    }
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        parse_duration(&text(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> FunctionSpec {
+        FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler")
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let mut spec = spec();
+        spec.env.insert("K".into(), "v".into());
+        spec.scale.idle = Idle::For(Duration::from_secs(30));
+        spec.cpu = Some(Cpu::millis(500));
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<FunctionSpec>(&text).unwrap(), spec);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let text = r#"{"name":"f","runtime":"python3.11","handler":"a.b","memroy":"1GB"}"#;
+        let error = serde_json::from_str::<FunctionSpec>(text).unwrap_err();
+        assert!(error.to_string().contains("memroy"), "{error}");
+    }
+
+    #[test]
+    fn limits_are_enforced_with_the_key_named() {
+        type Change = fn(&mut FunctionSpec);
+        let cases: &[(Change, &str)] = &[
+            (|s| s.memory = Memory::mib(16), "memory"),
+            (|s| s.timeout = Duration::from_secs(901), "timeout"),
+            (|s| s.scale.max = 0, "scale.max"),
+            (|s| s.scale.min = 1001, "scale.min"),
+            (|s| s.handler = "a b".into(), "handler"),
+            (|s| drop(s.env.insert("AWS_REGION".into(), "x".into())), "AWS_REGION"),
+            (|s| drop(s.env.insert("1A".into(), "x".into())), "1A"),
+            (|s| drop(s.env.insert("A".into(), "x".repeat(5000))), "4096"),
+        ];
+        assert_eq!(spec().validate(), Ok(()));
+        for (change, named) in cases {
+            let mut spec = spec();
+            change(&mut spec);
+            let error = spec.validate().unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

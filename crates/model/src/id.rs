@@ -1,0 +1,208 @@
+//! Identifiers. Each is a newtype whose constructor validates, so that a name that reached a path, a cgroup
+//! or an SQL statement has already been checked.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not the identifier it was given as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {given:?} is not valid: expected {expected}")]
+pub struct InvalidId {
+    pub what: &'static str,
+    pub given: String,
+    pub expected: &'static str,
+}
+
+/// Name of a function: 1 to 64 of `A-Z a-z 0-9 - _`, as AWS Lambda allows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FunctionName(String);
+
+/// Counts the deployments of one function, from 1. Every change of code or configuration makes a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+/// Identifies one invocation: a UUID version 4 in its hyphenated lower-case form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(uuid::Uuid);
+
+/// Identifies one instance and its sandbox: 16 lower-case hexadecimal digits, unique over restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InstanceId(String);
+
+/// SHA-256 of a package, 64 lower-case hexadecimal digits: the name of its blob and of its unpacked folder.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CodeHash(String);
+
+fn is_lower_hex(text: &str, len: usize) -> bool {
+    text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn refuse(what: &'static str, given: &str, expected: &'static str) -> InvalidId {
+    // A name of megabytes must not come back in an error of megabytes.
+    let given = given.chars().take(80).collect();
+    InvalidId { what, given, expected }
+}
+
+macro_rules! text_id {
+    ($name:ident) => {
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::check(text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::check(&text)?;
+                Ok(Self(text))
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+text_id!(FunctionName);
+text_id!(InstanceId);
+text_id!(CodeHash);
+
+// === impl FunctionName ===
+
+impl FunctionName {
+    fn check(text: &str) -> Result<(), InvalidId> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if fits { Ok(()) } else { Err(refuse("function name", text, "1 to 64 of A-Z a-z 0-9 - _")) }
+    }
+}
+
+// === impl InstanceId ===
+
+impl InstanceId {
+    fn check(text: &str) -> Result<(), InvalidId> {
+        if is_lower_hex(text, 16) {
+            Ok(())
+        } else {
+            Err(refuse("instance id", text, "16 lower-case hexadecimal digits"))
+        }
+    }
+
+    /// A fresh random id.
+    pub fn random() -> Self {
+        let bits = uuid::Uuid::new_v4().as_u128();
+        Self(format!("{:016x}", (bits as u64) ^ ((bits >> 64) as u64)))
+    }
+}
+
+// === impl CodeHash ===
+
+impl CodeHash {
+    fn check(text: &str) -> Result<(), InvalidId> {
+        if is_lower_hex(text, 64) {
+            Ok(())
+        } else {
+            Err(refuse("code hash", text, "64 lower-case hexadecimal digits of a SHA-256"))
+        }
+    }
+
+    /// The hash whose 32 bytes are given.
+    pub fn from_digest(digest: &[u8; 32]) -> Self {
+        use fmt::Write;
+        let mut text = String::with_capacity(64);
+        for byte in digest {
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+}
+
+// === impl RequestId ===
+
+impl RequestId {
+    /// A fresh random id.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        uuid::Uuid::try_parse(text).map(Self).map_err(|_| refuse("request id", text, "a UUID"))
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_name_is_what_aws_allows() {
+        for good in ["a", "hello-World_9", &"x".repeat(64)] {
+            assert!(good.parse::<FunctionName>().is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "../x", "a.b", "ä", "a\0", &"x".repeat(65)] {
+            assert!(bad.parse::<FunctionName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refused_name_is_cut_in_its_error() {
+        let error = "/".repeat(10_000).parse::<FunctionName>().unwrap_err();
+        assert!(error.to_string().len() < 300);
+    }
+
+    #[test]
+    fn a_code_hash_is_its_digest_in_hex() {
+        let hash = CodeHash::from_digest(&[0xab; 32]);
+        assert_eq!(hash.as_str(), "ab".repeat(32));
+        assert_eq!(hash.as_str().parse(), Ok(hash));
+        assert!("AB".repeat(32).parse::<CodeHash>().is_err());
+    }
+
+    #[test]
+    fn instance_ids_do_not_repeat() {
+        let ids: std::collections::HashSet<_> = (0..1000).map(|_| InstanceId::random()).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(ids.iter().all(|id| id.as_str().parse::<InstanceId>().is_ok()));
+    }
+}

@@ -1,0 +1,72 @@
+//! One call of a function, and what came of it. Every door makes the same [`Invocation`] and awaits one
+//! [`Outcome`].
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+use crate::id::{FunctionName, InstanceId, RequestId};
+use crate::record::Record;
+use crate::time::Timestamp;
+
+/// Longest request payload of a synchronous invocation, bytes: AWS Lambda's 6 MB.
+pub const MAX_REQUEST_BYTES: usize = 6 * 1024 * 1024;
+
+/// Longest response payload, bytes: what AWS Lambda allows, 100 bytes over 6 MB.
+pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
+
+/// Where an invocation came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Door {
+    /// AWS's Invoke API.
+    Invoke,
+    /// HTTP on the ingress.
+    Http,
+}
+
+/// A call to be made.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    pub id: RequestId,
+    pub function: FunctionName,
+    /// The event, JSON.
+    pub payload: Bytes,
+    pub door: Door,
+    /// When it entered Hearth.
+    pub received: Timestamp,
+    /// X-Ray trace header, made or passed on.
+    pub trace_id: String,
+    /// AWS's `X-Amz-Client-Context`, decoded JSON, or empty.
+    pub client_context: String,
+    /// Whether the caller wants the last lines of the log back.
+    pub tail: bool,
+}
+
+/// What the function answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The handler's result, JSON.
+    Success(Bytes),
+    /// The function failed, and this is what its caller is told.
+    Failure(FunctionError),
+}
+
+/// A failure of the function itself, in AWS Lambda's shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionError {
+    /// `{"errorMessage": …, "errorType": …, …}`
+    pub payload: Bytes,
+    /// What kind of failure it was, for records and metrics.
+    pub fault: Fault,
+}
+
+/// What came of an invocation that reached the engine. `Err(Fault)` beside it: it never ran.
+#[derive(Debug)]
+pub struct Outcome {
+    pub reply: Reply,
+    pub instance: InstanceId,
+    /// The last 4 KB of the invocation's log, if asked for.
+    pub tail: Option<Vec<u8>>,
+    pub record: Record,
+}

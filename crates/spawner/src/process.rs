@@ -1,0 +1,511 @@
+//! The spawner's event loop.
+//!
+//! ```text
+//! up ─► server runs ──(it dies)──► its sandboxes killed ─► back-off ─► server runs again
+//!          │ SIGTERM, SIGINT                                   └─ 5 deaths before it was ever ready: give up
+//!          ▼
+//!       draining: SIGTERM to the server ──(it exits, or the limit passes: SIGKILL)──► sandboxes killed ─► end
+//! ```
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use driver::{GuestStreams, Host, StartError};
+use model::{InstanceId, Isolation};
+use rustix::event::epoll;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use crate::protocol::{Event, Request};
+use crate::socket;
+
+/// The server finds its end of the socketpair here.
+pub const SERVER_FD: i32 = 3;
+
+/// How long a draining server may take before it is killed: beyond the longest that the engine waits.
+const DRAIN_LIMIT: Duration = Duration::from_secs(35);
+const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
+/// A server that lived this long had started well.
+const LIVED: Duration = Duration::from_secs(5);
+const EARLY_DEATHS: u32 = 5;
+/// Messages to a server that does not read them; more than it may have sandboxes, so reaching it means that it
+/// hangs.
+const MAX_BACKLOG: usize = 65_536;
+
+/// Whom the server runs as.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerUser {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// What the spawner is given by the composition root.
+pub struct Options {
+    pub hosts: Vec<Box<dyn Host>>,
+    /// Program and arguments of the server. It inherits [`SERVER_FD`].
+    pub server: Vec<String>,
+    /// None: the same user; there is no privilege to drop.
+    pub user: Option<ServerUser>,
+}
+
+/// Why [`run`] came back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Asked to, and drained.
+    Drained,
+    /// The server cannot start: its last exit code, if it exited.
+    ServerFailed(Option<i32>),
+}
+
+struct Spawner {
+    hosts: Vec<Box<dyn Host>>,
+    poll: OwnedFd,
+    sandboxes: HashMap<InstanceId, Sandbox>,
+    by_token: HashMap<u64, Watch>,
+    next_token: u64,
+    socket: Option<OwnedFd>,
+    backlog: VecDeque<Packet>,
+    buffer: Vec<u8>,
+    tidying: bool,
+}
+
+struct Sandbox {
+    host: usize,
+    pidfd: OwnedFd,
+    _oom: Option<OwnedFd>,
+    tokens: Vec<u64>,
+}
+
+/// What a readiness event is about.
+enum Watch {
+    Gone(InstanceId),
+    OutOfMemory(InstanceId),
+}
+
+/// A message that waits for the server to read, with the descriptors it carries.
+struct Packet {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+const SIGNALS: u64 = 1;
+const SERVER: u64 = 2;
+const SOCKET: u64 = 3;
+const FIRST_TOKEN: u64 = 16;
+
+/// Runs until told to end. The process must have one thread, and be in the namespaces that its drivers need.
+pub fn run(options: Options) -> io::Result<Ended> {
+    // Children must not get the signals that are blocked for the pipe below, so exec resets them (see `launch`).
+    let signals = signal_pipe()?;
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    watch(&poll, &signals, SIGNALS)?;
+    let mut spawner = Spawner {
+        hosts: options.hosts,
+        poll,
+        sandboxes: HashMap::new(),
+        by_token: HashMap::new(),
+        next_token: FIRST_TOKEN,
+        socket: None,
+        backlog: VecDeque::new(),
+        buffer: Vec::new(),
+        tidying: false,
+    };
+    for host in &mut spawner.hosts {
+        if let Err(error) = host.sweep() {
+            tracing::warn!(isolation = %host.isolation(), %error, "could not remove what an earlier run left");
+        }
+    }
+    let ended = spawner.supervise(&options.server, options.user, &signals);
+    spawner.kill_all();
+    for host in &mut spawner.hosts {
+        host.close();
+    }
+    ended
+}
+
+impl Spawner {
+    fn supervise(&mut self, command: &[String], user: Option<ServerUser>, signals: &UnixStream) -> io::Result<Ended> {
+        let mut back_off = FIRST_BACK_OFF;
+        let mut early_deaths = 0;
+        loop {
+            let born = Instant::now();
+            let (code, asked) = self.serve(command, user, signals)?;
+            if asked {
+                return Ok(Ended::Drained);
+            }
+            if born.elapsed() > LIVED {
+                (early_deaths, back_off) = (0, FIRST_BACK_OFF);
+            } else if code.is_some() {
+                // It ended by itself, soon: a port in use, a broken store. A killed one is simply started again.
+                early_deaths += 1;
+                if early_deaths >= EARLY_DEATHS || code == Some(FATAL_EXIT) {
+                    return Ok(Ended::ServerFailed(code));
+                }
+            }
+            tracing::warn!(code, back_off_ms = back_off.as_millis() as u64, "the server ended; starting it again");
+            if self.pause(back_off, signals)? {
+                return Ok(Ended::Drained);
+            }
+            back_off = (back_off * 2).min(LONGEST_BACK_OFF);
+        }
+    }
+
+    /// One life of the server: its exit code, and whether the end was asked for.
+    fn serve(&mut self, command: &[String], user: Option<ServerUser>, signals: &UnixStream) -> io::Result<(Option<i32>, bool)> {
+        let (ours, theirs) = socket::pair()?;
+        let pidfd = launch(command, user, theirs)?;
+        watch(&self.poll, &pidfd, SERVER)?;
+        watch(&self.poll, &ours, SOCKET)?;
+        self.socket = Some(ours);
+        let capabilities = self.hosts.iter().map(|host| host.capability()).collect();
+        self.tell(&Event::Hello { capabilities }, vec![]);
+
+        let mut drain_by: Option<Instant> = None;
+        let code = loop {
+            let mut gone = false;
+            for token in self.wait(drain_by)? {
+                match token {
+                    SIGNALS => {
+                        let again = drain_by.is_some();
+                        drain_signals(signals);
+                        let signal = if again { Signal::KILL } else { Signal::TERM };
+                        drain_by.get_or_insert_with(|| Instant::now() + DRAIN_LIMIT);
+                        let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
+                    }
+                    SERVER => gone = true,
+                    SOCKET => self.converse(),
+                    token => self.sandbox_event(token),
+                }
+            }
+            if gone {
+                let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
+                break status.and_then(|status| status.exit_status());
+            }
+            if drain_by.is_some_and(|by| Instant::now() >= by) {
+                tracing::warn!("the server did not drain within {DRAIN_LIMIT:?}: killing it");
+                let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+                drain_by = Some(Instant::now() + DRAIN_LIMIT);
+            }
+        };
+        self.socket = None;
+        self.backlog.clear();
+        // Their streams are closed at the server's end, perhaps in the middle of a call: they are of no use.
+        self.kill_all();
+        Ok((code, drain_by.is_some()))
+    }
+
+    /// Waits for something to happen; the tokens of what did.
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<Vec<u64>> {
+        let mut timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if self.tidying {
+            let soon = Duration::from_millis(100);
+            timeout = Some(timeout.map_or(soon, |timeout| timeout.min(soon)));
+        }
+        let timeout = timeout.map(|t| rustix::event::Timespec { tv_sec: t.as_secs() as _, tv_nsec: t.subsec_nanos() as _ });
+        let mut events = Vec::with_capacity(256);
+        match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.tidying {
+            self.tidy();
+        }
+        Ok(events.iter().map(|event| event.data.u64()).collect())
+    }
+
+    fn tidy(&mut self) {
+        let mut left = false;
+        for host in &mut self.hosts {
+            left |= host.tidy();
+        }
+        self.tidying = left;
+    }
+
+    /// Between two lives of the server; true when asked to end.
+    fn pause(&mut self, time: Duration, signals: &UnixStream) -> io::Result<bool> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            for token in self.wait(Some(until))? {
+                if token == SIGNALS {
+                    drain_signals(signals);
+                    return Ok(true);
+                }
+                self.sandbox_event(token);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads what the server asks for, and writes what it was too slow to take.
+    fn converse(&mut self) {
+        self.flush();
+        loop {
+            let Some(socket) = &self.socket else { return };
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let received = socket::receive::<Request>(socket, &mut buffer);
+            self.buffer = buffer;
+            match received {
+                Ok(Some((request, _no_fds))) => self.obey(request),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The server is going, or broken: its exit, which follows when the socket closes, is handled.
+                Ok(None) => return self.hang_up(),
+                Err(error) => {
+                    tracing::error!(%error, "the server's message is not understood: closing its socket");
+                    return self.hang_up();
+                }
+            }
+        }
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            let _ = epoll::delete(&self.poll, &socket);
+        }
+        self.backlog.clear();
+    }
+
+    fn obey(&mut self, request: Request) {
+        match request {
+            Request::Start { isolation, spec } => {
+                let id = spec.id.clone();
+                match self.start(isolation, &spec) {
+                    Ok((event, fds)) => self.tell(&event, fds),
+                    Err(error) => self.tell(&Event::Refused { id, error }, vec![]),
+                }
+            }
+            Request::Kill { id } => {
+                if let Some(sandbox) = self.sandboxes.get(&id) {
+                    self.hosts[sandbox.host].kill(&id);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, isolation: Isolation, spec: &driver::SandboxSpec) -> Result<(Event, Vec<OwnedFd>), StartError> {
+        spec.validate()?;
+        let system = |error: io::Error| StartError::System(format!("make its streams: {error}"));
+        let host = self.hosts.iter().position(|host| host.isolation() == isolation);
+        let host = host.ok_or_else(|| StartError::Unavailable { isolation, reason: "no such driver".into() })?;
+        if self.sandboxes.contains_key(&spec.id) {
+            return Err(StartError::Spec(format!("sandbox {} exists already", spec.id)));
+        }
+
+        let (control, guest_control) = UnixStream::pair().map_err(system)?;
+        let (log, guest_log) = io::pipe().map_err(system)?;
+        let mut invoke = Vec::new();
+        let mut guest_invoke = Vec::new();
+        for _ in 0..spec.invoke_streams {
+            let (ours, theirs) = UnixStream::pair().map_err(system)?;
+            invoke.push(OwnedFd::from(ours));
+            guest_invoke.push(OwnedFd::from(theirs));
+        }
+        let streams = GuestStreams { control: guest_control.into(), invoke: guest_invoke, log: guest_log.into() };
+        let started = self.hosts[host].start(spec, streams)?;
+
+        let (memory_peak, cpu) = (started.usage.memory_peak.is_some(), started.usage.cpu.is_some());
+        let event = Event::Started { id: spec.id.clone(), memory_peak, cpu };
+        let mut fds = vec![OwnedFd::from(control), OwnedFd::from(log)];
+        fds.extend(started.usage.memory_peak);
+        fds.extend(started.usage.cpu);
+        fds.extend(invoke);
+
+        let mut tokens = vec![self.watch_sandbox(&started.pidfd, Watch::Gone(spec.id.clone())).map_err(system)?];
+        if let Some(oom) = &started.oom {
+            tokens.push(self.watch_sandbox(oom, Watch::OutOfMemory(spec.id.clone())).map_err(system)?);
+        }
+        let sandbox = Sandbox { host, pidfd: started.pidfd, _oom: started.oom, tokens };
+        self.sandboxes.insert(spec.id.clone(), sandbox);
+        Ok((event, fds))
+    }
+
+    fn watch_sandbox(&mut self, fd: &OwnedFd, about: Watch) -> io::Result<u64> {
+        let token = self.next_token;
+        self.next_token += 1;
+        watch(&self.poll, fd, token)?;
+        self.by_token.insert(token, about);
+        Ok(token)
+    }
+
+    fn sandbox_event(&mut self, token: u64) {
+        match self.by_token.get(&token) {
+            Some(Watch::Gone(id)) => {
+                let id = id.clone();
+                self.bury(&id);
+            }
+            Some(Watch::OutOfMemory(id)) => {
+                let id = id.clone();
+                if let Some(sandbox) = self.sandboxes.get(&id) {
+                    self.hosts[sandbox.host].kill(&id);
+                }
+                // One notice is enough, and the counter behind it stays readable.
+                self.by_token.remove(&token);
+                if let Some(sandbox) = self.sandboxes.get(&id)
+                    && let Some(oom) = &sandbox._oom
+                {
+                    let _ = epoll::delete(&self.poll, oom);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn bury(&mut self, id: &InstanceId) {
+        let Some(sandbox) = self.sandboxes.remove(id) else { return };
+        for token in &sandbox.tokens {
+            self.by_token.remove(token);
+        }
+        let exit = self.hosts[sandbox.host].reap(id, sandbox.pidfd.as_fd());
+        // The server holds a copy of neither descriptor, but an explicit delete costs little and does not rely
+        // on that.
+        let _ = epoll::delete(&self.poll, &sandbox.pidfd);
+        self.tell(&Event::Exited { id: id.clone(), exit }, vec![]);
+        self.tidying = true;
+    }
+
+    /// Kills every sandbox and waits for each to be gone. SIGKILL to a pid namespace's init takes milliseconds.
+    fn kill_all(&mut self) {
+        let ids: Vec<InstanceId> = self.sandboxes.keys().cloned().collect();
+        for id in &ids {
+            let host = self.sandboxes[id].host;
+            self.hosts[host].kill(id);
+        }
+        for id in &ids {
+            self.bury(id);
+        }
+        self.tidy();
+    }
+
+    fn tell(&mut self, event: &Event, fds: Vec<OwnedFd>) {
+        match socket::encode(event) {
+            Ok(bytes) => self.backlog.push_back(Packet { bytes, fds }),
+            Err(error) => tracing::error!(%error, "a message to the server was lost"),
+        }
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let Some(socket) = &self.socket else { return self.backlog.clear() };
+        while let Some(packet) = self.backlog.front() {
+            let fds: Vec<_> = packet.fds.iter().map(AsFd::as_fd).collect();
+            match socket::send(socket.as_fd(), &packet.bytes, &fds) {
+                Ok(()) => drop(self.backlog.pop_front()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => return self.hang_up(),
+            }
+        }
+        if self.backlog.len() > MAX_BACKLOG {
+            tracing::error!("the server does not read its messages: closing its socket");
+            return self.hang_up();
+        }
+        let mut flags = epoll::EventFlags::IN;
+        flags.set(epoll::EventFlags::OUT, !self.backlog.is_empty());
+        let _ = epoll::modify(&self.poll, socket, epoll::EventData::new_u64(SOCKET), flags);
+    }
+}
+
+/// The server's exit code for what no restart can mend.
+pub const FATAL_EXIT: i32 = 78;
+
+fn watch(poll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
+    epoll::add(poll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
+    Ok(())
+}
+
+/// A socket that becomes readable when SIGTERM, SIGINT or SIGHUP arrives.
+fn signal_pipe() -> io::Result<UnixStream> {
+    static WRITE_END: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
+    extern "C" fn note(_signal: libc::c_int) {
+        let fd = WRITE_END.load(std::sync::atomic::Ordering::Relaxed);
+        // SAFETY: write is async-signal-safe; the descriptor is never closed. errno is put back for the code
+        // that was interrupted.
+        unsafe {
+            let errno = *libc::__errno_location();
+            libc::write(fd, c"s".as_ptr().cast(), 1);
+            *libc::__errno_location() = errno;
+        }
+    }
+    let (read, write) = UnixStream::pair()?;
+    read.set_nonblocking(true)?;
+    write.set_nonblocking(true)?;
+    WRITE_END.store(write.as_raw_fd(), std::sync::atomic::Ordering::Relaxed);
+    // Lives as long as the process, like the handler that writes to it.
+    let _ = std::os::fd::IntoRawFd::into_raw_fd(write);
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: the handler does only what a handler may; the structure is zeroed, then filled.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
+            action.sa_flags = libc::SA_RESTART;
+            if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+    }
+    Ok(read)
+}
+
+fn drain_signals(signals: &UnixStream) {
+    let mut buffer = [0; 16];
+    while matches!(rustix::io::read(signals, &mut buffer), Ok(n) if n == buffer.len()) {}
+}
+
+/// Starts the server with its end of the socket, without privileges, tied to this process's life.
+fn launch(command: &[String], user: Option<ServerUser>, socket: OwnedFd) -> io::Result<OwnedFd> {
+    let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(args);
+    let fd = socket.as_raw_fd();
+    // SAFETY: the closure makes system calls on plain numbers only, and the process has one thread anyway.
+    unsafe { command.pre_exec(move || prepare_server(fd, user)) };
+    let child = command.spawn()?;
+    let pid = Pid::from_child(&child);
+    // Reaped through the pidfd, in `serve`.
+    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
+}
+
+/// In the new process, before exec: straight-line, the order matters.
+fn prepare_server(socket: i32, user: Option<ServerUser>) -> io::Result<()> {
+    let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    // SAFETY: plain numbers throughout; `none` is what capset's version 3 reads.
+    unsafe {
+        // Thousands of instances, five descriptors each.
+        let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+            let mut limit = std::mem::zeroed::<libc::rlimit>();
+            check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
+            limit.rlim_cur = limit.rlim_max;
+            check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
+        }
+        // The bounding set first: it takes a capability to drop it.
+        for capability in 0..64 {
+            if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {
+                break;
+            }
+        }
+        if let Some(ServerUser { uid, gid }) = user {
+            check(libc::setgroups(0, std::ptr::null()))?;
+            check(libc::setresgid(gid, gid, gid))?;
+            check(libc::setresuid(uid, uid, uid))?;
+        }
+        // An ordinary user's spawner is root in its own user namespace: those capabilities go too.
+        let header = [0x2008_0522u32, 0];
+        let none = [0u32; 6];
+        check(libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) as libc::c_int)?;
+        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        // Changing ids clears it, so after them.
+        check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0))?;
+        if libc::getppid() == 1 {
+            return Err(io::Error::other("the spawner is gone"));
+        }
+        // A Ctrl-C reaches the whole group; the server hears of it from the spawner.
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+        check(libc::dup2(socket, SERVER_FD))
+    }
+}

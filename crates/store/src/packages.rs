@@ -1,0 +1,292 @@
+//! Packages on disk, each as its zip and unpacked.
+//!
+//! ```text
+//! <dir>/tmp/<n>/          being made or removed; emptied when the store opens
+//! <dir>/code/<sha256>/    unpacked, for sandboxes to mount
+//! <dir>/packages/<sha256>.zip
+//!
+//! add:     tmp/n/code ─sync─► code/<sha256> ─sync─► packages/<sha256>.zip ─sync─► done
+//! remove:  packages/<sha256>.zip ─sync─► gone, then code/<sha256> ─► tmp/n ─► gone
+//! ```
+//!
+//! The zip comes last and goes first: a package is there if and only if its zip is. A crash leaves at most a
+//! folder without its zip, which the next opening removes. A zip without its folder is not a state that a crash
+//! makes, but people and backups do: the next opening unpacks it again.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use model::CodeHash;
+use sha2::{Digest, Sha256};
+
+use crate::StoreError;
+use crate::unpack::{Limits, unpack};
+
+/// The packages beneath one directory. One process at a time: the caller holds the lock. All methods block.
+#[derive(Debug)]
+pub struct DiskPackages {
+    packages: PathBuf,
+    code: PathBuf,
+    tmp: PathBuf,
+    limits: Limits,
+    /// Held while a package appears or goes, so that one is not found and removed at once.
+    gate: Mutex<()>,
+    next: AtomicU64,
+}
+
+/// A folder beneath `tmp`, removed when dropped.
+struct Scratch(PathBuf);
+
+// === impl DiskPackages ===
+
+impl DiskPackages {
+    /// Opens the packages beneath `dir`, which exists, and mends what a crash left.
+    pub fn open(dir: &Path, limits: Limits) -> Result<Self, StoreError> {
+        let packages = Self {
+            packages: dir.join("packages"),
+            code: dir.join("code"),
+            tmp: dir.join("tmp"),
+            limits,
+            gate: Mutex::new(()),
+            next: AtomicU64::new(0),
+        };
+        make_dir(&packages.packages, 0o700)?;
+        // Sandboxes reach their own folder under other user ids; nobody may list the others.
+        make_dir(&packages.code, 0o711)?;
+        make_dir(&packages.tmp, 0o700)?;
+        sync(dir)?;
+        packages.mend()?;
+        Ok(packages)
+    }
+
+    fn mend(&self) -> Result<(), StoreError> {
+        for entry in list(&self.tmp)? {
+            remove(&self.tmp.join(entry))?;
+        }
+        let zips: HashSet<String> =
+            list(&self.packages)?.into_iter().filter_map(|name| Some(name.strip_suffix(".zip")?.to_owned())).collect();
+        let folders: HashSet<String> = list(&self.code)?.into_iter().collect();
+        let known = |name: &&String| name.parse::<CodeHash>().is_ok();
+        for name in folders.difference(&zips).filter(known) {
+            tracing::info!(package = %name, "removing a package that was not added to its end");
+            remove(&self.code.join(name))?;
+        }
+        for name in zips.difference(&folders).filter(known) {
+            let hash: CodeHash = name.parse().map_err(|error| StoreError::Failed(format!("{error}")))?;
+            tracing::warn!(package = %name, "unpacking a package again whose folder is gone");
+            match self.restore(&hash) {
+                Ok(()) => {}
+                Err(StoreError::BadPackage(why)) => {
+                    tracing::error!(package = %name, %why, "removing a package that is damaged: deploy it again");
+                    remove(&self.zip_path(&hash))?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&self, hash: &CodeHash) -> Result<(), StoreError> {
+        let zip = self.read(hash)?;
+        if hash_of(&zip) != *hash {
+            return Err(StoreError::BadPackage("its bytes are not those of its name".into()));
+        }
+        let scratch = self.scratch()?;
+        self.unpack_into(&zip, &scratch.0.join("code"))?;
+        rename(&scratch.0.join("code"), &self.folder(hash))?;
+        sync(&self.code)
+    }
+
+    /// See [`crate::Packages::add`].
+    pub fn add(&self, zip: &[u8]) -> Result<CodeHash, StoreError> {
+        if zip.len() as u64 > self.limits.packed {
+            let limit = self.limits.packed;
+            return Err(StoreError::BadPackage(format!("it is {} bytes, expected at most {limit}", zip.len())));
+        }
+        let hash = hash_of(zip);
+        if self.touch(&hash, &self.gate())? {
+            return Ok(hash);
+        }
+        let scratch = self.scratch()?;
+        let (code, blob) = (scratch.0.join("code"), scratch.0.join("zip"));
+        self.unpack_into(zip, &code)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&blob);
+        let written = file.and_then(|mut file| file.write_all(zip).and_then(|()| file.sync_all()));
+        written.map_err(|error| StoreError::io(format_args!("writing package {hash}"), &error))?;
+
+        let gate = self.gate();
+        if self.touch(&hash, &gate)? {
+            return Ok(hash);
+        }
+        let folder = self.folder(&hash);
+        if folder.exists() {
+            // Of a removal or an addition that failed half way; nothing uses it, for there is no zip.
+            rename(&folder, &scratch.0.join("old"))?;
+        }
+        rename(&code, &folder)?;
+        sync(&self.code)?;
+        rename(&blob, &self.zip_path(&hash))?;
+        sync(&self.packages)?;
+        Ok(hash)
+    }
+
+    fn unpack_into(&self, zip: &[u8], folder: &Path) -> Result<(), StoreError> {
+        make_dir(folder, 0o700)?;
+        let root = File::open(folder).map_err(|error| StoreError::io(folder.display(), &error))?;
+        unpack(zip, &self.limits, root.as_fd()).map(drop)
+    }
+
+    /// Whether the package is there; if so, it is as young as if it had just been added.
+    fn touch(&self, hash: &CodeHash, _gate: &MutexGuard<'_, ()>) -> Result<bool, StoreError> {
+        if !self.has(hash) || !self.folder(hash).is_dir() {
+            return Ok(false);
+        }
+        let file = OpenOptions::new().append(true).open(self.zip_path(hash));
+        let touched = file.and_then(|file| file.set_times(FileTimes::new().set_modified(SystemTime::now())));
+        touched.map_err(|error| StoreError::io(format_args!("package {hash}"), &error))?;
+        Ok(true)
+    }
+
+    pub fn has(&self, hash: &CodeHash) -> bool {
+        self.size(hash).is_some()
+    }
+
+    /// Bytes of the zip; none if there is no such package.
+    pub fn size(&self, hash: &CodeHash) -> Option<u64> {
+        fs::metadata(self.zip_path(hash)).ok().map(|zip| zip.len())
+    }
+
+    pub fn read(&self, hash: &CodeHash) -> Result<Bytes, StoreError> {
+        match fs::read(self.zip_path(hash)) {
+            Ok(zip) => Ok(zip.into()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::NoSuchPackage(hash.clone())),
+            Err(error) => Err(StoreError::io(format_args!("reading package {hash}"), &error)),
+        }
+    }
+
+    /// Where the package's code is, or would be. Never changes while the package is there.
+    pub fn folder(&self, hash: &CodeHash) -> PathBuf {
+        self.code.join(hash.as_str())
+    }
+
+    /// Takes packages away that are not in `used` and older than `age`. They are gone when it returns, but the
+    /// room is free only after [`DiskPackages::empty`] with what it gave.
+    pub fn sweep(&self, used: &HashSet<CodeHash>, age: Duration) -> Result<Swept, StoreError> {
+        let _gate = self.gate();
+        let now = SystemTime::now();
+        let mut gone = Vec::new();
+        for name in list(&self.packages)? {
+            let Some(hash) = name.strip_suffix(".zip").and_then(|name| name.parse::<CodeHash>().ok()) else { continue };
+            if used.contains(&hash) {
+                continue;
+            }
+            let path = self.packages.join(&name);
+            let made = fs::metadata(&path).and_then(|zip| zip.modified());
+            let made = made.map_err(|error| StoreError::io(path.display(), &error))?;
+            // A time in the future is as young as can be.
+            if now.duration_since(made).is_ok_and(|old| old >= age) {
+                remove(&path)?;
+                gone.push(hash);
+            }
+        }
+        if gone.is_empty() {
+            return Ok(Swept { count: 0, trash: None });
+        }
+        sync(&self.packages)?;
+        let scratch = self.scratch()?;
+        for hash in &gone {
+            let folder = self.folder(hash);
+            if folder.exists() {
+                rename(&folder, &scratch.0.join(hash.as_str()))?;
+            }
+        }
+        Ok(Swept { count: gone.len(), trash: Some(scratch) })
+    }
+
+    fn scratch(&self) -> Result<Scratch, StoreError> {
+        let path = self.tmp.join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        make_dir(&path, 0o700)?;
+        Ok(Scratch(path))
+    }
+
+    fn zip_path(&self, hash: &CodeHash) -> PathBuf {
+        self.packages.join(format!("{hash}.zip"))
+    }
+
+    fn gate(&self) -> MutexGuard<'_, ()> {
+        // It guards no data that a panic could leave half done.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What [`DiskPackages::sweep`] took away. Dropping it removes the folders, which takes a while.
+pub struct Swept {
+    pub count: usize,
+    #[expect(dead_code, reason = "held for its drop")]
+    trash: Option<Scratch>,
+}
+
+// === impl Scratch ===
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.0) {
+            // Emptied at the next opening.
+            tracing::warn!(%error, "a temporary folder is left");
+        }
+    }
+}
+
+fn hash_of(zip: &[u8]) -> CodeHash {
+    CodeHash::from_digest(&Sha256::digest(zip).into())
+}
+
+/// Makes a directory with exactly this mode, whatever the umask; one that is there gets the mode.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    let made = match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    };
+    let made = made.and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
+    made.map_err(|error| StoreError::io(path.display(), &error))
+}
+
+/// Makes durable which names a directory holds.
+pub(crate) fn sync(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| StoreError::io(dir.display(), &error))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
+    fs::rename(from, to).map_err(|error| StoreError::io(format_args!("renaming to {}", to.display()), &error))
+}
+
+/// Removes a file, or a folder with all in it; one that is gone already is fine. Follows no links.
+fn remove(path: &Path) -> Result<(), StoreError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(StoreError::io(format_args!("removing {}", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Names in a directory; those that are not UTF-8 are not ours.
+fn list(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let names = fs::read_dir(dir).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.file_name().into_string().ok())).collect::<io::Result<Vec<_>>>()
+    });
+    Ok(names.map_err(|error| StoreError::io(dir.display(), &error))?.into_iter().flatten().collect())
+}

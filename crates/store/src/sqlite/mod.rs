@@ -1,0 +1,177 @@
+//! The embedded store: two SQLite databases and a directory of packages.
+//!
+//! ```text
+//! <dir>/lock            held while a store is open: one process at a time
+//! <dir>/catalogue.db    functions, tokens: every commit is synced before it is answered
+//! <dir>/telemetry.db    records, log lines: written in batches, so that logs never slow the catalogue
+//! <dir>/packages, code  see [`crate::packages`]
+//! ```
+//!
+//! Each database has one thread that writes, and a few connections that read; no lock is ever waited for. Both
+//! threads end, with all they were given written, on [`SqliteStore::close`] or when the last handle goes.
+
+mod credentials;
+mod database;
+mod functions;
+mod telemetry;
+mod writer;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use model::CodeHash;
+use tokio::sync::{Semaphore, watch};
+
+use crate::packages::{self, DiskPackages};
+use crate::unpack::Limits;
+use crate::{Packages, StoreError};
+use database::{Readers, blocking};
+use telemetry::TelemetryDb;
+use writer::Writer;
+
+pub use telemetry::{QueueLimits, Retention};
+
+/// How to open a [`SqliteStore`].
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data directory; made if it is not there.
+    pub dir: PathBuf,
+    /// What a package may hold.
+    pub limits: Limits,
+    /// Revisions of each function that are kept beside the current one, for rollback; default 10.
+    pub history: u32,
+    /// How long records and log lines are kept.
+    pub retention: Retention,
+    /// How much telemetry may wait to be written.
+    pub queue: QueueLimits,
+}
+
+/// The store of one machine. Implements every trait of this crate.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: Arc<Readers>,
+    telemetry: TelemetryDb,
+    packages: Arc<DiskPackages>,
+    /// Unpacking takes memory and disk: a few at a time.
+    unpacking: Arc<Semaphore>,
+    changes: watch::Sender<u64>,
+    history: u32,
+    /// Held until all else is closed.
+    _lock: File,
+}
+
+// === impl Options ===
+
+impl Options {
+    /// The defaults, in this data directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            limits: Limits::default(),
+            history: 10,
+            retention: Retention::default(),
+            queue: QueueLimits::default(),
+        }
+    }
+}
+
+// === impl SqliteStore ===
+
+impl SqliteStore {
+    /// Opens the store, mends what a crash left, and starts its threads. Blocks, for milliseconds.
+    pub fn open(options: Options) -> Result<Arc<Self>, StoreError> {
+        let Options { dir, limits, history, retention, queue } = options;
+        if !dir.is_dir() {
+            std::fs::create_dir_all(&dir).map_err(|error| StoreError::io(dir.display(), &error))?;
+            packages::make_dir(&dir, 0o711)?;
+        }
+        let lock = lock(&dir)?;
+        let packages = DiskPackages::open(&dir, limits)?;
+        let telemetry = TelemetryDb::open(&dir, retention, queue)?;
+        let catalogue = database::open(&dir, &functions::SCHEMA)?;
+        Ok(Arc::new(Self {
+            writer: Writer::start(catalogue)?,
+            readers: Readers::new(&dir, &functions::SCHEMA, 4),
+            telemetry,
+            packages: Arc::new(packages),
+            unpacking: Arc::new(Semaphore::new(2)),
+            changes: watch::Sender::new(0),
+            history,
+            _lock: lock,
+        }))
+    }
+
+    /// Where a package's unpacked code is, for sandboxes to mount read-only. Never changes while the package is
+    /// there.
+    pub fn code_folder(&self, hash: &CodeHash) -> PathBuf {
+        self.packages.folder(hash)
+    }
+
+    /// Writes what was given and ends the threads; every call from now on answers `Closed`, but for those that
+    /// only read packages. Blocks. A second call does nothing.
+    pub fn close(&self) {
+        self.unpacking.close();
+        self.readers.close();
+        self.writer.close();
+        self.telemetry.close();
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[async_trait]
+impl Packages for SqliteStore {
+    async fn add(&self, zip: Bytes) -> Result<CodeHash, StoreError> {
+        let slot = self.unpacking.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let packages = self.packages.clone();
+        blocking(move || {
+            let _slot = slot;
+            packages.add(&zip)
+        })
+        .await
+    }
+
+    async fn has(&self, hash: &CodeHash) -> Result<bool, StoreError> {
+        let (packages, hash) = (self.packages.clone(), hash.clone());
+        blocking(move || Ok(packages.has(&hash))).await
+    }
+
+    async fn read(&self, hash: &CodeHash) -> Result<Bytes, StoreError> {
+        let (packages, hash) = (self.packages.clone(), hash.clone());
+        blocking(move || packages.read(&hash)).await
+    }
+
+    async fn collect(&self, age: Duration) -> Result<usize, StoreError> {
+        let packages = self.packages.clone();
+        // On the writer's thread, so that no function comes to refer to a package while it goes.
+        let sweep = move |catalogue: &rusqlite::Connection| packages.sweep(&functions::used(catalogue)?, age);
+        let swept = self.writer.write(sweep, || {}).await?;
+        let count = swept.count;
+        blocking(move || {
+            drop(swept);
+            Ok(count)
+        })
+        .await
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(|error| StoreError::io(path.display(), &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(StoreError::Failed(format!("another process uses the data directory {}", dir.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(StoreError::io(path.display(), &error)),
+    }
+}

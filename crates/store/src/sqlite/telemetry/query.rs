@@ -1,0 +1,158 @@
+//! Reading records and log lines. One index leads to the rows; the other conditions are checked on each.
+
+use std::time::Duration;
+
+use model::{Record, Timestamp};
+use rusqlite::Connection;
+use rusqlite::types::Value;
+
+use super::rows::{self, State};
+use crate::{LogPage, LogQuery, RecordQuery, StoreError};
+
+/// Lines are nearly in order of time: a line is at most this much older than one written before it.
+const DISORDER: Duration = Duration::from_secs(300);
+
+pub(super) fn records(conn: &Connection, query: &RecordQuery) -> Result<Vec<Record>, StoreError> {
+    let mut filter = Filter::default();
+    if let Some(id) = query.request_id {
+        filter.add("r.request = ?", Value::Blob(rows::request_bytes(id).into()));
+    }
+    if let Some(function) = &query.function {
+        let Some(id) = rows::name_id(conn, function)? else { return Ok(Vec::new()) };
+        // The plus keeps it off the index where the request's leads to fewer.
+        let condition = if query.request_id.is_some() { "+r.function = ?" } else { "r.function = ?" };
+        filter.add(condition, Value::Integer(id));
+    }
+    filter.values.push(Value::Integer(query.limit.try_into().unwrap_or(i64::MAX)));
+    let sql = format!("{} {} ORDER BY r.id DESC LIMIT ?", rows::RECORD, filter.sql());
+    let mut statement = conn.prepare(&sql)?;
+    let mut found = statement.query(rusqlite::params_from_iter(filter.values))?;
+    let mut records = Vec::new();
+    while let Some(row) = found.next()? {
+        records.push(rows::read_record(row)?);
+    }
+    Ok(records)
+}
+
+pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, StoreError> {
+    // Cursor and lines of one moment, or a line between the two would be missed by who follows.
+    let snapshot = conn.unchecked_transaction()?;
+    let newest = State::load(&snapshot)?.next_line as u64 - 1;
+    let after = query.after;
+    let nothing = LogPage { lines: Vec::new(), cursor: newest.max(after.unwrap_or(0)) };
+    if query.limit == 0 {
+        return Ok(LogPage { cursor: after.unwrap_or(newest), ..nothing });
+    }
+    let mut filter = Filter::default();
+    if let Some(id) = query.request_id {
+        filter.add("l.request = ?", Value::Blob(rows::request_bytes(id).into()));
+    }
+    if let Some(function) = &query.function {
+        let Some(id) = rows::name_id(&snapshot, function)? else { return Ok(nothing) };
+        let condition = if query.request_id.is_some() { "+l.function = ?" } else { "l.function = ?" };
+        filter.add(condition, Value::Integer(id));
+    }
+    if let Some(after) = after {
+        filter.add("l.id > ?", Value::Integer(after.try_into().unwrap_or(i64::MAX)));
+    }
+    let order = if after.is_some() { "ASC" } else { "DESC" };
+    let sql = format!("{} {} ORDER BY l.id {order}", rows::LINE, filter.sql());
+    let needle = query.grep.as_deref().map(Needle::new);
+
+    let mut statement = snapshot.prepare(&sql)?;
+    let mut found = statement.query(rusqlite::params_from_iter(filter.values))?;
+    let mut page = nothing;
+    while let Some(row) = found.next()? {
+        if let Some(since) = query.since {
+            let time = Timestamp(row.get(2)?);
+            if after.is_none() && time < since - DISORDER {
+                break;
+            }
+            if time < since {
+                continue;
+            }
+        }
+        if let Some(needle) = &needle
+            && !needle.is_in(row.get_ref(6)?.as_bytes().unwrap_or_default())
+        {
+            continue;
+        }
+        page.lines.push(rows::read_line(row)?);
+        if page.lines.len() == query.limit {
+            if after.is_some() {
+                page.cursor = row.get::<_, i64>(0)? as u64;
+            }
+            break;
+        }
+    }
+    if after.is_none() {
+        page.lines.reverse();
+    }
+    Ok(page)
+}
+
+#[derive(Default)]
+struct Filter {
+    conditions: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+impl Filter {
+    fn add(&mut self, condition: &'static str, value: Value) {
+        self.conditions.push(condition);
+        self.values.push(value);
+    }
+
+    fn sql(&self) -> String {
+        if self.conditions.is_empty() { String::new() } else { format!("WHERE {}", self.conditions.join(" AND ")) }
+    }
+}
+
+/// A plain text to be found in any case.
+enum Needle {
+    Ascii(Vec<u8>),
+    Other(String),
+}
+
+impl Needle {
+    fn new(text: &str) -> Self {
+        if text.is_ascii() { Self::Ascii(text.to_ascii_lowercase().into()) } else { Self::Other(text.to_lowercase()) }
+    }
+
+    fn is_in(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Ascii(needle) => {
+                let Some((&first, rest)) = needle.split_first() else { return true };
+                let mut text = text;
+                while let Some(at) = text.iter().position(|byte| byte.to_ascii_lowercase() == first) {
+                    text = &text[at + 1..];
+                    match text.get(..rest.len()) {
+                        None => return false,
+                        Some(next) if next.eq_ignore_ascii_case(rest) => return true,
+                        Some(_) => {}
+                    }
+                }
+                false
+            }
+            Self::Other(needle) => String::from_utf8_lossy(text).to_lowercase().contains(needle),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_found_in_any_case() {
+        let found = |needle: &str, text: &str| Needle::new(needle).is_in(text.as_bytes());
+        for (needle, text) in
+            [("", "x"), ("x", "x"), ("Time OUT", "a timeTime out"), ("100%", "at 100% now"), ("_", "a_b"), ("ÄRGER", "nur ärger")]
+        {
+            assert!(found(needle, text), "{needle} in {text}");
+        }
+        for (needle, text) in [("x", ""), ("ab", "a"), ("a_b", "axb"), ("100%", "1000"), ("é", "e")] {
+            assert!(!found(needle, text), "{needle} in {text}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Where telemetry waits to be written: bounded by count and bytes, never waited for.
+//!
+//! What is being written counts until it is written, so that the bound is one of memory. Lines may fill only
+//! three quarters, so that a flood of them costs no records.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::{LogLine, Record};
+use tokio::sync::oneshot;
+
+use crate::StoreError;
+
+/// How much telemetry may wait to be written. What comes beyond is dropped and counted.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueLimits {
+    /// Records and lines; default 50,000.
+    pub items: usize,
+    /// Bytes of memory, roughly; default 16 MiB.
+    pub bytes: usize,
+}
+
+pub(super) enum Item {
+    Record(Box<Record>),
+    Line(LogLine),
+}
+
+pub(super) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    limits: QueueLimits,
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    items: Vec<Item>,
+    /// Of `items` and of the batch being written.
+    held: Held,
+    /// Told once all that was given before them is written.
+    barriers: VecDeque<oneshot::Sender<()>>,
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    items: usize,
+    bytes: usize,
+}
+
+pub(super) struct Batch {
+    pub items: Vec<Item>,
+    pub barriers: VecDeque<oneshot::Sender<()>>,
+    /// What it takes in memory; for [`Queue::done`].
+    pub held: Held,
+}
+
+pub(super) enum Next {
+    Batch(Batch),
+    /// Nothing came in that time.
+    Quiet,
+    Closed,
+}
+
+/// A burst is collected at least this long.
+const BURST: Duration = Duration::from_millis(5);
+
+// === impl Queue ===
+
+impl Queue {
+    pub fn new(limits: QueueLimits) -> Self {
+        Self { state: Mutex::default(), wake: Condvar::new(), limits, dropped: AtomicU64::new(0) }
+    }
+
+    /// Takes an item, or counts it as dropped.
+    pub fn push(&self, item: Item) {
+        let QueueLimits { items, bytes } = match item {
+            Item::Record(_) => self.limits,
+            Item::Line(_) => QueueLimits { items: self.limits.items / 4 * 3, bytes: self.limits.bytes / 4 * 3 },
+        };
+        let size = item.size();
+        let mut state = self.lock();
+        if state.closed || state.held.items >= items || state.held.bytes + size > bytes {
+            drop(state);
+            self.count_dropped(1);
+            return;
+        }
+        state.held.items += 1;
+        state.held.bytes += size;
+        state.items.push(item);
+        // The first one wakes a writer that sleeps; the half-full mark one that collects.
+        let wake = state.items.len() == 1 || state.items.len() == self.hurry();
+        drop(state);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits until everything given before is written, or was dropped in trying.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let (done, written) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(StoreError::Closed);
+            }
+            if state.held.items == 0 {
+                return Ok(());
+            }
+            state.barriers.push_back(done);
+        }
+        self.wake.notify_one();
+        written.await.map_err(|_| StoreError::Closed)
+    }
+
+    /// The writer's: waits for something to write, at most `quiet`, and not before `due` unless it is urgent.
+    pub fn next(&self, due: Instant, quiet: Duration) -> Next {
+        let mut state = self.lock();
+        let until = Instant::now() + quiet;
+        while state.items.is_empty() && state.barriers.is_empty() {
+            if state.closed {
+                return Next::Closed;
+            }
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                return Next::Quiet;
+            };
+            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let due = due.max(Instant::now() + BURST);
+        while state.barriers.is_empty() && !state.closed && state.items.len() < self.hurry() {
+            let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { break };
+            state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let held = state.held;
+        let room = Vec::with_capacity(state.items.len().min(1024));
+        Next::Batch(Batch { items: mem::replace(&mut state.items, room), barriers: mem::take(&mut state.barriers), held })
+    }
+
+    /// The writer's: the batch with this size is written or given up.
+    pub fn done(&self, held: Held) {
+        let mut state = self.lock();
+        state.held.items -= held.items;
+        state.held.bytes -= held.bytes;
+    }
+
+    /// Refuses from now on; what waits is still to be written.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    pub fn count_dropped(&self, count: u64) {
+        self.dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn hurry(&self) -> usize {
+        (self.limits.items / 4).max(1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Item {
+    /// The memory it takes, roughly: itself, names and the allocator's share.
+    fn size(&self) -> usize {
+        match self {
+            Item::Record(_) => 400,
+            Item::Line(line) => 250 + line.message.len(),
+        }
+    }
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { items: 50_000, bytes: 16 << 20 }
+    }
+}

@@ -1,0 +1,294 @@
+//! Records and log lines as rows, and the way there and back.
+
+use std::collections::HashMap;
+
+use model::{Door, FunctionName, InstanceId, LogLevel, LogLine, Record, RecordOutcome, RequestId, Revision, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+
+use super::super::database::Schema;
+use crate::StoreError;
+
+pub(super) const SCHEMA: Schema = Schema {
+    file: "telemetry.db",
+    application_id: 0x4845_4154, // HEAT
+    // The WAL is synced once a second, see `writer`; checkpoints are rarer than by default and cost less.
+    settings: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;
+        PRAGMA journal_size_limit = 67108864;",
+    migrations: &["
+        -- Names once, not in each row and index entry.
+        CREATE TABLE names (
+            id INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE
+        ) STRICT;
+
+        -- Ids are given out by the writer and never again: they are the cursors of those who follow.
+        CREATE TABLE lines (
+            id INTEGER PRIMARY KEY,
+            function INTEGER NOT NULL,
+            time INTEGER NOT NULL,
+            instance INTEGER NOT NULL,
+            request BLOB,
+            level INTEGER,
+            message TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX lines_function ON lines (function);
+        CREATE INDEX lines_request ON lines (request) WHERE request IS NOT NULL;
+
+        CREATE TABLE records (
+            id INTEGER PRIMARY KEY,
+            function INTEGER NOT NULL,
+            request BLOB NOT NULL,
+            revision INTEGER NOT NULL,
+            instance INTEGER,
+            door TEXT NOT NULL,
+            received INTEGER NOT NULL,
+            cold INTEGER NOT NULL,
+            fault TEXT,
+            queued_us INTEGER NOT NULL,
+            sandbox_us INTEGER,
+            runtime_us INTEGER,
+            init_us INTEGER,
+            handler_us INTEGER NOT NULL,
+            memory_peak INTEGER,
+            cpu_us INTEGER,
+            request_bytes INTEGER NOT NULL,
+            response_bytes INTEGER NOT NULL
+        ) STRICT;
+        CREATE INDEX records_function ON records (function);
+        CREATE INDEX records_request ON records (request);
+
+        -- One row: the next ids, and the bytes of all messages.
+        CREATE TABLE state (
+            next_line INTEGER NOT NULL,
+            next_record INTEGER NOT NULL,
+            log_bytes INTEGER NOT NULL
+        ) STRICT;
+        INSERT INTO state VALUES (1, 1, 0);
+    "],
+};
+
+pub(super) const LINE: &str = "SELECT l.id, n.name, l.time, l.instance, l.request, l.level, l.message
+    FROM lines l CROSS JOIN names n ON n.id = l.function";
+
+pub(super) const RECORD: &str = "SELECT n.name, r.request, r.revision, r.instance, r.door, r.received, r.cold, r.fault,
+    r.queued_us, r.sandbox_us, r.runtime_us, r.init_us, r.handler_us, r.memory_peak, r.cpu_us, r.request_bytes,
+    r.response_bytes FROM records r CROSS JOIN names n ON n.id = r.function";
+
+const INSERT_LINE: &str = "INSERT INTO lines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+
+const INSERT_RECORD: &str = "INSERT INTO records VALUES
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+
+/// The single row of `state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct State {
+    pub next_line: i64,
+    pub next_record: i64,
+    pub log_bytes: i64,
+}
+
+/// Inserts rows within one transaction.
+pub(super) struct Inserter<'c> {
+    conn: &'c Connection,
+    line: Statement<'c>,
+    record: Statement<'c>,
+}
+
+// === impl State ===
+
+impl State {
+    pub fn load(conn: &Connection) -> rusqlite::Result<Self> {
+        conn.query_row("SELECT next_line, next_record, log_bytes FROM state", [], |row| {
+            Ok(Self { next_line: row.get(0)?, next_record: row.get(1)?, log_bytes: row.get(2)? })
+        })
+    }
+
+    pub fn save(&self, conn: &Connection) -> rusqlite::Result<()> {
+        let row = params![self.next_line, self.next_record, self.log_bytes];
+        conn.execute("UPDATE state SET next_line = ?1, next_record = ?2, log_bytes = ?3", row).map(drop)
+    }
+}
+
+// === impl Inserter ===
+
+impl<'c> Inserter<'c> {
+    pub fn new(conn: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self { conn, line: conn.prepare(INSERT_LINE)?, record: conn.prepare(INSERT_RECORD)? })
+    }
+
+    pub fn line(&mut self, names: &mut Names, state: &mut State, line: &LogLine) -> rusqlite::Result<()> {
+        let LogLine { time, function, instance, request_id, level, message } = line;
+        let function = names.id(self.conn, function)?;
+        self.line.execute(params![
+            state.next_line,
+            function,
+            time.micros(),
+            instance_number(instance),
+            request_id.map(request_bytes),
+            level.map(LogLevel::as_u8),
+            message,
+        ])?;
+        state.next_line += 1;
+        state.log_bytes += message.len() as i64;
+        Ok(())
+    }
+
+    pub fn record(&mut self, names: &mut Names, state: &mut State, record: &Record) -> rusqlite::Result<()> {
+        let function = names.id(self.conn, &record.function)?;
+        // Named one by one, so that a new field cannot be forgotten here.
+        let Record {
+            request_id,
+            function: _,
+            revision,
+            instance,
+            door,
+            received,
+            cold,
+            outcome,
+            queued_us,
+            sandbox_us,
+            runtime_us,
+            init_us,
+            handler_us,
+            memory_peak,
+            cpu_us,
+            request_bytes: request_len,
+            response_bytes,
+        } = record;
+        let fault = match outcome {
+            RecordOutcome::Ok => None,
+            RecordOutcome::Fault(code) => Some(code.as_str()),
+        };
+        let long = |value: Option<u64>| value.map(|value| value as i64);
+        self.record.execute(params![
+            state.next_record,
+            function,
+            request_bytes(*request_id),
+            revision.0 as i64,
+            instance.as_ref().map(instance_number),
+            door_text(*door)?,
+            received.micros(),
+            cold,
+            fault,
+            *queued_us as i64,
+            long(*sandbox_us),
+            long(*runtime_us),
+            long(*init_us),
+            *handler_us as i64,
+            long(*memory_peak),
+            long(*cpu_us),
+            *request_len as i64,
+            *response_bytes as i64,
+        ])?;
+        state.next_record += 1;
+        Ok(())
+    }
+}
+
+/// Ids of function names, as far as they have been met.
+#[derive(Default)]
+pub(super) struct Names(HashMap<FunctionName, i64>);
+
+// === impl Names ===
+
+impl Names {
+    fn id(&mut self, conn: &Connection, name: &FunctionName) -> rusqlite::Result<i64> {
+        if let Some(&id) = self.0.get(name) {
+            return Ok(id);
+        }
+        conn.execute("INSERT INTO names (name) VALUES (?1) ON CONFLICT DO NOTHING", [name.as_str()])?;
+        let id = name_id(conn, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        self.0.insert(name.clone(), id);
+        Ok(id)
+    }
+
+    /// After a transaction that was undone: what it had added is gone.
+    pub fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+pub(super) fn name_id(conn: &Connection, name: &FunctionName) -> rusqlite::Result<Option<i64>> {
+    conn.query_row("SELECT id FROM names WHERE name = ?1", [name.as_str()], |row| row.get(0)).optional()
+}
+
+pub(super) fn read_line(row: &Row<'_>) -> Result<LogLine, StoreError> {
+    Ok(LogLine {
+        function: name(row.get(1)?)?,
+        time: Timestamp(row.get(2)?),
+        instance: instance(row.get(3)?)?,
+        request_id: row.get::<_, Option<[u8; 16]>>(4)?.map(request).transpose()?,
+        level: row.get::<_, Option<u8>>(5)?.and_then(LogLevel::from_u8),
+        message: row.get(6)?,
+    })
+}
+
+pub(super) fn read_record(row: &Row<'_>) -> Result<Record, StoreError> {
+    let long = |at| -> rusqlite::Result<u64> { Ok(row.get::<_, i64>(at)? as u64) };
+    let maybe = |at| -> rusqlite::Result<Option<u64>> { Ok(row.get::<_, Option<i64>>(at)?.map(|value| value as u64)) };
+    let outcome = match row.get::<_, Option<String>>(7)? {
+        None => RecordOutcome::Ok,
+        Some(code) => RecordOutcome::Fault(code.parse().map_err(|error| damaged(&error))?),
+    };
+    Ok(Record {
+        function: name(row.get(0)?)?,
+        request_id: request(row.get(1)?)?,
+        revision: Revision(long(2)?),
+        instance: row.get::<_, Option<i64>>(3)?.map(instance).transpose()?,
+        door: door(&row.get::<_, String>(4)?)?,
+        received: Timestamp(row.get(5)?),
+        cold: row.get(6)?,
+        outcome,
+        queued_us: long(8)?,
+        sandbox_us: maybe(9)?,
+        runtime_us: maybe(10)?,
+        init_us: maybe(11)?,
+        handler_us: long(12)?,
+        memory_peak: maybe(13)?,
+        cpu_us: maybe(14)?,
+        request_bytes: long(15)?,
+        response_bytes: long(16)?,
+    })
+}
+
+fn name(text: String) -> Result<FunctionName, StoreError> {
+    text.try_into().map_err(|error| damaged(&error))
+}
+
+/// Its 16 digits are a number of 64 bits, kept as SQLite's signed one.
+fn instance_number(instance: &InstanceId) -> i64 {
+    // Checked when it was made; 0 cannot come of it.
+    u64::from_str_radix(instance.as_str(), 16).unwrap_or_default() as i64
+}
+
+fn instance(number: i64) -> Result<InstanceId, StoreError> {
+    format!("{:016x}", number as u64).try_into().map_err(|error| damaged(&error))
+}
+
+pub(super) fn request_bytes(id: RequestId) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let digits = id.to_string();
+    let digits = digits.bytes().filter_map(|c| char::from(c).to_digit(16));
+    for (at, digit) in digits.take(32).enumerate() {
+        bytes[at / 2] = bytes[at / 2] << 4 | digit as u8;
+    }
+    bytes
+}
+
+fn request(bytes: [u8; 16]) -> Result<RequestId, StoreError> {
+    format!("{:032x}", u128::from_be_bytes(bytes)).parse().map_err(|error| damaged(&error))
+}
+
+/// The text that the door's serialised form has, so that a new door needs no change here.
+fn door_text(door: Door) -> rusqlite::Result<String> {
+    let text = serde_json::to_string(&door).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    Ok(text.trim_matches('"').to_owned())
+}
+
+fn door(text: &str) -> Result<Door, StoreError> {
+    serde_json::from_str(&format!("{text:?}")).map_err(|error| damaged(&error))
+}
+
+fn damaged(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Failed(format!("telemetry.db holds what cannot be read: {error}"))
+}

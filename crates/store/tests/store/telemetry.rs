@@ -1,0 +1,291 @@
+//! Records and log lines.
+
+use std::time::{Duration, Instant};
+
+use model::{Door, FaultCode, InstanceId, LogLevel, LogLine, Record, RecordOutcome, RequestId, Revision, Timestamp};
+use store::sqlite::{QueueLimits, Retention};
+use store::{LogPage, LogQuery, RecordQuery, Telemetry};
+
+use crate::{Home, name};
+
+pub fn line(function: &str, message: &str) -> LogLine {
+    LogLine {
+        time: Timestamp::now(),
+        function: name(function),
+        instance: "00c0ffee00c0ffee".parse().unwrap(),
+        request_id: None,
+        level: None,
+        message: message.to_owned(),
+    }
+}
+
+pub fn record(function: &str) -> Record {
+    Record {
+        request_id: RequestId::random(),
+        function: name(function),
+        revision: Revision(3),
+        instance: Some(InstanceId::random()),
+        door: Door::Http,
+        received: Timestamp::now(),
+        cold: true,
+        outcome: RecordOutcome::Ok,
+        queued_us: 1,
+        sandbox_us: Some(2),
+        runtime_us: Some(3),
+        init_us: Some(4),
+        handler_us: 5,
+        memory_peak: Some(6),
+        cpu_us: Some(7),
+        request_bytes: 8,
+        response_bytes: 9,
+    }
+}
+
+fn all() -> LogQuery {
+    LogQuery { limit: 1_000_000, ..LogQuery::default() }
+}
+
+fn of(function: &str) -> LogQuery {
+    LogQuery { function: Some(name(function)), ..all() }
+}
+
+fn messages(page: &LogPage) -> Vec<&str> {
+    page.lines.iter().map(|line| line.message.as_str()).collect()
+}
+
+#[tokio::test]
+async fn records_come_back_as_they_were_newest_first() {
+    let home = Home::new();
+    let first = record("f");
+    let failed = Record {
+        outcome: RecordOutcome::Fault(FaultCode::Timeout),
+        instance: None,
+        door: Door::Invoke,
+        cold: false,
+        sandbox_us: None,
+        runtime_us: None,
+        init_us: None,
+        memory_peak: None,
+        cpu_us: None,
+        ..record("f")
+    };
+    let other = record("g");
+    for record in [&first, &failed, &other] {
+        home.store.record(record.clone());
+    }
+    let query = |function: Option<&str>, request_id, limit| {
+        home.store.records(RecordQuery { function: function.map(name), request_id, limit })
+    };
+    assert_eq!(query(None, None, 10).await.unwrap(), [other.clone(), failed.clone(), first.clone()]);
+    assert_eq!(query(None, None, 1).await.unwrap(), [other.clone()]);
+    assert_eq!(query(Some("f"), None, 10).await.unwrap(), [failed.clone(), first.clone()]);
+    assert_eq!(query(None, Some(first.request_id), 10).await.unwrap(), [first.clone()]);
+    assert_eq!(query(Some("f"), Some(first.request_id), 10).await.unwrap(), [first.clone()]);
+    assert!(query(Some("g"), Some(first.request_id), 10).await.unwrap().is_empty());
+    assert!(query(Some("h"), None, 10).await.unwrap().is_empty());
+    let home = home.reopen(|_| {});
+    assert_eq!(home.store.records(RecordQuery { limit: 3, ..RecordQuery::default() }).await.unwrap(), [other, failed, first]);
+}
+
+#[tokio::test]
+async fn lines_come_back_as_they_were_oldest_first() {
+    let home = Home::new();
+    let mut lines = vec![line("f", "one"), line("g", "a\0b\u{1b}[31m ' \" % _ 🦀"), line("f", ""), line("f", "two")];
+    lines[1].level = Some(LogLevel::Fatal);
+    lines[2].request_id = Some(RequestId::random());
+    lines[3].instance = "ffffffffffffffff".parse().unwrap();
+    for line in &lines {
+        home.store.log(line.clone());
+    }
+    let page = home.store.logs(all()).await.unwrap();
+    assert_eq!(page.lines, lines);
+    assert_eq!(home.store.logs(LogQuery { limit: 2, ..all() }).await.unwrap().lines, lines[2..]);
+    assert_eq!(messages(&home.store.logs(of("f")).await.unwrap()), ["one", "", "two"]);
+    let by_request = LogQuery { request_id: lines[2].request_id, ..all() };
+    assert_eq!(home.store.logs(by_request.clone()).await.unwrap().lines, lines[2..3]);
+    assert!(home.store.logs(LogQuery { function: Some(name("g")), ..by_request }).await.unwrap().lines.is_empty());
+    assert!(home.store.logs(of("h")).await.unwrap().lines.is_empty());
+    assert!(home.store.logs(LogQuery { limit: 0, ..all() }).await.unwrap().lines.is_empty());
+}
+
+#[tokio::test]
+async fn lines_are_found_by_text_in_any_case_and_by_time() {
+    let home = Home::new();
+    let now = Timestamp::now();
+    for (age, text) in [(900, "old Error"), (500, "ERROR 100%"), (60, "fine"), (30, "errors: 1000"), (5, "an_error ÄRGER")] {
+        home.store.log(LogLine { time: now - Duration::from_secs(age), ..line("f", text) });
+    }
+    let grep = |text: &str| LogQuery { grep: Some(text.into()), ..of("f") };
+    for (text, found) in [
+        ("error", &["old Error", "ERROR 100%", "errors: 1000", "an_error ÄRGER"][..]),
+        ("100%", &["ERROR 100%"]),
+        ("n_e", &["an_error ÄRGER"]),
+        ("ärger", &["an_error ÄRGER"]),
+        ("'; DROP TABLE lines; --", &[]),
+    ] {
+        assert_eq!(messages(&home.store.logs(grep(text)).await.unwrap()), found, "{text}");
+    }
+    let newest = home.store.logs(LogQuery { limit: 2, ..grep("error") }).await.unwrap();
+    assert_eq!(messages(&newest), ["errors: 1000", "an_error ÄRGER"]);
+    let since = |age| LogQuery { since: Some(now - Duration::from_secs(age)), ..all() };
+    for (age, count) in [(1000, 5), (600, 4), (60, 3), (59, 2), (1, 0)] {
+        assert_eq!(home.store.logs(since(age)).await.unwrap().lines.len(), count, "{age} s");
+    }
+}
+
+#[tokio::test]
+async fn a_follower_sees_each_line_once_and_in_order() {
+    let home = Home::new();
+    home.store.log(line("f", "before"));
+    let mut logged = home.store.logged();
+    let mut cursor = home.store.logs(of("f")).await.unwrap().cursor;
+    logged.borrow_and_update();
+    let (writer, mut wanted) = (home.store.clone(), Vec::new());
+    for n in 0..500 {
+        wanted.push(n.to_string());
+    }
+    let given = wanted.clone();
+    let feeder = tokio::spawn(async move {
+        for message in given {
+            writer.log(line("f", &message));
+            writer.log(line("noise", &message));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let mut seen = Vec::new();
+    while seen.len() < wanted.len() {
+        logged.changed().await.unwrap();
+        loop {
+            let page = home.store.logs(LogQuery { after: Some(cursor), limit: 7, ..of("f") }).await.unwrap();
+            assert!(page.cursor >= cursor);
+            cursor = page.cursor;
+            if page.lines.is_empty() {
+                break;
+            }
+            seen.extend(page.lines.into_iter().map(|line| line.message));
+        }
+    }
+    assert_eq!(seen, wanted);
+    feeder.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_cursor_outlives_a_restart_and_the_lines_before_it() {
+    let home = Home::with(|options| options.retention.age = Duration::ZERO);
+    home.store.log(line("f", "short-lived"));
+    let cursor = home.store.logs(all()).await.unwrap().cursor;
+    assert_eq!(cursor, 1);
+    let home = home.reopen(|_| {});
+    home.store.log(line("f", "next"));
+    let page = home.store.logs(LogQuery { after: Some(cursor), ..all() }).await.unwrap();
+    assert_eq!((messages(&page), page.cursor), (vec!["next"], 2));
+    // Beyond the end: nothing, and the cursor does not go back.
+    let page = home.store.logs(LogQuery { after: Some(99), ..all() }).await.unwrap();
+    assert_eq!((messages(&page).len(), page.cursor), (0, 99));
+}
+
+#[tokio::test]
+async fn a_query_sees_what_was_given_just_before_and_a_quiet_line_does_not_wait_long() {
+    let home = Home::new();
+    for n in 0..200 {
+        home.store.log(line("f", &n.to_string()));
+        home.store.record(record("f"));
+        let newest = home.store.logs(LogQuery { limit: 1, ..all() }).await.unwrap();
+        assert_eq!(messages(&newest), [n.to_string()]);
+        let records = home.store.records(RecordQuery { limit: 1_000, ..RecordQuery::default() }).await.unwrap();
+        assert_eq!(records.len(), n + 1);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut logged = home.store.logged();
+    let began = Instant::now();
+    home.store.log(line("f", "quiet"));
+    logged.changed().await.unwrap();
+    assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_flood_is_cut_and_counted_and_costs_no_records() {
+    let home = Home::with(|options| options.queue = QueueLimits { items: 4_000, bytes: 1 << 20 });
+    let flood = 300_000;
+    let began = Instant::now();
+    for n in 0..flood {
+        home.store.log(line("f", "a line of the flood"));
+        if n % 1_000 == 0 {
+            home.store.record(record("f"));
+        }
+    }
+    let each = began.elapsed() / flood;
+    assert!(each < Duration::from_micros(50), "{each:?} for a line");
+    let kept = home.store.logs(all()).await.unwrap().lines.len() as u64;
+    let records = home.store.records(RecordQuery { limit: 1_000, ..RecordQuery::default() }).await.unwrap();
+    assert_eq!(records.len(), 300);
+    assert!(home.store.dropped() > 0);
+    assert_eq!(kept + home.store.dropped(), u64::from(flood));
+}
+
+#[tokio::test]
+async fn a_line_larger_than_the_queue_is_dropped_and_counted() {
+    let home = Home::new();
+    home.store.log(line("f", &"x".repeat(64 << 20)));
+    assert_eq!(home.store.dropped(), 1);
+    home.store.log(line("f", "small"));
+    assert_eq!(messages(&home.store.logs(all()).await.unwrap()), ["small"]);
+}
+
+#[tokio::test]
+async fn what_is_given_before_closing_is_kept_and_after_it_is_counted() {
+    let home = Home::new();
+    for n in 0..1_000 {
+        home.store.log(line("f", &n.to_string()));
+    }
+    home.store.close();
+    home.store.log(line("f", "late"));
+    assert_eq!(home.store.dropped(), 1);
+    let home = home.reopen(|_| {});
+    assert_eq!(home.store.logs(all()).await.unwrap().lines.len(), 1_000);
+}
+
+#[tokio::test]
+async fn the_oldest_go_by_age() {
+    let home = Home::with(|options| options.retention.age = Duration::from_secs(3_600));
+    let old = Timestamp::now() - Duration::from_secs(3_601);
+    for n in 0..2_500 {
+        home.store.log(LogLine { time: old, ..line("f", &n.to_string()) });
+        home.store.record(Record { received: old, ..record("f") });
+    }
+    home.store.log(line("f", "young"));
+    home.store.record(record("f"));
+    let records = || home.store.records(RecordQuery { limit: 10_000, ..RecordQuery::default() });
+    eventually(|| async { home.store.logs(all()).await.unwrap().lines.len() == 1 && records().await.unwrap().len() == 1 }).await;
+}
+
+#[tokio::test]
+async fn the_oldest_go_by_size_and_count() {
+    let most = Retention { log_bytes: 100_000, records: 500, ..Retention::default() };
+    let home = Home::with(|options| options.retention = most);
+    for n in 0..3_000 {
+        home.store.log(line("f", &format!("{n:0100}")));
+        home.store.record(record("f"));
+    }
+    let records = || home.store.records(RecordQuery { limit: 10_000, ..RecordQuery::default() });
+    eventually(|| async { home.store.logs(all()).await.unwrap().lines.len() == 1_000 }).await;
+    eventually(|| async { records().await.unwrap().len() == 500 }).await;
+    let page = home.store.logs(all()).await.unwrap();
+    assert_eq!(page.lines[999].message, format!("{:0100}", 2_999));
+    // The sum is kept over a restart, and stays right.
+    let home = home.reopen(|data| {
+        let db = rusqlite::Connection::open(data.join("telemetry.db")).unwrap();
+        let sum = "SELECT log_bytes, (SELECT sum(octet_length(message)) FROM lines) FROM state";
+        let (kept, real): (i64, i64) = db.query_row(sum, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!(kept, real);
+    });
+    assert_eq!(home.store.logs(all()).await.unwrap().lines.len(), 1_000);
+}
+
+async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(Instant::now() < until, "it never held");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,177 @@
+//! The frames. Payloads and texts share the bytes that they were decoded from.
+
+use std::fmt;
+
+use bytes::Bytes;
+use model::{LogLevel, Timestamp};
+
+/// Who sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Host,
+    Guest,
+}
+
+/// Which of a sandbox's streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Control,
+    Invoke,
+}
+
+/// What a frame is, as its fifth byte says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    Hello = 0x01,
+    Init = 0x02,
+    Ready = 0x03,
+    InitError = 0x04,
+    Log = 0x05,
+    Invoke = 0x10,
+    Data = 0x11,
+    End = 0x12,
+    Response = 0x13,
+    Error = 0x14,
+}
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    Hello {
+        version: u16,
+        runtime: String,
+    },
+    /// JSON of [`crate::Init`].
+    Init(Bytes),
+    Ready,
+    /// Error JSON, checked to be a JSON object.
+    InitError(Bytes),
+    Log(Log),
+    Invoke(Invoke),
+    Data(Bytes),
+    End,
+    Response {
+        last: bool,
+        payload: Bytes,
+    },
+    /// Error JSON, checked to be a JSON object.
+    Error(Bytes),
+}
+
+/// A line that a handler logged, with what only the runtime knows about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    pub time: Timestamp,
+    pub level: Option<LogLevel>,
+    /// May be empty.
+    pub request_id: String,
+    pub message: String,
+}
+
+/// An event for the handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invoke {
+    /// Milliseconds since the epoch.
+    pub deadline_ms: u64,
+    pub request_id: String,
+    pub trace_id: String,
+    pub function_arn: String,
+    /// JSON, or empty.
+    pub client_context: String,
+    /// JSON, or empty.
+    pub cognito_identity: String,
+    pub last: bool,
+    pub payload: Bytes,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub const ALL: &[Kind] = &[
+        Kind::Hello,
+        Kind::Init,
+        Kind::Ready,
+        Kind::InitError,
+        Kind::Log,
+        Kind::Invoke,
+        Kind::Data,
+        Kind::End,
+        Kind::Response,
+        Kind::Error,
+    ];
+
+    pub fn from_u8(number: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| *kind as u8 == number)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Hello => "HELLO",
+            Kind::Init => "INIT",
+            Kind::Ready => "READY",
+            Kind::InitError => "INIT_ERROR",
+            Kind::Log => "LOG",
+            Kind::Invoke => "INVOKE",
+            Kind::Data => "DATA",
+            Kind::End => "END",
+            Kind::Response => "RESPONSE",
+            Kind::Error => "ERROR",
+        }
+    }
+
+    /// Whether `from` may send it on `stream`.
+    pub fn belongs(self, stream: Stream, from: Side) -> bool {
+        let (its_stream, its_side) = match self {
+            Kind::Hello | Kind::Ready | Kind::InitError | Kind::Log => (Stream::Control, Some(Side::Guest)),
+            Kind::Init => (Stream::Control, Some(Side::Host)),
+            Kind::Invoke => (Stream::Invoke, Some(Side::Host)),
+            Kind::Data | Kind::End => (Stream::Invoke, None),
+            Kind::Response | Kind::Error => (Stream::Invoke, Some(Side::Guest)),
+        };
+        its_stream == stream && its_side.is_none_or(|side| side == from)
+    }
+}
+
+// === impl Frame ===
+
+impl Frame {
+    pub fn kind(&self) -> Kind {
+        match self {
+            Frame::Hello { .. } => Kind::Hello,
+            Frame::Init(_) => Kind::Init,
+            Frame::Ready => Kind::Ready,
+            Frame::InitError(_) => Kind::InitError,
+            Frame::Log(_) => Kind::Log,
+            Frame::Invoke(_) => Kind::Invoke,
+            Frame::Data(_) => Kind::Data,
+            Frame::End => Kind::End,
+            Frame::Response { .. } => Kind::Response,
+            Frame::Error(_) => Kind::Error,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Host => "host",
+            Side::Guest => "guest",
+        })
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stream::Control => "control",
+            Stream::Invoke => "invoke",
+        })
+    }
+}

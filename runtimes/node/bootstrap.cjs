@@ -1,0 +1,340 @@
+// Entry of the Node runtime, and the life of a Node instance: HELLO, INIT, the handler is loaded, READY,
+// then one invocation at a time until the host closes the invoke stream.
+//
+// It refuses more than one invoke stream: code for AWS Lambda expects to run one invocation at a time.
+// What every start needs is here and in lib/wire.cjs: each file more costs a third of a millisecond.
+'use strict';
+
+const fs = require('fs');
+const path = require('path');
+const { KIND, InvokeStream, ProtocolError, frame, hello, readInit, writeControl } = require('./lib/wire.cjs');
+
+// Exit statuses after an error that no handler caught, as AWS's runtime has them.
+const UNCAUGHT = 129;
+const UNHANDLED = 128;
+
+let jsonLogs = false;
+let report = null; // tells the host of an error that ends the process
+let requestId; // of the invocation that runs, or ran last
+let traceId = '';
+
+function main() {
+  const streams = process.env.HEARTH_INVOKE_STREAMS ?? '1';
+  if (streams !== '1') {
+    die(`the Node runtime serves one invoke stream, but HEARTH_INVOKE_STREAMS is '${streams}'`);
+  }
+  try {
+    writeControl(hello(`nodejs${process.versions.node}`));
+    const init = readInit();
+    if (init === null) process.exit(0);
+    start(init);
+  } catch (e) {
+    if (e instanceof ProtocolError) die(`protocol error: ${e.message}`);
+    throw e;
+  }
+}
+
+function start(init) {
+  const root = init.task_root || '/var/task';
+  setEnvironment(init.env);
+  patchConsole(process.env);
+  report = (error) => {
+    writeControl(frame(KIND.INIT_ERROR, errorJson(error)));
+    process.exit(1);
+  };
+  process.on('uncaughtException', (error) => {
+    logError('Uncaught Exception', error);
+    report(error, UNCAUGHT);
+  });
+  process.on('unhandledRejection', (reason, promise) => {
+    const { UnhandledPromiseRejection } = require('./lib/errors.cjs');
+    const error = new UnhandledPromiseRejection(reason, promise);
+    logError('Unhandled Promise Rejection', error);
+    report(error, UNHANDLED);
+  });
+  try {
+    process.chdir(root);
+  } catch {
+    // loading the handler says what is missing
+  }
+  loadHandler(root, init.handler).then(
+    // In the next turn of the event loop: a rejection that nobody handles is still an error of this phase.
+    (handler) => setImmediate(serve, handler, aboutFunction(init.function)),
+    (error) => {
+      logError('Uncaught Exception', error);
+      report(error);
+    },
+  );
+}
+
+// Node reads NODE_PATH when it starts, and layers are wherever AWS has them.
+function setEnvironment(env) {
+  const major = process.versions.node.split('.')[0];
+  Object.assign(process.env, env);
+  process.env.NODE_PATH ??= `/opt/nodejs/node${major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task`;
+  module.constructor._initPaths();
+}
+
+function aboutFunction(f) {
+  return {
+    functionVersion: f.version,
+    functionName: f.name,
+    memoryLimitInMB: String(f.memory_mb ?? ''),
+    logGroupName: f.log_group,
+    logStreamName: f.log_stream,
+    invokedFunctionArn: f.arn,
+  };
+}
+
+function serve(handler, about) {
+  const stream = new InvokeStream({
+    onCall: (call) => {
+      requestId = call.requestId;
+      setTraceId(call.traceId);
+      invoke(handler, call, about, answer);
+    },
+    onEnd: () => process.exit(0),
+    onProtocolError: (e) => die(`protocol error: ${e.message}`),
+  });
+  const answer = {
+    respond: (json) => stream.respond(json),
+    fail: (error) => {
+      logError('Invoke Error', error);
+      stream.fail(errorJson(error));
+    },
+  };
+  report = (error, status) => {
+    if (stream.busy) stream.fail(errorJson(error));
+    process.exit(status);
+  };
+  writeControl(frame(KIND.READY));
+  stream.start();
+}
+
+function setTraceId(id) {
+  if (id === traceId) return;
+  traceId = id;
+  if (id) process.env._X_AMZN_TRACE_ID = id;
+  else delete process.env._X_AMZN_TRACE_ID;
+}
+
+function errorJson(error) {
+  return Buffer.from(JSON.stringify(require('./lib/errors.cjs').describe(error)));
+}
+
+function logError(title, error) {
+  const { describe, forLog } = require('./lib/errors.cjs');
+  const asError = error instanceof Error ? error : new Error(describe(error).errorMessage);
+  if (jsonLogs) console.error(asError);
+  else console.error(title, `\t${forLog(asError)}`);
+}
+
+function die(message) {
+  fs.writeSync(2, `hearth: ${message}\n`);
+  process.reallyExit(1);
+}
+
+// --- console --------------------------------------------------------------------------------------------
+
+const LEVELS = { TRACE: 1, DEBUG: 2, INFO: 3, WARN: 4, ERROR: 5, FATAL: 6 };
+const METHODS = { trace: 'TRACE', debug: 'DEBUG', log: 'INFO', info: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
+
+// Makes console.* write LOG frames. process.stdout stays what it is, and is not even created unless the
+// function uses it.
+function patchConsole(env) {
+  jsonLogs = (env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
+  const least = LEVELS[(env.AWS_LAMBDA_LOG_LEVEL || '').toUpperCase()] || LEVELS.TRACE;
+  for (const [method, level] of Object.entries(METHODS)) {
+    const number = LEVELS[level];
+    console[method] = number < least
+      ? () => {}
+      : (message, ...params) => require('./lib/console.cjs').write(jsonLogs, level, number, requestId, message, params);
+  }
+}
+
+// --- the handler ----------------------------------------------------------------------------------------
+
+// `index.handler`, `dir/index.handler`, `index.a.b.handler`, in a file without extension, .js (CommonJS or, by
+// package.json, ES module), .mjs or .cjs, in a folder with an index.js, or else in whatever Node's own
+// resolution finds.
+async function loadHandler(root, name) {
+  if (name.includes('..')) {
+    throw runtimeError('MalformedHandlerName',
+      `'${name}' is not a valid handler name. Use absolute paths when specifying root directories in handler names.`);
+  }
+  const base = path.basename(name);
+  const folder = name.slice(0, name.indexOf(base));
+  const dot = base.indexOf('.');
+  if (dot < 0) throw runtimeError('MalformedHandlerName', 'Bad handler');
+  const app = await loadModule(root, folder, base.slice(0, dot));
+  const handler = base.slice(dot + 1).split('.').reduce((nested, key) => nested && nested[key], app);
+  if (!handler) throw runtimeError('HandlerNotFound', `${name} is undefined or not exported`);
+  if (typeof handler !== 'function') throw runtimeError('HandlerNotFound', `${name} is not a function`);
+  return handler;
+}
+
+async function loadModule(root, folder, name) {
+  try {
+    return await findAndLoad(root, folder, name);
+  } catch (e) {
+    if (e instanceof SyntaxError) throw runtimeError('UserCodeSyntaxError', e);
+    if (e && e.code === 'MODULE_NOT_FOUND') throw runtimeError('ImportModuleError', e);
+    throw e;
+  }
+}
+
+async function findAndLoad(root, folder, name) {
+  const file = path.resolve(root, folder, name);
+  if (isFile(file)) return require(file);
+  if (isFile(`${file}.js`)) return isModule(path.dirname(file)) ? import(url(`${file}.js`)) : require(`${file}.js`);
+  if (isFile(`${file}.mjs`)) return import(url(`${file}.mjs`));
+  if (isFile(`${file}.cjs`)) return require(`${file}.cjs`);
+  if (fs.existsSync(file)) return require(file); // a folder with an index.js
+  return require(require.resolve(name, { paths: [root, path.resolve(root, folder)] }));
+}
+
+function isFile(file) {
+  return fs.statSync(file, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+function url(file) {
+  return require('url').pathToFileURL(file).href;
+}
+
+// Does the nearest package.json say "type": "module"?
+function isModule(folder) {
+  if (folder.endsWith('/node_modules')) return false;
+  const file = path.join(folder, 'package.json');
+  if (fs.existsSync(file)) {
+    try {
+      return JSON.parse(fs.readFileSync(file)).type === 'module';
+    } catch (e) {
+      console.warn(`${file} cannot be read, it will be ignored for ES module detection purposes.`, e);
+      return false;
+    }
+  }
+  return folder !== '/' && isModule(path.dirname(folder));
+}
+
+// Loaded here, since most functions have none.
+function runtimeError(name, message) {
+  const error = new (require('./lib/errors.cjs')[name])(message);
+  Error.captureStackTrace(error, runtimeError);
+  return error;
+}
+
+// --- one invocation -------------------------------------------------------------------------------------
+
+const DONE_TWICE = 'Invocation has already been reported as done. Cannot call complete more than once per invocation.';
+
+let whenLoopIsEmpty = null;
+
+process.on('beforeExit', () => {
+  const act = whenLoopIsEmpty;
+  whenLoopIsEmpty = null;
+  if (act !== null) act();
+});
+
+// When a call is done:
+//
+//   async handler      done when its promise settles
+//   callback handler   callback(error): at once; callback(null, result): when the event loop is empty, or
+//                      at once with context.callbackWaitsForEmptyEventLoop = false
+//   context.done/succeed/fail: at once
+//   none of these      done, with the result null, when the event loop is empty
+//
+// Only the first answer counts.
+//
+// `answer.respond(json)` and `answer.fail(error)` are called once, in all, per invocation.
+function invoke(handler, call, about, answer) {
+  let finished = false; // the function has said how it ends
+  let answered = false; // and the host knows
+  let waits = true;
+
+  const fail = (error) => {
+    if (answered) return console.error(DONE_TWICE);
+    answered = true;
+    answer.fail(error);
+  };
+  const complete = (result) => {
+    if (answered) return console.error(DONE_TWICE);
+    const json = stringify(result);
+    answered = true;
+    answer.respond(json);
+  };
+  const once = (act) => (...args) => {
+    if (finished) return;
+    act(...args);
+    finished = true;
+  };
+  const isError = (error) => error !== undefined && error !== null;
+
+  const done = (error, result) => {
+    if (!answered) whenLoopIsEmpty = null; // else it belongs to a later invocation
+    if (isError(error)) fail(error);
+    else complete(result);
+  };
+  const callback = once((error, result) => {
+    if (answered || isError(error) || !waits) done(error, result);
+    else whenLoopIsEmpty = () => setImmediate(orFail, complete, result, fail);
+  });
+
+  const context = {
+    get callbackWaitsForEmptyEventLoop() { return waits; },
+    set callbackWaitsForEmptyEventLoop(value) { waits = value; },
+    done: once(done),
+    succeed: once((result) => done(null, result)),
+    fail: once((error) => done(isError(error) ? error : 'handled')),
+  };
+
+  whenLoopIsEmpty = () => complete(null);
+  try {
+    const event = JSON.parse(call.payload.toString());
+    const result = handler(event, contextOf(context, call, about), callback);
+    if (result && typeof result.then === 'function') {
+      Promise.resolve(result).then(context.succeed, context.fail).catch(context.fail);
+    }
+  } catch (error) {
+    callback(error);
+  }
+}
+
+// AWS's runtime ends the process where a late result has no JSON; the caller gets the same error from us.
+function orFail(complete, result, fail) {
+  try {
+    complete(result);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+function stringify(result) {
+  try {
+    return JSON.stringify(result === undefined ? null : result) ?? 'null';
+  } catch {
+    throw new Error('Unable to stringify response body');
+  }
+}
+
+function contextOf(context, call, about) {
+  const { deadlineMs } = call;
+  return Object.assign(context, about, {
+    clientContext: parse(call.clientContext, 'ClientContext'),
+    identity: parse(call.cognitoIdentity, 'CognitoIdentity'),
+    invokedFunctionArn: call.functionArn || about.invokedFunctionArn,
+    awsRequestId: call.requestId,
+    tenantId: undefined,
+    getRemainingTimeInMillis: () => deadlineMs - Date.now(),
+  });
+}
+
+function parse(json, what) {
+  if (json === '') return undefined;
+  try {
+    return JSON.parse(json);
+  } catch (e) {
+    throw new Error(`Cannot parse ${what} as json: ${e.toString()}`);
+  }
+}
+
+main();

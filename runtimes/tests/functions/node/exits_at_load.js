@@ -1,0 +1,2 @@
+process.stdout.write('last words\n');
+process.exit(3);

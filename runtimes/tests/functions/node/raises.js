@@ -1,0 +1,5 @@
+function prepare() {
+  throw new RangeError('no entry');
+}
+
+prepare();

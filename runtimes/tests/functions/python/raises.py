@@ -1,0 +1,5 @@
+def prepare():
+    raise PermissionError("no entry")
+
+
+prepare()

@@ -1,0 +1,47 @@
+"""The runtimes under test. A new one joins with one line here and a folder in functions/ with the same
+handlers and an expected.json.
+
+Which interpreter: HEARTH_TEST_PYTHON and HEARTH_TEST_NODE, else the one in /usr/bin.
+"""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+VECTORS = ROOT.parent / "crates" / "wire" / "vectors"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    name: str
+    argv: tuple  # as the host starts it
+    probe: tuple  # a program around the bootstrap's codec, for the golden vectors
+    version: tuple  # prints what HELLO must say
+
+    @property
+    def functions(self):
+        return HERE / "functions" / self.name
+
+    @property
+    def expected(self):
+        return json.loads((self.functions / "expected.json").read_text())
+
+    def hello(self):
+        return subprocess.run(self.version, capture_output=True, text=True, timeout=20).stdout.strip()
+
+
+PYTHON = os.environ.get("HEARTH_TEST_PYTHON", "/usr/bin/python3")
+NODE = os.environ.get("HEARTH_TEST_NODE", "/usr/bin/node")
+_PY_VERSION = "import sys; print('python%d.%d.%d' % sys.version_info[:3])"
+
+# fmt: off
+RUNTIMES = [
+    Runtime("python", (PYTHON, "-I", "-S", str(ROOT / "python/bootstrap.py")), (PYTHON, "-I", "-S", str(HERE / "probes/probe.py")), (PYTHON, "-c", _PY_VERSION)),
+    Runtime("node", (NODE, str(ROOT / "node/bootstrap.cjs")), (NODE, str(HERE / "probes/probe.cjs")), (NODE, "-p", "'nodejs' + process.versions.node")),
+]
+# fmt: on
+BY_NAME = {runtime.name: runtime for runtime in RUNTIMES}

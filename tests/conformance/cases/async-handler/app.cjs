@@ -1,0 +1,4 @@
+exports.handler = async () => {
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  return { slept: true };
+};

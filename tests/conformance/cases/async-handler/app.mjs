@@ -1,0 +1,4 @@
+export const handler = async () => {
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  return { slept: true };
+};

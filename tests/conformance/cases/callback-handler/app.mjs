@@ -1,0 +1,4 @@
+export const handler = (event, context, callback) => {
+  if (event === "works") return callback(null, "works");
+  setTimeout(() => callback(null, { late: true }), 20);
+};

@@ -1,0 +1,7 @@
+import os
+
+
+def handler(event, context):
+    if event == "works":
+        return "works"
+    os._exit(42)

@@ -1,0 +1,21 @@
+import { readFileSync, readdirSync } from "node:fs";
+
+export const handler = async ({ data, canary }) => {
+  const found = [];
+  for (const path of ["/etc/shadow", "/etc/sudoers", "/proc/1/root/etc/shadow", canary, `${data}/admin.token`]) {
+    try {
+      readFileSync(path);
+      found.push(path);
+    } catch {
+      // not there: as it should be
+    }
+  }
+  for (const folder of ["/root", "/home", "/var/lib", "/boot", "/mnt", "/srv", "/run", data]) {
+    try {
+      found.push(...readdirSync(folder).map((name) => `${folder}/${name}`));
+    } catch {
+      // not there: as it should be
+    }
+  }
+  return found;
+};

@@ -1,0 +1,21 @@
+import os
+
+
+def handler(event, context):
+    files = ["/etc/shadow", "/etc/sudoers", "/proc/1/root/etc/shadow", event["canary"], event["data"] + "/admin.token"]
+    found = [path for path in files if readable(path)]
+    for folder in ("/root", "/home", "/var/lib", "/boot", "/mnt", "/srv", "/run", event["data"]):
+        try:
+            found += [os.path.join(folder, name) for name in os.listdir(folder)]
+        except OSError:
+            pass
+    return found
+
+
+def readable(path):
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,2 @@
+exports.handler = async () => "works";
+throw new Error("no database");

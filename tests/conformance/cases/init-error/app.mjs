@@ -1,0 +1,2 @@
+export const handler = async () => "works";
+throw new Error("no database");

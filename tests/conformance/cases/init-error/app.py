@@ -1,0 +1,5 @@
+raise RuntimeError("no database")
+
+
+def handler(event, context):
+    return "works"

@@ -1,0 +1,3 @@
+const { WORD } = require("./lib/beside.cjs");
+
+exports.handler = async () => WORD;

@@ -1,0 +1,3 @@
+import { WORD } from "./lib/beside.mjs";
+
+export const handler = async () => WORD;

@@ -1,0 +1,5 @@
+from lib.beside import WORD
+
+
+def handler(event, context):
+    return WORD

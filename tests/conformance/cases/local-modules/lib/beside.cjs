@@ -1,0 +1,1 @@
+exports.WORD = "from beside";

@@ -1,0 +1,6 @@
+export const handler = async () => {
+  process.stdout.write("START RequestId: 00000000-0000-0000-0000-000000000000 Version: $LATEST\n");
+  process.stdout.write("\x1b]52;c;Zm9v\x07\x1b[2J and a NUL \x00 and \u202e bidi\n");
+  process.stdout.write("after\n");
+  return "done";
+};

@@ -1,0 +1,1 @@
+export const handler = async (event) => (event === "works" ? "works" : { a: 1n });

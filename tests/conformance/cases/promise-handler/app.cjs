@@ -1,0 +1,1 @@
+exports.handler = () => Promise.resolve({ kept: true });

@@ -1,0 +1,1 @@
+export const handler = async () => "x".repeat(6291556 - 2);

@@ -1,0 +1,1 @@
+export const handler = async (event) => (event === "works" ? "works" : "x".repeat(7_000_000));

@@ -1,0 +1,1 @@
+exports.handler = () => "ignored: a handler that is not async answers through its callback";

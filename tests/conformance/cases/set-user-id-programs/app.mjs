@@ -1,0 +1,9 @@
+import { chmodSync, copyFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+
+export const handler = async () => {
+  copyFileSync("/usr/bin/id", "/tmp/id");
+  chmodSync("/tmp/id", 0o4755);
+  const uid = execFileSync("/tmp/id", ["-u"], { encoding: "utf8" }).trim();
+  return uid === String(process.getuid()) ? [] : [`became ${uid}`];
+};

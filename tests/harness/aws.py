@@ -1,0 +1,30 @@
+"""boto3, pointed at a Hearth by nothing but `hearth aws-env`."""
+
+import base64
+
+import boto3
+from botocore.config import Config
+
+from .door import credentials
+
+
+def client(hearth, **override):
+    """A Lambda client that never retries: a test must see every answer. `override` replaces keys."""
+    keys = credentials(hearth) | override
+    return boto3.client(
+        "lambda",
+        endpoint_url=keys["AWS_ENDPOINT_URL"],
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        region_name=keys["AWS_REGION"],
+        config=Config(
+            retries={"total_max_attempts": 1},
+            read_timeout=120,
+            max_pool_connections=50,
+            proxies={},
+        ),
+    )
+
+
+def log_tail(answer):
+    return base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")

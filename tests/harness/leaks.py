@@ -1,0 +1,162 @@
+"""The leak check: what of Hearth is on the host now that was not before.
+
+    before = leaks.take()
+    …
+    leaks.assert_clean(before)
+
+Six kinds are looked at, each through the kernel and never through Hearth: processes, mounts of the
+host's mount namespace, cgroup directories, network namespaces, files, and processes that nobody of
+Hearth owns any more (`orphans`). A process counts as Hearth's when it carries a harness tag in its
+environment, sits in a cgroup named after Hearth, or lives in other namespaces or under another root
+than the tests do. So two Hearths on one host at the same time see each other: run one suite at a time.
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import proc
+from .wait import until
+
+TAG = "HEARTH_TEST_TAG"
+NAME = "hearth"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    processes: dict = field(default_factory=dict)
+    mounts: dict = field(default_factory=dict)
+    cgroups: frozenset = frozenset()
+    netns: dict = field(default_factory=dict)
+    files: frozenset = frozenset()
+
+
+def take(folders=()):
+    """The host as it is now. `folders` are temporary folders of which every entry counts."""
+    return Snapshot(sandboxed(), _mounts(), _cgroups(), _network_namespaces(), _files(folders))
+
+
+def difference(before, after):
+    """One line for each thing that is in `after` and was not in `before`, sorted by kind."""
+    found = [f"process: {what}" for key, what in after.processes.items() if key not in before.processes]
+    found += [f"mount: {what}" for key, what in after.mounts.items() if key not in before.mounts]
+    found += [f"cgroup: {path}" for path in sorted(after.cgroups - before.cgroups)]
+    found += [f"network namespace: {key}, {what}" for key, what in after.netns.items() if key not in before.netns]
+    found += [f"file: {path}" for path in sorted(after.files - before.files)]
+    return found
+
+
+def assert_clean(before, folders=(), within=2.0):
+    """Two seconds later nothing is left; otherwise the message names each thing that is."""
+
+    def clean():
+        found = difference(before, take(folders))
+        assert not found, "left behind:\n  " + "\n  ".join(found)
+        return True
+
+    until("a host without leftovers", clean, within=within, every=0.1)
+
+
+def orphans(before, owner):
+    """Hearth's processes that are not below the pid `owner`: what a dead spawner left running."""
+    table = proc.everyone()
+    owned = {process.identity for process in proc.descendants(owner, table)}
+    if owner in table:
+        owned.add(table[owner].identity)
+    return [what for key, what in sandboxed().items() if key not in before.processes and key not in owned]
+
+
+def sandboxed():
+    """identity → description of each process that is Hearth's (see the module's header)."""
+    me = os.getpid()
+    mine, my_cgroups = proc.namespaces(me), proc.cgroups(me)
+    found = {}
+    for process in proc.everyone().values():
+        if process.pid == me:
+            continue
+        reason = _suspicion(process, mine, my_cgroups)
+        if reason:
+            found[process.identity] = f"{process} [{reason}]"
+    return found
+
+
+def _suspicion(process, mine, my_cgroups):
+    if f"{TAG}=".encode() in proc.environment(process.pid):
+        return "carries the tag"
+    groups = proc.cgroups(process.pid)
+    if NAME in groups and groups != my_cgroups:
+        return "in a cgroup of Hearth"
+    for kind, inode in proc.namespaces(process.pid).items():
+        if inode is not None and inode != mine[kind]:
+            return f"in another {kind} namespace"
+    root = proc.link(f"/proc/{process.pid}/root")
+    if root not in (None, "/"):
+        return f"rooted at {root}"
+    return None
+
+
+def _mounts():
+    found = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, right = line.split(" - ")
+        fields, kind = left.split(), right.split()
+        # Not the mount id: a remount by somebody else must not look like a leak.
+        found[(fields[3], fields[4], kind[0], kind[1])] = f"{fields[4]} ({kind[0]}, root {fields[3]}, from {kind[1]})"
+    return found
+
+
+def cgroup_roots():
+    """The mount point of every cgroup hierarchy, v1 and v2."""
+    roots = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, right = line.split(" - ")
+        if right.split()[0] in ("cgroup", "cgroup2"):
+            roots.append(left.split()[4])
+    return sorted(set(roots))
+
+
+def _cgroups():
+    found = set()
+    for root in cgroup_roots():
+        for folder, below, _ in os.walk(root):
+            for name in below:
+                path = os.path.join(folder, name)
+                if NAME in path[len(root) :]:
+                    found.add(path)
+    return frozenset(found)
+
+
+def _network_namespaces():
+    found = {}
+    for process in proc.everyone().values():
+        inode = proc.link(f"/proc/{process.pid}/ns/net")
+        if inode:
+            found.setdefault(inode, f"of {process}")
+        for target in proc.descriptors(process.pid):
+            if target.startswith("net:["):
+                found.setdefault(target, f"held open by {process}")
+    return found
+
+
+def _files(folders):
+    found = set()
+    for parent in {"/run", "/var/tmp", "/dev/shm", "/tmp", tempfile.gettempdir()}:
+        found |= {os.path.join(parent, name) for name in _entries(parent) if NAME in name.lower()}
+    for path in [path for path in found if path.startswith("/run/")]:
+        found |= _below(path)
+    found |= {os.path.join("/run/netns", name) for name in _entries("/run/netns")}
+    for folder in folders:
+        found |= _below(folder)
+    return frozenset(found)
+
+
+def _below(folder):
+    return {os.path.join(at, name) for at, folders, files in os.walk(folder) for name in folders + files}
+
+
+def _entries(folder):
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
