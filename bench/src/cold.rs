@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::baseline::{Baseline, Cost};
@@ -15,12 +15,9 @@ use crate::http::Connection;
 use crate::load::{self, Target};
 use crate::report::{Arm, Note, Row, Unit};
 use crate::stats::{self, Random, compare, percentile};
-use crate::tree::Tree;
 
 /// Calls before the first that counts: they fill the page cache.
 const WARM_UP: usize = 5;
-/// How long a sandbox may take to disappear after its call.
-const GONE: Duration = Duration::from_secs(5);
 /// What the kernel gets to finish tearing namespaces down, which it does behind the scenes.
 const REST: Duration = Duration::from_millis(10);
 
@@ -43,16 +40,16 @@ pub fn measure(
     let name = format!("cold-{}", language.title().to_lowercase());
     hearth.deploy(language, &name, "0s", 4)?;
     let target = hearth.target(&name);
-    let tree = hearth.tree();
-    let idle = tree.processes().len();
+    let idle = hearth.tree().processes().len();
+    let cpu = || hearth.meter().map(|meter| meter.read()).transpose();
     for _ in 0..WARM_UP {
         call(&target)?;
-        gone(tree, idle)?;
+        hearth.until_only(idle)?;
         baseline.run()?;
     }
 
     let (mut walls, mut cpus) = (Vec::new(), Vec::new());
-    let (mut before, mut theirs) = (tree.cpu(), Duration::ZERO);
+    let (mut before, mut theirs) = (cpu()?, Duration::ZERO);
     for pair in 1..=plan.pairs {
         let run = || -> anyhow::Result<Cost> {
             let cost = baseline.run()?;
@@ -61,7 +58,7 @@ pub fn measure(
         };
         let cold = || -> anyhow::Result<Duration> {
             let wall = call(&target)?;
-            gone(tree, idle)?;
+            hearth.until_only(idle)?;
             std::thread::sleep(REST);
             Ok(wall)
         };
@@ -75,21 +72,25 @@ pub fn measure(
         walls.push((nanos(wall), nanos(cost.wall)));
         theirs += cost.cpu;
         if pair % plan.block == 0 {
-            let now = tree.cpu();
-            let each = |cpu: Duration| nanos(cpu) / plan.block as f64;
-            cpus.push((each(now.saturating_sub(before)), each(theirs)));
+            let now = cpu()?;
+            if let (Some(before), Some(now)) = (before, now) {
+                let each = |cpu: Duration| nanos(cpu) / plan.block as f64;
+                cpus.push((each(now.saturating_sub(before)), each(theirs)));
+            }
             (before, theirs) = (now, Duration::ZERO);
         }
     }
 
     let records = hearth.records(&name, WARM_UP + plan.pairs)?;
     verify(&records)?;
-    let rows = vec![
+    let mut rows = vec![
         Row::new("p50", Unit::Time, compare(&walls, random, |values| percentile(values, 50.0))),
         Row::new("min", Unit::Time, compare(&walls, random, stats::min)),
         Row::new("p99", Unit::Time, compare(&walls, random, |values| percentile(values, 99.0))),
-        Row::new("CPU", Unit::Time, compare(&cpus, random, stats::mean)),
     ];
+    if !cpus.is_empty() {
+        rows.push(Row::new("CPU", Unit::Time, compare(&cpus, random, stats::mean)));
+    }
     Ok(Arm {
         title: format!("cold {}", language.title()),
         method: format!("{} pairs", plan.pairs),
@@ -106,16 +107,6 @@ fn call(target: &Target) -> anyhow::Result<Duration> {
     let wall = start.elapsed();
     load::check(&response)?;
     Ok(wall)
-}
-
-/// Waits until no more processes live than without any instance.
-fn gone(tree: Tree, idle: usize) -> anyhow::Result<()> {
-    let until = Instant::now() + GONE;
-    while tree.processes().len() > idle {
-        ensure!(Instant::now() < until, "an instance still lives {GONE:?} after its call: the next would not be cold");
-        std::thread::sleep(Duration::from_micros(500));
-    }
-    Ok(())
 }
 
 fn verify(records: &[Value]) -> anyhow::Result<()> {

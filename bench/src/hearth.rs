@@ -16,13 +16,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::http::{self, Connection};
-use crate::load::Target;
+use crate::load::{self, Target};
 use crate::tree::Tree;
+use crate::usage::Meter;
 
 const START: Duration = Duration::from_secs(30);
 const DEPLOY: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
 const RECORDS: Duration = Duration::from_secs(10);
+/// How long a sandbox may take to disappear once it shall.
+const GONE: Duration = Duration::from_secs(6);
 
 /// The functions that are measured, as they lie in `functions/`.
 const FILES: [(&str, &str); 2] = [
@@ -45,6 +48,8 @@ pub struct Hearth {
     folder: Folder,
     control: SocketAddr,
     ingress: SocketAddr,
+    /// None where this machine cannot tell what sandboxes use.
+    meter: Option<Meter>,
 }
 
 /// A temporary folder, removed with this value.
@@ -129,11 +134,36 @@ impl Hearth {
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {}: build it with `cargo build --release -p hearth`", program.display()))?;
-        let mut hearth = Self { program: program.to_owned(), process, folder, control, ingress };
+        let mut hearth = Self { program: program.to_owned(), process, folder, control, ingress, meter: None };
         match hearth.until_ready() {
             Ok(()) => Ok(hearth),
             Err(error) => Err(hearth.explain(error)),
         }
+    }
+
+    /// Looks where the processor time of sandboxes can be read, by the example of one.
+    pub fn find_meter(&mut self) -> anyhow::Result<()> {
+        let lasting = self.tree().processes();
+        self.deploy(Language::Python, "probe", "1s", 1)?;
+        let target = self.target("probe");
+        load::check(&Connection::open(target.address)?.call(&target.request)?).context("call the probe")?;
+        let sandboxed = self.tree().processes().into_iter().find(|pid| !lasting.contains(pid));
+        let sandboxed = sandboxed.context("no process of an instance that was just called")?;
+        match Meter::of_sandboxes(lasting.clone(), sandboxed) {
+            Ok(meter) => self.meter = Some(meter),
+            Err(error) => eprintln!("bench: no processor times: {error:#}"),
+        }
+        self.until_only(lasting.len())
+    }
+
+    /// Waits until no more than `count` processes of it live.
+    pub fn until_only(&self, count: usize) -> anyhow::Result<()> {
+        let until = Instant::now() + GONE;
+        while self.tree().processes().len() > count {
+            ensure!(Instant::now() < until, "an instance still lives {GONE:?} after its call");
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
     }
 
     fn until_ready(&mut self) -> anyhow::Result<()> {
@@ -196,6 +226,10 @@ impl Hearth {
     /// Where a function is called.
     pub fn target(&self, name: &str) -> Target {
         Target::new(self.ingress, &format!("/fn/{name}/"))
+    }
+
+    pub fn meter(&self) -> Option<&Meter> {
+        self.meter.as_ref()
     }
 
     /// Its spawner, server and sandboxes.

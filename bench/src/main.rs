@@ -12,6 +12,7 @@ mod noop;
 mod report;
 mod stats;
 mod tree;
+mod usage;
 mod warm;
 
 use std::path::PathBuf;
@@ -66,8 +67,8 @@ fn main() -> ExitCode {
 /// Runs the arms and prints the report; false when a gate of the quick run is missed.
 fn run(options: &Options) -> anyhow::Result<bool> {
     let machine = Machine::this();
-    let hearth = Hearth::start(&options.hearth, Folder::make()?)?;
-    let arms = arms(options, &hearth).map_err(|error| hearth.explain(error))?;
+    let mut hearth = Hearth::start(&options.hearth, Folder::make()?)?;
+    let arms = hearth.find_meter().and_then(|()| arms(options, &hearth)).map_err(|error| hearth.explain(error))?;
     hearth.stop()?;
     let mut report = Report { machine, arms, gates: Vec::new() };
     report.gates = gates(options.quick, &report);

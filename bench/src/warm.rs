@@ -11,7 +11,7 @@ use crate::load::{self, Slot, Target};
 use crate::noop::Noop;
 use crate::report::{Arm, Note, Row, Unit};
 use crate::stats::{self, Random, compare, percentile};
-use crate::tree::Tree;
+use crate::usage::Meter;
 
 /// What a function may scale to.
 const MAX: u32 = 16;
@@ -31,8 +31,8 @@ struct Figures {
     p50: f64,
     p99: f64,
     rate: f64,
-    /// Processor time of the served side, a call.
-    cpu: f64,
+    /// Processor time of the served side, a call; none where it cannot be told.
+    cpu: Option<f64>,
     /// The generator's share of one processor.
     own: f64,
     calls: usize,
@@ -62,14 +62,14 @@ pub fn measure(
 ) -> anyhow::Result<Arm> {
     let name = name(language);
     let (ours, theirs) = (hearth.target(&name), Target::new(noop.address, &format!("/fn/{name}/")));
-    let (our_tree, their_tree) = (hearth.tree(), Tree::of(noop.pid()));
+    let their_meter = Meter::of_process(noop.pid());
     load::run(&ours, clients, plan.warm_up)?;
     load::run(&theirs, clients, plan.warm_up / 4)?;
 
     let mut pairs = Vec::new();
     for _ in 0..plan.slots {
-        let ours = || slot(&ours, clients, plan.slot, our_tree);
-        let theirs = || slot(&theirs, clients, plan.slot, their_tree);
+        let ours = || slot(&ours, clients, plan.slot, hearth.meter());
+        let theirs = || slot(&theirs, clients, plan.slot, Some(&their_meter));
         pairs.push(if random.coin() {
             let first = ours()?;
             (first, theirs()?)
@@ -83,12 +83,14 @@ pub fn measure(
     let cold = verify(&hearth.records(&name, calls)?, clients)?;
     let of = |figure: fn(&Figures) -> f64| pairs.iter().map(|(a, b)| (figure(a), figure(b))).collect::<Vec<_>>();
     let mut row = |label, unit, figure| Row::new(label, unit, compare(&of(figure), random, stats::mean));
-    let rows = vec![
+    let mut rows = vec![
         row("calls/s", Unit::Rate, |f| f.rate),
         row("p50", Unit::Time, |f| f.p50),
         row("p99", Unit::Time, |f| f.p99),
-        row("CPU a call", Unit::Time, |f| f.cpu),
     ];
+    if hearth.meter().is_some() {
+        rows.push(row("CPU a call", Unit::Time, |f| f.cpu.unwrap_or(f64::NAN)));
+    }
     let mut own: Vec<f64> = pairs.iter().map(|(ours, _)| ours.own).collect();
     let mut notes = vec![
         Note::new("instances", Unit::Count, hearth.instances(&name)? as f64),
@@ -107,14 +109,15 @@ pub fn measure(
     })
 }
 
-fn slot(target: &Target, clients: usize, duration: Duration, tree: Tree) -> anyhow::Result<Figures> {
-    let before = tree.cpu();
+fn slot(target: &Target, clients: usize, duration: Duration, meter: Option<&Meter>) -> anyhow::Result<Figures> {
+    let cpu = || meter.map(Meter::read).transpose();
+    let before = cpu()?;
     let mut slot = load::run(target, clients, duration)?;
-    let cpu = tree.cpu().saturating_sub(before);
+    let used = before.zip(cpu()?).map(|(before, now)| now.saturating_sub(before));
     refuse_errors(&slot)?;
     Ok(Figures {
         rate: slot.rate(),
-        cpu: cpu.as_nanos() as f64 / slot.calls() as f64,
+        cpu: used.map(|used| used.as_nanos() as f64 / slot.calls() as f64),
         own: 100.0 * slot.own_cpu.as_secs_f64() / slot.elapsed.as_secs_f64(),
         calls: slot.calls(),
         p50: percentile(&mut slot.latencies, 50.0),
@@ -167,7 +170,7 @@ mod tests {
     #[test]
     fn a_slot_on_the_no_op_server_has_figures() {
         let target = Target::new(crate::noop::tests::in_thread(), "/");
-        let figures = slot(&target, 4, Duration::from_millis(200), Tree::of(std::process::id())).unwrap();
+        let figures = slot(&target, 4, Duration::from_millis(200), None).unwrap();
         assert!(figures.p50 > 0.0 && figures.p50 <= figures.p99 && figures.rate > 100.0 && figures.own > 0.0);
     }
 }

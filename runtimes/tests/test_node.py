@@ -187,6 +187,29 @@ exports.handler = (event, context, callback) => {
     assert "Invocation has already been reported as done." in answer.messages[0]
 
 
+def test_a_late_answer_does_not_disturb_the_call_that_runs(start):
+    code = """
+let old;
+exports.handler = (event, context) => {
+  if (event === 'first') old = context;
+  else old.succeed('too late');
+};
+"""
+    host = start(code)
+    assert host.invoke("first").json is None
+    assert host.invoke("second").json is None
+    assert host.invoke("first").json is None
+
+
+def test_a_call_while_another_runs_is_a_protocol_error(start):
+    host = start("exports.handler = async (event) => event && new Promise((r) => setTimeout(r, 1e6));")
+    host.invoke(False)
+    host.send_invoke(b"true")
+    host.send_invoke(b"false")
+    assert host.wait_exit() == 1
+    assert host.all_output() == "hearth: protocol error: an INVOKE while another one is running\n"
+
+
 # --- errors -----------------------------------------------------------------------------------------------------
 
 

@@ -306,6 +306,20 @@ def handler(event, context):
     assert len(call(code).logs) == 400
 
 
+def test_signals_may_interrupt_reads_and_writes(spawn, python, folder):
+    code = """
+import signal
+def handler(event, context):
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    return event
+"""
+    host = spawn(python).ready("app.handler", task_root=folder({APP: code}))
+    event = ["%d" % n for n in range(700_000)]
+    for _ in range(3):
+        assert host.invoke(event).json == event
+
+
 # --- processes --------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ pub(crate) async fn require_known_host(State(api): State<Api>, request: Request,
     if probe || host_of(&request).is_some_and(|host| api.hosts.allows(host)) {
         return next.run(request).await;
     }
-    let message = "this host name is not known here: use localhost or the listen address, or name it to `hearth up`";
+    let message = "this host name is not known here: use localhost, 127.0.0.1 or the listen address";
     ApiError::new(StatusCode::MISDIRECTED_REQUEST, Fault::new(FaultCode::InvalidRequest, message)).into_response()
 }
 

@@ -26,7 +26,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 const ATTEMPTS: usize = 8;
 
 /// A deployed function.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionView {
     #[schema(example = "thumbnails")]
     pub name: String,
@@ -40,8 +40,8 @@ pub struct FunctionView {
     #[schema(example = "10s")]
     pub timeout: String,
     /// Cores; none: in proportion to memory.
-    #[schema(example = "0.5")]
-    pub cpu: Option<String>,
+    #[schema(example = 0.5)]
+    pub cpu: Option<f64>,
     #[schema(example = "512MB")]
     pub tmp: String,
     #[schema(example = "namespace")]
@@ -79,7 +79,7 @@ pub struct CodeView {
     pub size: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct FunctionList {
     pub functions: Vec<FunctionView>,
 }
@@ -223,7 +223,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         handler,
         memory: memory.to_string(),
         timeout: model::show_duration(timeout),
-        cpu: cpu.map(|cpu| cpu.to_string()),
+        cpu: cpu.map(|cpu| f64::from(cpu.as_millis()) / 1000.0),
         tmp: tmp.to_string(),
         isolation: isolation.to_string(),
         env,

@@ -48,10 +48,7 @@ pub(crate) struct Which {
 #[utoipa::path(get, path = "/api/v1/instances", operation_id = "list_instances", tag = "instances",
     params(Which),
     responses((status = 200, body = InstanceList)))]
-pub(crate) async fn list(
-    State(api): State<Api>,
-    Params(which): Params<Which>,
-) -> Result<Json<InstanceList>, ApiError> {
+pub(crate) async fn list(State(api): State<Api>, Params(which): Params<Which>) -> Result<Json<InstanceList>, ApiError> {
     let mut found = api.platform.instances();
     found.retain(|one| which.function.as_ref().is_none_or(|name| *name == one.function));
     found.sort_by(|a, b| a.function.cmp(&b.function).then(a.started.0.cmp(&b.started.0)));

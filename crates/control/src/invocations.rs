@@ -106,10 +106,7 @@ pub(crate) async fn of_function(
 #[utoipa::path(get, path = "/api/v1/invocations/{request_id}", operation_id = "get_invocation", tag = "invocations",
     params(("request_id" = String, Path)),
     responses((status = 200, body = RecordView), (status = 404, body = ErrorBody)))]
-pub(crate) async fn get(
-    State(api): State<Api>,
-    Segment(id): Segment<RequestId>,
-) -> Result<Json<RecordView>, ApiError> {
+pub(crate) async fn get(State(api): State<Api>, Segment(id): Segment<RequestId>) -> Result<Json<RecordView>, ApiError> {
     let query = RecordQuery { function: None, request_id: Some(id), limit: 1 };
     let record = api.telemetry.records(query).await?.into_iter().next();
     let absent = || ApiError::not_found(format!("no record of an invocation {id}"));

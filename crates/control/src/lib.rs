@@ -50,9 +50,7 @@ pub use logs::{LogLineView, LogPageView};
 pub use nearest::{explain_unknown, nearest};
 pub use openapi::openapi_json;
 pub use packages::{MAX_PACKAGE_BYTES, PackageView};
-pub use platform::{
-    AwsCredentials, BoxFuture, FindingView, IsolationView, Platform, RuntimeView, Severity,
-};
+pub use platform::{AwsCredentials, BoxFuture, FindingView, IsolationView, Platform, RuntimeView, Severity};
 pub use token::{InvalidToken, Token, TokenSet};
 pub use write::{CodeRef, FunctionWrite, ScaleWrite};
 
@@ -96,11 +94,8 @@ impl std::ops::Deref for Shared {
 /// The API as a router. It also answers `/healthz` and `/readyz`, and everything unknown with a JSON error;
 /// it wants no peer address and no other layer around it.
 pub fn router(state: ControlState) -> Router {
-    let api: Api = Arc::new(Shared {
-        state,
-        uploads: Semaphore::new(UPLOADS),
-        followers: Arc::new(Semaphore::new(FOLLOWERS)),
-    });
+    let api: Api =
+        Arc::new(Shared { state, uploads: Semaphore::new(UPLOADS), followers: Arc::new(Semaphore::new(FOLLOWERS)) });
     let (routes, _document) = api_routes().split_for_parts();
     routes
         .fallback(error::no_such_route)

@@ -138,7 +138,9 @@ fn moment(text: &str) -> Result<Timestamp, ApiError> {
     }
     let time = text.parse::<jiff::Timestamp>().map_err(|_| {
         let given: String = text.chars().take(40).collect();
-        ApiError::invalid(format!("since: expected a time like 2026-11-22T10:00:00Z, or back from now like 10m, got {given:?}"))
+        ApiError::invalid(format!(
+            "since: expected a time like 2026-11-22T10:00:00Z, or back from now like 10m, got {given:?}"
+        ))
     })?;
     Ok(Timestamp(time.as_microsecond()))
 }

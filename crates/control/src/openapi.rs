@@ -5,11 +5,13 @@ use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
 use http::header;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    let (_, document) = crate::api_routes().split_for_parts();
+    let (_, mut document) = crate::api_routes().split_for_parts();
+    describe_responses(&mut document);
     // Plain data: it cannot fail to serialise.
     let mut text = document.to_pretty_json().unwrap_or_default();
     text.push('\n');
@@ -48,6 +50,23 @@ pub(crate) fn base() -> utoipa::openapi::OpenApi {
 /// The whole document.
 pub fn openapi_json() -> &'static str {
     &DOCUMENT
+}
+
+/// OpenAPI wants a description of every response; where none was written, the status's own name is one.
+fn describe_responses(document: &mut utoipa::openapi::OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete, &mut item.head];
+        let responses = operations.into_iter().flatten().flat_map(|operation| &mut operation.responses.responses);
+        for (status, response) in responses {
+            let RefOr::T(response) = response else { continue };
+            let status: Option<http::StatusCode> = status.parse().ok();
+            let reason = status.and_then(|status| status.canonical_reason()).unwrap_or("an answer");
+            if response.description.is_empty() {
+                response.description = reason.to_lowercase();
+            }
+        }
+    }
 }
 
 /// This document

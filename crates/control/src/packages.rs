@@ -1,5 +1,7 @@
 //! Packages: zips, named by the SHA-256 of their bytes. Uploaded first, then named by a function.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +17,9 @@ use crate::extract::{Segment, read_body, require_content_type};
 
 /// Longest package as uploaded.
 pub const MAX_PACKAGE_BYTES: usize = 100 * 1024 * 1024;
+
+/// Longest time of one upload: others wait for its place.
+const UPLOAD: Duration = Duration::from_secs(600);
 
 /// A package that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -39,7 +44,10 @@ pub(crate) async fn put(State(api): State<Api>, request: Request) -> Result<Resp
     require_content_type(request.headers(), &["application/zip", "application/octet-stream"])?;
     // Before the body is read: a package in memory for each that is let in, and no more.
     let _permit = api.uploads.acquire().await;
-    let zip = read_body(request, MAX_PACKAGE_BYTES).await?;
+    let zip = tokio::time::timeout(UPLOAD, read_body(request, MAX_PACKAGE_BYTES)).await.map_err(|_| {
+        let message = format!("the upload took longer than {} s", UPLOAD.as_secs());
+        ApiError::invalid(message).with_status(StatusCode::REQUEST_TIMEOUT)
+    })??;
     if zip.is_empty() {
         return Err(Fault::new(FaultCode::InvalidPackage, "the package is empty: expected a zip").into());
     }

@@ -137,7 +137,10 @@ mod tests {
 
     #[test]
     fn the_checksum_is_what_it_always_was() {
-        assert_eq!(check("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg"), check("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg"));
+        assert_eq!(
+            check("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg"),
+            check("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")
+        );
         assert_eq!(check(""), "000000");
         // CRC-32's own check value, 0xCBF43926, in base 62.
         let mut rest = 0xCBF4_3926_u32;

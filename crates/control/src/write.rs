@@ -131,7 +131,10 @@ impl FunctionWrite {
             code: _,
         } = self;
         if name.is_some_and(|name| name != spec.name) {
-            return Err(ApiError::invalid(format!("name differs from the path's: a function keeps its name, {}", spec.name)));
+            return Err(ApiError::invalid(format!(
+                "name differs from the path's: a function keeps its name, {}",
+                spec.name
+            )));
         }
         set(&mut spec.description, description);
         set(&mut spec.runtime, runtime);

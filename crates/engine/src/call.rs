@@ -173,10 +173,14 @@ impl Answer {
                 self.extend(&payload);
             }
             (Answer::Part(_) | Answer::TooLarge, Frame::Data(payload)) => self.extend(&payload),
-            (Answer::Part(parts), Frame::End) => return Ok(Some(Ending::Response(std::mem::take(parts).freeze()))),
+            (Answer::Part(parts), Frame::End) => {
+                return Ok(Some(Ending::Response(std::mem::take(parts).freeze())));
+            }
             (Answer::TooLarge, Frame::End) => return Ok(Some(Ending::TooLarge)),
             // It began to answer and failed over it.
-            (Answer::Part(_) | Answer::TooLarge, Frame::Error(payload)) => return Ok(Some(Ending::Error(payload))),
+            (Answer::Part(_) | Answer::TooLarge, Frame::Error(payload)) => {
+                return Ok(Some(Ending::Error(payload)));
+            }
             (_, frame) => return Err(unexpected(&frame)),
         }
         Ok(None)
@@ -199,4 +203,3 @@ fn write_id<'a>(buffer: &'a mut [u8; 36], invocation: &Invocation) -> &'a str {
     let _ = write!(&mut buffer[..], "{}", invocation.id);
     std::str::from_utf8(buffer).unwrap_or_default()
 }
-

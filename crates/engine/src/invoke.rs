@@ -226,7 +226,14 @@ impl Work<'_> {
         Ok(self.outcome(pool, Reply::Failure(error), instance, tail, measured))
     }
 
-    fn outcome(&self, pool: &Pool, reply: Reply, instance: InstanceId, tail: Option<Tail>, measured: Measured) -> Outcome {
+    fn outcome(
+        &self,
+        pool: &Pool,
+        reply: Reply,
+        instance: InstanceId,
+        tail: Option<Tail>,
+        measured: Measured,
+    ) -> Outcome {
         let (outcome, bytes) = match &reply {
             Reply::Success(payload) => (RecordOutcome::Ok, payload.len()),
             Reply::Failure(error) => (RecordOutcome::Fault(error.fault.code), error.payload.len()),

@@ -43,7 +43,9 @@ pub struct Io {
 #[derive(Debug)]
 pub enum Broken {
     /// The other end is closed. `unread`: it was closed with something from us unread in it.
-    Closed { unread: bool },
+    Closed {
+        unread: bool,
+    },
     Protocol(WireError),
 }
 
@@ -92,7 +94,7 @@ impl Io {
     /// The next frame on the control stream.
     pub fn poll_control(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Broken>> {
         loop {
-            if let Some(frame) = self.control_in.next()? {
+            if let Some(frame) = self.control_in.next_frame()? {
                 return Poll::Ready(Ok(frame));
             }
             let Some(control) = &mut self.control else {
@@ -131,7 +133,7 @@ impl Io {
     /// The next frame on the invoke stream.
     pub fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Broken>> {
         loop {
-            if let Some(frame) = self.invoke_in.next()? {
+            if let Some(frame) = self.invoke_in.next_frame()? {
                 return Poll::Ready(Ok(frame));
             }
             let buffer = self.invoke_in.buffer();
@@ -196,7 +198,7 @@ impl Io {
             }
         });
         self.flush(sink);
-        while let Some(frame) = self.control_in.next()? {
+        while let Some(frame) = self.control_in.next_frame()? {
             log_frame(Ok(frame), sink)?;
         }
         Ok(())
@@ -208,7 +210,7 @@ impl Io {
             let invoke_in = &mut self.invoke_in;
             drain(&self.invoke, buffer, |bytes| invoke_in.push(bytes));
         });
-        Ok(self.invoke_in.next()?)
+        Ok(self.invoke_in.next_frame()?)
     }
 
     fn flush(&mut self, sink: &mut Sink<'_>) {

@@ -19,8 +19,17 @@ const RUNTIME_DIR: &str = "/var/runtime";
 const VERSION: &str = "$LATEST";
 
 /// Variables of a function that its interpreter, or the C library under it, reads at its own start.
-const EARLY: &[&str] =
-    &["GLIBC_TUNABLES", "LANG", "LANGUAGE", "NODE_EXTRA_CA_CERTS", "NODE_ICU_DATA", "NODE_OPTIONS", "NODE_PATH", "OPENSSL_CONF", "TZ"];
+const EARLY: &[&str] = &[
+    "GLIBC_TUNABLES",
+    "LANG",
+    "LANGUAGE",
+    "NODE_EXTRA_CA_CERTS",
+    "NODE_ICU_DATA",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "OPENSSL_CONF",
+    "TZ",
+];
 
 /// The beginnings of more of them.
 const EARLY_PREFIXES: &[&str] = &["LC_", "LD_", "MALLOC_", "UV_"];
@@ -67,7 +76,8 @@ fn process_env(spec: &FunctionSpec) -> Vec<(String, String)> {
 pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<SandboxSpec, Fault> {
     let spec = &function.spec;
     let Some(runtime) = shared.runtimes.iter().find(|installed| installed.runtime == spec.runtime) else {
-        let text = format!("runtime {} of function {} is not on this machine: see `hearth doctor`", spec.runtime, spec.name);
+        let text =
+            format!("runtime {} of function {} is not on this machine: see `hearth doctor`", spec.runtime, spec.name);
         return Err(Fault::new(FaultCode::RuntimeUnavailable, text));
     };
     Ok(SandboxSpec {

@@ -19,13 +19,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::Frame;
 
-use crate::{draining, failure};
 use crate::instance::{Cold, Info, Instance, watch_over};
 use crate::io::{Broken, Io, unexpected};
 use crate::log::{Sink, Tail};
 use crate::pool::Pool;
 use crate::runtime;
 use crate::shared::Shared;
+use crate::{draining, failure};
 
 /// Why there is no instance.
 pub struct NotStarted {
@@ -112,7 +112,12 @@ pub async fn run(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>) {
     }
 }
 
-async fn start(shared: &Arc<Shared>, pool: &Arc<Pool>, info: &Arc<Info>, cold: &mut Cold) -> Result<Box<Instance>, NotStarted> {
+async fn start(
+    shared: &Arc<Shared>,
+    pool: &Arc<Pool>,
+    info: &Arc<Info>,
+    cold: &mut Cold,
+) -> Result<Box<Instance>, NotStarted> {
     let function = &pool.function;
     // Dropped at HELLO: how long a function's own initialisation takes must not hold up others.
     let turn = shared.starts.acquire().await;

@@ -1,8 +1,9 @@
 //! Reads a request's body whole: bounded in size, in time, and in what all bodies together may hold.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -10,6 +11,10 @@ use hyper::body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use crate::limits::Limits;
+
+/// How much of a body that is too large is still taken, and for how long.
+const DISCARD_BYTES: usize = 64 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +84,11 @@ where
         return Ok((Bytes::new(), reserved));
     }
     let announced = body.size_hint().lower();
+    let mut body = pin!(body);
     if announced > max as u64 {
+        discard(body).await;
         return Err(BodyError::TooLarge);
     }
-    let mut body = pin!(body);
     let mut first = Bytes::new();
     let mut whole: Vec<u8> = Vec::new();
     let end = Instant::now() + limits.body_time;
@@ -96,6 +102,8 @@ where
             Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
         };
         if data.len() > max - first.len() - whole.len() {
+            drop((first, whole, reserved));
+            discard(body).await;
             return Err(BodyError::TooLarge);
         }
         reserved.grow(data.len())?;
@@ -115,4 +123,15 @@ where
         }
     }
     Ok((if whole.is_empty() { first } else { whole.into() }, reserved))
+}
+
+/// Reads on for a while and keeps nothing. A client that is still sending when the connection closes sees a
+/// reset, and never the answer that says why.
+async fn discard<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
+    let end = Instant::now() + DISCARD_TIME;
+    let mut left = DISCARD_BYTES;
+    while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+        left = rest;
+    }
 }

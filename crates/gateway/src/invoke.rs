@@ -14,9 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
-use model::{
-    Blame, Door, FaultCode, FunctionName, Invocation, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp,
-};
+use model::{Blame, Door, FaultCode, FunctionName, Invocation, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp};
 use percent_encoding::percent_decode_str;
 
 use crate::body::{self, BodyError};

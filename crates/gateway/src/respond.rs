@@ -12,8 +12,8 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::Full;
 use model::{Blame, Fault, FaultCode, RequestId, Timestamp};
 
-use crate::trace::{self, TRACE_ID};
 use crate::Response;
+use crate::trace::{self, TRACE_ID};
 
 /// What every answer of one request carries.
 pub(crate) struct Reference {

@@ -82,7 +82,7 @@ fn http(limits: &Limits) -> http1::Builder {
     // The parser's timer runs from the end of one request to the head of the next; a head that has begun is
     // the guard's to time.
     http.timer(TokioTimer::new())
-        .header_read_timeout(None)
+        .header_read_timeout(limits.keep_alive)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         // One buffer holds the whole head, and no more of a body than this is read ahead.

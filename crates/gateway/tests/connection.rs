@@ -178,6 +178,16 @@ async fn an_endless_body_is_a_413_however_it_is_framed() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_too_large_is_told_so() {
+    let server = Server::start(Limits::default()).await;
+    let size = 20_000_000;
+    let head = format!("POST /fn/echo HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n");
+    // Sent whole before anything is read, as most clients do.
+    let answer = server.exchange((head + &"x".repeat(size)).as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("6291456"), "{answer}");
+}
+
+#[tokio::test]
 async fn bodies_share_a_budget() {
     let server = Server::start(Limits { buffered_bytes: 100_000, ..Limits::default() }).await;
     let request = |size: usize| {

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -21,7 +21,6 @@ pub struct Keys {
     pub tokens: Arc<TokenSet>,
     /// The admin token, if this start made it.
     pub new_token: Option<String>,
-    pub token_file: PathBuf,
     master: Vec<u8>,
     /// The one access key id that is handed out.
     pub access_key_id: String,
@@ -49,7 +48,7 @@ impl Keys {
         let digest = <sha2::Sha256 as sha2::Digest>::digest([b"access-key-id:".as_slice(), &entropy].concat());
         entropy.copy_from_slice(&digest[..10]);
         let access_key_id = aws::credentials::access_key_id(entropy);
-        Ok(Self { tokens, new_token, token_file, master, access_key_id })
+        Ok(Self { tokens, new_token, master, access_key_id })
     }
 
     /// The secret that belongs to an access key id that was handed out.

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::keys::Keys;
+use crate::keys::{Keys, TOKEN_FILE};
 use crate::platform::Platform;
 use crate::{doors, runtimes};
 
@@ -36,7 +36,10 @@ const BIND_LIMIT: Duration = Duration::from_secs(3);
 /// What the spawner tells the server, resolved.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServerConfig {
+    /// Where the data is, as the operator knows it.
     pub data_dir: PathBuf,
+    /// Where the server reaches it.
+    pub store_dir: PathBuf,
     pub listen: SocketAddr,
     pub ingress: SocketAddr,
     pub memory_budget: u64,
@@ -57,9 +60,9 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     let (client, events) = spawner::Client::connect(spawner).await.context("talk to the spawner")?;
     let mut events = tokio::spawn(events);
 
-    let options = store::sqlite::Options::new(&config.data_dir);
+    let options = store::sqlite::Options::new(&config.store_dir);
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?.context("open the store")?;
-    let keys = Arc::new(Keys::load(&config.data_dir, store.as_ref()).await.context("load the installation's keys")?);
+    let keys = Arc::new(Keys::load(&config.store_dir, store.as_ref()).await.context("load the installation's keys")?);
     let drivers = client.drivers();
     let capabilities = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;
@@ -160,7 +163,7 @@ fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys) {
     println!("  functions  {ingress}/fn/NAME/");
     println!("  data       {}", config.data_dir.display());
     if let Some(token) = &keys.new_token {
-        println!("  token      {token}  (shown this once; kept in {})", keys.token_file.display());
+        println!("  token      {token}  (shown this once; kept in {})", config.data_dir.join(TOKEN_FILE).display());
     }
     if config.rootless {
         println!("  note       started as an ordinary user: `hearth doctor` says what is weaker than with root");

@@ -43,8 +43,15 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
 
     let name = installation_name(&data_dir);
     let run_dir = run_dir(&data_dir, &name, root)?;
+    namespace::enter()?;
+    // Root's data directory may lie where the server's user may not search, like /root.
+    let store_dir = if root { run_dir.join("data") } else { data_dir.clone() };
+    if root {
+        namespace::bind(&data_dir, &store_dir)?;
+    }
     let config = ServerConfig {
         data_dir: data_dir.clone(),
+        store_dir,
         listen: args.listen,
         ingress: args.ingress,
         memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
@@ -52,7 +59,6 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
 
-    namespace::enter()?;
     let options = namespace::Options {
         name,
         run_dir: run_dir.clone(),
@@ -62,7 +68,14 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let driver = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
     let options = spawner::Options { hosts: vec![Box::new(driver)], server: server.to_vec(), user };
     let ended = spawner::run(options)?;
-    let _ = fs::remove_dir_all(&run_dir);
+    if root {
+        // Before anything below is removed: this is the data itself.
+        namespace::unbind(&run_dir.join("data"))?;
+    }
+    // Nothing recursive but what was unpacked: a mount that could not be taken away must not be emptied.
+    let _ = fs::remove_dir_all(run_dir.join("runtime"));
+    let _ = fs::remove_dir(run_dir.join("root"));
+    let _ = fs::remove_dir(&run_dir);
     Ok(match ended {
         Ended::Drained => ExitCode::SUCCESS,
         Ended::ServerFailed(_) => {
@@ -146,7 +159,8 @@ fn run_dir(data_dir: &Path, name: &str, root: bool) -> anyhow::Result<PathBuf> {
     };
     let path = base.join(OsStr::new(name));
     fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
+    // The server goes through it, to its data.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
     Ok(path)
 }
 

@@ -1,9 +1,9 @@
 //! Bytes to frames.
 //!
 //! ```text
-//!  push / buffer ──► [ partial frame ] ──next──► Frame          (a kind that does not belong here, a length
-//!                            ▲  │                                over the limit: refused at the fifth byte,
-//!                            └──┴ not whole yet: None            before any of the body is waited for)
+//! push / buffer ──► partial frame ──next_frame──► Frame      a kind that does not belong here and a length over
+//!                        ▲  │                                the limit are refused at the fifth byte, before
+//!                        └──┴── not whole yet: None          any of the body is waited for
 //! ```
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -48,7 +48,7 @@ impl Decoder {
     }
 
     /// The next whole frame. After an error the stream is out of step: the answer would be the same again.
-    pub fn next(&mut self) -> Result<Option<Frame>, WireError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, WireError> {
         let Some((header, _)) = self.buffer.split_at_checked(HEADER) else { return Ok(None) };
         let len = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
         let kind = Kind::from_u8(header[4]).ok_or(WireError::UnknownKind(header[4]))?;

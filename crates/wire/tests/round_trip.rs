@@ -66,7 +66,7 @@ proptest! {
         let mut found = Vec::new();
         for piece in bytes.chunks(cut) {
             decoder.push(piece);
-            found.extend(decoder.next().unwrap());
+            found.extend(decoder.next_frame().unwrap());
         }
         prop_assert_eq!(found, vec![frame]);
         prop_assert!(decoder.is_empty());
@@ -86,7 +86,7 @@ proptest! {
         let from = if host { Side::Host } else { Side::Guest };
         let mut decoder = Decoder::new(if control { Stream::Control } else { Stream::Invoke }, from);
         decoder.push(&bytes);
-        while let Ok(Some(_)) = decoder.next() {}
+        while let Ok(Some(_)) = decoder.next_frame() {}
     }
 
     #[test]
@@ -98,7 +98,7 @@ proptest! {
         let (stream, from) = place(frame.kind());
         let mut decoder = Decoder::new(stream, from);
         decoder.push(&bytes);
-        while let Ok(Some(_)) = decoder.next() {}
+        while let Ok(Some(_)) = decoder.next_frame() {}
     }
 }
 
@@ -106,16 +106,16 @@ proptest! {
 fn a_length_over_the_limit_is_refused_before_its_body_is_there() {
     let mut decoder = Decoder::new(Stream::Invoke, Side::Guest);
     decoder.push(&(MAX_BODY as u32 + 1).to_le_bytes());
-    assert_eq!(decoder.next(), Ok(None));
+    assert_eq!(decoder.next_frame(), Ok(None));
     decoder.push(&[Kind::Data as u8]);
-    assert_eq!(decoder.next(), Err(WireError::TooLong(MAX_BODY + 1)));
+    assert_eq!(decoder.next_frame(), Err(WireError::TooLong(MAX_BODY + 1)));
 }
 
 #[test]
 fn a_frame_in_the_wrong_place_is_refused_before_its_body_is_there() {
     let mut decoder = Decoder::new(Stream::Control, Side::Guest);
     decoder.push(&[200, 0, 0, 0, Kind::Response as u8]);
-    assert!(matches!(decoder.next(), Err(WireError::Misplaced { .. })));
+    assert!(matches!(decoder.next_frame(), Err(WireError::Misplaced { .. })));
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn every_vector_is_encoded_and_decoded_exactly() {
         assert_eq!(encoded, hex, "{name}");
         for mut decoder in decoders(vector) {
             decoder.push(&hex);
-            assert_eq!(decoder.next().unwrap().as_ref(), Some(&frame), "{name}");
+            assert_eq!(decoder.next_frame().unwrap().as_ref(), Some(&frame), "{name}");
             assert!(decoder.is_empty(), "{name}");
         }
     }
@@ -103,7 +103,7 @@ fn every_invalid_frame_is_refused() {
         for mut decoder in decoders(&vector) {
             decoder.push(&bytes(&vector, "hex"));
             let refused = loop {
-                match decoder.next() {
+                match decoder.next_frame() {
                     Ok(Some(_)) => {}
                     Ok(None) => break false,
                     Err(_) => break true,

@@ -43,6 +43,8 @@ pub struct Plan<'a> {
     pub program: CString,
     pub args: Vec<CString>,
     pub env: Vec<CString>,
+    /// The spawner's command line, which init is to hide.
+    pub arguments: Option<sys::ArgumentArea>,
     /// Without root: the process limit has no cgroup to hold it, and supplementary groups cannot be cleared.
     pub rootless: bool,
 }
@@ -110,7 +112,13 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<Never, (Step, io::Error
             let error = exec(plan);
             Err((Step::Exec, error))
         }
-        runtime => init(runtime, *status, 4 + plan.streams.invoke.len() as u32),
+        runtime => {
+            if let Some(area) = plan.arguments {
+                // SAFETY: what follows is a loop of waits, which reads neither.
+                unsafe { area.overwrite(b"init") };
+            }
+            init(runtime, *status, 4 + plan.streams.invoke.len() as u32)
+        }
     }
 }
 

@@ -67,6 +67,7 @@ pub struct Namespace {
     root: Option<Root>,
     cgroups: Cgroups,
     seccomp: seccomp::Program,
+    arguments: Option<sys::ArgumentArea>,
     capability: Capability,
     rootless: bool,
     next_uid: u32,
@@ -109,6 +110,19 @@ pub fn enter() -> io::Result<()> {
     Ok(())
 }
 
+/// Binds a folder to another place in this process's mount namespace. The server reaches its data this way, also
+/// where it may not search the folders above.
+pub fn bind(from: &std::path::Path, to: &std::path::Path) -> io::Result<()> {
+    std::fs::create_dir_all(to).map_err(at("make", to))?;
+    sys::mount(&root::c_path(from)?, &root::c_path(to)?, c"", libc::MS_BIND, c"").map_err(at("bind", from))
+}
+
+/// Takes back what [`bind`] did.
+pub fn unbind(at: &std::path::Path) -> io::Result<()> {
+    rustix::mount::unmount(at, rustix::mount::UnmountFlags::DETACH)?;
+    std::fs::remove_dir(at)
+}
+
 // === impl Namespace ===
 
 impl Namespace {
@@ -138,6 +152,7 @@ impl Namespace {
             root,
             cgroups,
             seccomp: seccomp::Program::compile(&seccomp::Policy::default()),
+            arguments: sys::ArgumentArea::of_self(),
             capability: Capability { isolation: Isolation::Namespace, works, findings },
             rootless,
             next_uid: 0,
@@ -183,6 +198,7 @@ impl Namespace {
             program: c(program)?,
             args: spec.command.iter().map(|arg| c(arg)).collect::<Result<_, _>>()?,
             env: spec.env.iter().map(|(name, value)| c(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
+            arguments: self.arguments,
             rootless: self.rootless,
         };
 

@@ -257,3 +257,37 @@ pub fn reader_lives(pipe: RawFd) -> bool {
     unsafe { libc::poll(&raw mut poll, 1, 0) };
     poll.revents & (libc::POLLERR | libc::POLLNVAL) == 0
 }
+
+/// Where the process's command line and environment lie in its own memory.
+#[derive(Debug, Clone, Copy)]
+pub struct ArgumentArea {
+    args: (usize, usize),
+    env: (usize, usize),
+}
+
+impl ArgumentArea {
+    /// As the kernel tells it (`/proc/self/stat`, fields 48 to 51).
+    pub fn of_self() -> Option<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The second field may hold spaces and parentheses; the third follows the last of them.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(48 - 3).map(|field| field.parse::<usize>());
+        let mut next = || fields.next()?.ok().filter(|&address| address != 0);
+        let area = Self { args: (next()?, next()?), env: (next()?, next()?) };
+        (area.args.0 < area.args.1 && area.env.0 <= area.env.1).then_some(area)
+    }
+
+    /// Overwrites both: others see `name` as the command line and nothing as the environment.
+    ///
+    /// # Safety
+    /// Nobody in this process may use its arguments or environment any more, and the area must be this process's
+    /// or, after fork, its parent's.
+    pub unsafe fn overwrite(self, name: &[u8]) {
+        for (start, end) in [self.args, self.env] {
+            // SAFETY: the kernel put the texts there, writable, and by this function's contract nobody reads them.
+            unsafe { std::ptr::write_bytes(start as *mut u8, 0, end - start) };
+        }
+        let len = name.len().min(self.args.1 - self.args.0 - 1);
+        // SAFETY: as above, and shorter than the area.
+        unsafe { std::ptr::copy_nonoverlapping(name.as_ptr(), self.args.0 as *mut u8, len) };
+    }
+}

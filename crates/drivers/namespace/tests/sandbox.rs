@@ -152,6 +152,10 @@ const CASES: &[Case] = &[
         let run = bed.run("ls -d /proc/[0-9]* | wc -l");
         check(run.output.trim().parse::<u32>().is_ok_and(|count| count <= 5), &run)
     }),
+    ("its first process tells nothing of the spawner", |bed| {
+        let run = bed.run("tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/environ /proc/1/maps 2>&1");
+        check(run.output.trim_start().starts_with("init") && run.output.matches("denied").count() == 2, &run)
+    }),
     ("nothing else of the host is in sight", |bed| {
         let run = bed.run("ls -a / /root /home /sys /run /var /etc/shadow /boot 2>&1; ls /dev");
         let hidden = ["/root", "/home", "/sys", "/run", "/boot", "/etc/shadow"];

@@ -248,7 +248,8 @@ impl<T, W> Roster<T, W> {
         if self.closed {
             return None;
         }
-        let expiry = self.idle.front().filter(|_| self.total() > self.rules.min).map(|(since, _)| *since + self.rules.keep);
+        let expiry =
+            self.idle.front().filter(|_| self.total() > self.rules.min).map(|(since, _)| *since + self.rules.keep);
         let refill = self.refill_after.filter(|_| self.total() < self.rules.min);
         [expiry, refill].into_iter().flatten().min()
     }

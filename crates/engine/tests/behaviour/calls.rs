@@ -163,10 +163,7 @@ async fn an_exit_or_a_hang_of_initialisation_is_told_in_awss_words() {
     let call = invocation("f", "x");
     let id = call.id;
     let outcome = world.engine.invoke(call).await.unwrap();
-    assert_eq!(
-        said(&outcome.reply),
-        failed("Runtime.ExitError", id, "Runtime exited with error: exit status 7")
-    );
+    assert_eq!(said(&outcome.reply), failed("Runtime.ExitError", id, "Runtime exited with error: exit status 7"));
     world.driver.set(|script| (script.init_exit, script.init) = (None, Duration::from_secs(9)));
     let call = invocation("f", "x");
     let id = call.id;
@@ -203,7 +200,7 @@ async fn a_line_belongs_to_the_call_that_wrote_it() {
     let (id, other) = (call.id, invocation("f", "print two"));
     let outcome = world.engine.invoke(call).await.unwrap();
     let other_id = other.id;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
     world.engine.invoke(other).await.unwrap();
     let of = |text: &str| world.told.line(text).unwrap_or_else(|| panic!("no line {text}")).request_id;
     assert_eq!(of("loading"), None);

@@ -14,7 +14,7 @@ async fn a_redeploy_takes_effect_at_once_and_the_old_instances_go() {
     world.deploy("f", |_| {}).await;
     let old = world.ask("f", "who").await;
     let running = world.calling("f", "sleep 100;who");
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    until("it runs", || world.driver.handled() == 2).await;
     world.deploy("f", |spec| spec.description = "new".into()).await;
     let outcome = world.call("f", "who").await.unwrap();
     assert_ne!(said(&outcome.reply), old);
@@ -58,7 +58,7 @@ async fn who_waits_at_the_old_revision_is_served_by_the_new_one() {
     let world = World::new().await;
     world.deploy("f", |spec| spec.scale.max = 1).await;
     let running = world.calling("f", "sleep 200");
-    until("it runs", || world.driver.live() == 1).await;
+    until("it runs", || world.driver.handled() == 1).await;
     let waiting = world.calling("f", "x");
     tokio::time::sleep(Duration::from_millis(20)).await;
     world.deploy("f", |spec| spec.scale.max = 2).await;
@@ -71,7 +71,7 @@ async fn a_deleted_function_is_not_found_and_what_runs_finishes() {
     let world = World::new().await;
     world.deploy("f", |_| {}).await;
     let running = world.calling("f", "sleep 100;end");
-    until("it runs", || world.driver.live() == 1).await;
+    until("it runs", || world.driver.handled() == 1).await;
     world.delete("f").await;
     assert_eq!(world.call("f", "x").await.unwrap_err().code, FaultCode::NotFound);
     assert_eq!(said(&running.await.unwrap().unwrap().reply), "sleep 100;end");
@@ -84,7 +84,7 @@ async fn a_drain_refuses_new_calls_finishes_old_ones_and_leaves_nothing() {
     let world = World::new().await;
     world.deploy("f", |spec| spec.scale.max = 1).await;
     let running: Vec<_> = (0..3).map(|_| world.calling("f", "sleep 50;end")).collect();
-    until("one runs", || world.driver.live() == 1).await;
+    until("one runs", || world.driver.handled() == 1).await;
     let engine = world.engine.clone();
     let draining = tokio::spawn(async move { engine.drain(Duration::from_secs(5)).await });
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -101,7 +101,7 @@ async fn a_drain_that_takes_too_long_ends_what_runs_waits_and_starts() {
     let world = World::new().await;
     world.deploy("f", |spec| (spec.scale.max, spec.timeout) = (1, Duration::from_secs(60))).await;
     let running = world.calling("f", "sleep 60000");
-    until("it runs", || world.driver.seen.handled.lock().unwrap().len() == 1).await;
+    until("it runs", || world.driver.handled() == 1).await;
     let waiting = world.calling("f", "x");
     world.deploy("g", |_| {}).await;
     world.driver.set(|script| script.init = Duration::from_secs(60));

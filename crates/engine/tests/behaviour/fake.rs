@@ -90,6 +90,11 @@ impl FakeDriver {
         self.seen.most_live.load(Ordering::SeqCst)
     }
 
+    /// How many events guests began to handle.
+    pub fn handled(&self) -> usize {
+        self.seen.handled.lock().unwrap().len()
+    }
+
     /// Ends a sandbox from outside, as the kernel might.
     pub fn end(&self, id: &str) {
         self.ends.lock().unwrap()[id].notify_one();
@@ -240,7 +245,8 @@ impl Guest {
                     send(&mut self.control, &Frame::Log(log)).await;
                 }
                 "forge" => {
-                    let log = Log { time: Timestamp(1), level: None, request_id: rest.into(), message: "forged".into() };
+                    let log =
+                        Log { time: Timestamp(1), level: None, request_id: rest.into(), message: "forged".into() };
                     send(&mut self.control, &Frame::Log(log)).await;
                 }
                 "exit" => return Some(ExitCause::Status(number() as i32)),
@@ -274,7 +280,7 @@ impl Guest {
         match after.as_deref().map(|after| after.split_once(' ').unwrap_or((after, ""))) {
             Some(("exit", status)) => return Some(ExitCause::Status(status.parse().unwrap())),
             Some(("print", text)) => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(60)).await;
                 writeln!(self.log, "{text}").unwrap();
             }
             _ => {}
@@ -296,7 +302,7 @@ async fn send(stream: &mut UnixStream, frame: &Frame) {
 
 async fn receive(stream: &mut UnixStream, decoder: &mut Decoder) -> Option<Frame> {
     loop {
-        if let Some(frame) = decoder.next().unwrap() {
+        if let Some(frame) = decoder.next_frame().unwrap() {
             return Some(frame);
         }
         if stream.read_buf(decoder.buffer()).await.ok()? == 0 {

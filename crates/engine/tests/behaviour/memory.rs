@@ -28,7 +28,7 @@ async fn busy_instances_are_never_evicted_and_who_waits_gets_what_comes_free() {
     world.deploy("a", |_| {}).await;
     world.deploy("b", |_| {}).await;
     let busy = world.calling("a", "sleep 150;done");
-    until("it is busy", || world.driver.live() == 1).await;
+    until("it is busy", || world.driver.handled() == 1).await;
     assert_eq!(world.ask("b", "x").await, "x");
     assert_eq!(crate::world::said(&busy.await.unwrap().unwrap().reply), "sleep 150;done");
     assert!(world.driver.most_live() <= 1);
@@ -44,7 +44,7 @@ async fn without_memory_there_is_no_capacity() {
     world.deploy("a", |_| {}).await;
     world.deploy("b", |_| {}).await;
     let busy = world.calling("a", "sleep 300");
-    until("it is busy", || world.driver.live() == 1).await;
+    until("it is busy", || world.driver.handled() == 1).await;
     let fault = world.call("b", "x").await.unwrap_err();
     assert_eq!(fault.code, FaultCode::NoCapacity);
     busy.await.unwrap().unwrap();

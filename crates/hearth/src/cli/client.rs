@@ -16,6 +16,8 @@ const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7070";
 const CONNECT: Duration = Duration::from_secs(5);
 /// A call of the management API: an upload is unpacked, a change is waited for.
 const CALL: Duration = Duration::from_secs(180);
+/// An endless answer that is silent for so long is broken: its heartbeat comes every few seconds.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Longest answer that is read whole: a package.
 const MOST: u64 = 128 * 1024 * 1024;
 
@@ -128,7 +130,12 @@ impl Client {
         self.read(self.send(Method::GET, path, &[], None, Some(CALL))?)
     }
 
-    pub fn write<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+    pub fn write<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| self.stranger(error))?;
         let headers = [("content-type", "application/json")];
         self.read(self.send(method, path, &headers, Some(body), Some(CALL))?)
@@ -162,7 +169,7 @@ impl Client {
         self.read(response)
     }
 
-    /// A call whose answer the caller reads; `patience` is for all of it.
+    /// A call whose answer the caller reads; `patience` is for all of it, none for an answer without end.
     pub fn send(
         &self,
         method: Method,
@@ -172,15 +179,18 @@ impl Client {
         patience: Option<Duration>,
     ) -> Result<Response<Body>, ClientError> {
         let request = self.request(method, path, headers)?;
+        let silence = patience.is_none().then_some(SILENCE);
+        macro_rules! run {
+            ($body:expr) => {{
+                let request = request.body($body).map_err(|error| self.stranger(error))?;
+                let request = self.agent.configure_request(request);
+                self.agent.run(request.timeout_global(patience).timeout_per_read(silence).build())
+            }};
+        }
+        // Two types of request, one with a body and one without.
         let result = match body {
-            Some(body) => {
-                let request = request.body(body).map_err(|error| self.stranger(error))?;
-                self.agent.run(self.agent.configure_request(request).timeout_global(patience).build())
-            }
-            None => {
-                let request = request.body(()).map_err(|error| self.stranger(error))?;
-                self.agent.run(self.agent.configure_request(request).timeout_global(patience).build())
-            }
+            Some(body) => run!(body),
+            None => run!(()),
         };
         result.map_err(|error| self.failed(error))
     }

@@ -128,14 +128,15 @@ pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
     let progress = Progress::new(args.json);
     let mut told = Vec::new();
     let zip = args.package(&source, &client, before.as_ref(), &mut write, &progress, &mut told)?;
-    for remark in &told {
+    for remark in told.iter().filter(|_| !args.json) {
         out::note(&format!("{name}: {remark}"));
     }
     let sha256 = CodeHash::from_digest(&Sha256::digest(&zip).into());
     write.code = Some(CodeRef { sha256: sha256.clone() });
+    let created = before.is_none();
     let before = before.filter(|_| !args.reset);
     let kept = before.as_ref().map(|function| kept(function, &write)).unwrap_or_default();
-    if !kept.is_empty() {
+    if !kept.is_empty() && !args.json {
         let kept = kept.iter().map(|one| text::one_line(one)).collect::<Vec<_>>().join(", ");
         out::note(&format!("{name}: kept as it was: {kept} (--reset goes back to defaults)"));
     }
@@ -152,7 +153,7 @@ pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
         result => result?,
     };
     drop(step);
-    report(&args, &function, before.is_none(), &told, &kept, started.elapsed())?;
+    report(&args, &function, created, &told, &kept, started.elapsed())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -168,7 +169,8 @@ fn upload(client: &Client, zip: &[u8], sha256: &CodeHash, progress: &Progress) -
 }
 
 fn gone(error: &ClientError) -> bool {
-    error.is_absent() || matches!(error, ClientError::Refused { message, .. } if message.contains("no package with hash"))
+    error.is_absent()
+        || matches!(error, ClientError::Refused { message, .. } if message.contains("no package with hash"))
 }
 
 fn report(
@@ -249,27 +251,42 @@ impl DeployArgs {
         let folder = match source {
             Source::Zip(path) => {
                 let (bytes, files) = pack::open_zip(path)?;
-                identify(&files, &|module| has_module(module, |file| files.contains_key(file)), client, before, write, told)?;
+                identify(
+                    &files,
+                    &|module| has_module(module, |file| files.contains_key(file)),
+                    client,
+                    before,
+                    write,
+                    told,
+                )?;
                 return Ok(bytes);
             }
             Source::File(path) => {
                 let contents = Contents::of_file(path)?;
-                identify(&contents.telling(), &|module| has_module(module, |file| contents.has(file)), client, before, write, told)?;
+                identify(
+                    &contents.telling(),
+                    &|module| has_module(module, |file| contents.has(file)),
+                    client,
+                    before,
+                    write,
+                    told,
+                )?;
                 return contents.pack();
             }
             Source::Folder(folder) => folder,
         };
         let mut contents = Contents::of_folder(folder, &[])?;
-        let runtime =
-            identify(&contents.telling(), &|module| has_module(module, |file| contents.has(file)), client, before, write, told)?;
+        let runtime = identify(
+            &contents.telling(),
+            &|module| has_module(module, |file| contents.has(file)),
+            client,
+            before,
+            write,
+            told,
+        )?;
         if !self.no_install {
-            let install = Install {
-                folder,
-                runtime: &runtime,
-                scripts: self.install_scripts,
-                afresh: self.reinstall,
-                progress,
-            };
+            let install =
+                Install { folder, runtime: &runtime, scripts: self.install_scripts, afresh: self.reinstall, progress };
             if let Some(installed) = install.run()? {
                 if !installed.inside.is_empty() {
                     // What was installed for developing gives way to what was installed for running.
@@ -303,7 +320,8 @@ fn identify(
             let language = guess::language(files).ok_or_else(|| {
                 Usage("no .py or .js file, no package.json and no requirements.txt: say --runtime and --handler".into())
             })?;
-            let same = before.and_then(|one| one.runtime.parse::<Runtime>().ok()).filter(|one| one.language() == language);
+            let same =
+                before.and_then(|one| one.runtime.parse::<Runtime>().ok()).filter(|one| one.language() == language);
             match same {
                 Some(runtime) => runtime,
                 None => {
@@ -345,14 +363,13 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
     let (Ok(name), Ok(runtime)) = (before.name.parse(), before.runtime.parse()) else { return Vec::new() };
     let defaults = FunctionSpec::new(name, runtime, "");
     let (scale, said) = (&before.scale, write.scale.clone().unwrap_or_default());
-    let one = |key: &str, unsaid: bool, is: &str, default: String| {
-        (unsaid && is != default).then(|| format!("{key} {is}"))
-    };
+    let one =
+        |key: &str, unsaid: bool, is: &str, default: String| (unsaid && is != default).then(|| format!("{key} {is}"));
     let d = &defaults;
     let keys = [
         one("memory", write.memory.is_none(), &before.memory, d.memory.to_string()),
         one("timeout", write.timeout.is_none(), &before.timeout, model::show_duration(d.timeout)),
-        one("cpu", write.cpu.is_none(), before.cpu.as_deref().unwrap_or_default(), String::new()),
+        one("cpu", write.cpu.is_none(), &before.cpu.map_or(String::new(), |cpu| cpu.to_string()), String::new()),
         one("tmp", write.tmp.is_none(), &before.tmp, d.tmp.to_string()),
         one("isolation", write.isolation.is_none(), &before.isolation, d.isolation.to_string()),
         one("min", said.min.is_none(), &scale.min.to_string(), d.scale.min.to_string()),
@@ -419,7 +436,9 @@ mod tests {
 
     #[test]
     fn a_flag_outranks_the_manifest_and_variables_are_added() {
-        let mut write = manifest::parse("memory = \"1GB\"\ntimeout = \"5s\"\n[env]\nA = \"1\"\nB = \"1\"\n[scale]\nmax = 3").unwrap();
+        let mut write =
+            manifest::parse("memory = \"1GB\"\ntimeout = \"5s\"\n[env]\nA = \"1\"\nB = \"1\"\n[scale]\nmax = 3")
+                .unwrap();
         let args = flags(&["x", "--memory", "256MB", "--env", "B=2", "--env", "C=a=b", "--idle", "0s", "--no-url"]);
         args.override_in(&mut write);
         let expected = serde_json::json!({

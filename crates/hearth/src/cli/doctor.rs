@@ -46,7 +46,11 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
     }
     for one in &report.runtimes {
         let state = if one.works { paint.green("works") } else { paint.red("does not work here") };
-        out::line(&format!("runtime {}: {state} ({})", paint.bold(&one.name.to_string()), text::one_line(&one.program)))?;
+        out::line(&format!(
+            "runtime {}: {state} ({})",
+            paint.bold(&one.name.to_string()),
+            text::one_line(&one.program)
+        ))?;
     }
     if report.telemetry_dropped > 0 {
         let count = report.telemetry_dropped;
@@ -127,7 +131,12 @@ fn look(args: &DoctorArgs) -> Vec<FindingView> {
                 let version = String::from_utf8_lossy(&ran.stdout).lines().next().unwrap_or_default().to_owned();
                 finding(Severity::Ok, program, version, "")
             }
-            _ => finding(Severity::Weaker, program, "not found".into(), &format!("apt install {package}, if you need it")),
+            _ => finding(
+                Severity::Weaker,
+                program,
+                "not found".into(),
+                &format!("apt install {package}, if you need it"),
+            ),
         });
     }
     found

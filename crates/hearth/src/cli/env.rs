@@ -63,7 +63,10 @@ pub fn run(args: EnvArgs) -> anyhow::Result<ExitCode> {
     if changes {
         out::note(&format!("{} is now at revision {}: new calls see it", function.name, function.revision));
     } else if function.env.is_empty() {
-        out::note(&format!("{} has no environment variables: `hearth env {} NAME=VALUE` sets one", function.name, function.name));
+        out::note(&format!(
+            "{} has no environment variables: `hearth env {} NAME=VALUE` sets one",
+            function.name, function.name
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -131,7 +131,10 @@ mod tests {
     fn a_handler_is_where_it_is_defined() {
         let python = |of: &[(&str, &str)]| handler(&files(of), Language::Python);
         assert_eq!(python(&[("app.py", "def handler(event, context):")]).unwrap(), "app.handler");
-        assert_eq!(python(&[("lambda_function.py", "def lambda_handler(e, c):")]).unwrap(), "lambda_function.lambda_handler");
+        assert_eq!(
+            python(&[("lambda_function.py", "def lambda_handler(e, c):")]).unwrap(),
+            "lambda_function.lambda_handler"
+        );
         assert_eq!(python(&[("app.py", "x = 1"), ("b.py", "async def handler (e, c):")]).unwrap(), "b.handler");
         assert_eq!(python(&[("app.py", "handler = Mangum(app)")]).unwrap(), "app.handler");
         assert_eq!(python(&[("odd.py", "")]).unwrap(), "odd.handler");
@@ -141,7 +144,8 @@ mod tests {
         assert_eq!(node(&[("index.mjs", "export const handler = async () => {}")]).unwrap(), "index.handler");
         assert_eq!(node(&[("app.js", "exports.handler = f"), ("index.js", "")]).unwrap(), "app.handler");
         assert_eq!(node(&[("a.js", "module.exports = { handler };"), ("b.js", "")]).unwrap(), "a.handler");
-        let main = [("package.json", r#"{"main":"./b.js"}"#), ("a.js", "exports.handler=1"), ("b.js", "exports.handler=1")];
+        let main =
+            [("package.json", r#"{"main":"./b.js"}"#), ("a.js", "exports.handler=1"), ("b.js", "exports.handler=1")];
         assert_eq!(node(&main).unwrap(), "b.handler");
     }
 }

@@ -89,7 +89,11 @@ fn path_fits(parts: &[String], names: &[&str]) -> bool {
         (None, None) => true,
         (Some((part, rest)), _) if part == "**" => {
             // At the end it means everything below, and not the folder itself.
-            if rest.is_empty() { !names.is_empty() } else { (0..=names.len()).any(|skip| path_fits(rest, &names[skip..])) }
+            if rest.is_empty() {
+                !names.is_empty()
+            } else {
+                (0..=names.len()).any(|skip| path_fits(rest, &names[skip..]))
+            }
         }
         (Some((part, parts)), Some((name, names))) => {
             name_fits(part.as_bytes(), name.as_bytes()) && path_fits(parts, names)
@@ -131,11 +135,21 @@ mod tests {
 
     #[test]
     fn what_no_function_needs_is_left_out() {
-        for path in [".git/", "a/.git", "__pycache__/", "a/b/__pycache__/", "a/x.pyc", "hearth.toml", ".env", "node_modules/.cache/", "venv/"]
-        {
+        for path in [
+            ".git/",
+            "a/.git",
+            "__pycache__/",
+            "a/b/__pycache__/",
+            "a/x.pyc",
+            "hearth.toml",
+            ".env",
+            "node_modules/.cache/",
+            "venv/",
+        ] {
             assert!(out("", path), "{path}");
         }
-        for path in ["app.py", "a/hearth.toml", "node_modules/", "node_modules/x/index.js", "a/venv/", "git", "test.py"] {
+        for path in ["app.py", "a/hearth.toml", "node_modules/", "node_modules/x/index.js", "a/venv/", "git", "test.py"]
+        {
             assert!(!out("", path), "{path}");
         }
     }

@@ -70,8 +70,8 @@ impl Install<'_> {
         };
         let keep = !wanted.iter().any(refers);
         let python = Python::find(self.runtime)?;
-        let key = [b"pip", self.runtime.to_string().as_bytes(), python.tag().as_bytes(), text.as_bytes()]
-            .map(<[u8]>::to_vec);
+        let key =
+            [b"pip", self.runtime.to_string().as_bytes(), python.tag().as_bytes(), text.as_bytes()].map(<[u8]>::to_vec);
         let count = format!("{} of requirements.txt", plural(wanted.len(), "line"));
         self.kept(&key, keep, "", &count, |target, step| {
             let install = |binaries_only: bool| {
@@ -120,7 +120,9 @@ impl Install<'_> {
             ["file:", "link:", "workspace:", "./", "../", "/"].iter().any(|start| value.starts_with(start))
         };
         if let Some((name, _)) = wanted.iter().find(|(_, value)| local(value)) {
-            let message = format!("package.json: {name} is a local folder: run `npm install` yourself and deploy with --no-install");
+            let message = format!(
+                "package.json: {name} is a local folder: run `npm install` yourself and deploy with --no-install"
+            );
             return Err(Usage(message).into());
         }
         let lists = ["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"];

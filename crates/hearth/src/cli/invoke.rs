@@ -61,6 +61,10 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = serde_json::from_slice::<&RawValue>(&event) {
         return Err(Usage(format!("the event is not JSON: {error}")).into());
     }
+    if event.len() > model::MAX_REQUEST_BYTES {
+        let message = format!("the event is too large: {} bytes, at most {}", event.len(), model::MAX_REQUEST_BYTES);
+        return Err(Usage(message).into());
+    }
     let client = Client::new(&args.connect)?;
     let path = format!("/2015-03-31/functions/{}/invocations", args.name);
     let mut headers = vec![("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
@@ -123,7 +127,11 @@ fn tell_error(payload: &[u8], request_id: Option<&str>) {
     let value: serde_json::Value = serde_json::from_slice(payload).unwrap_or_default();
     let field = |key: &str| value.get(key).and_then(|value| value.as_str());
     let Some(message) = field("errorMessage") else {
-        return out::note(&format!("{} {}", paint.red("function error:"), text::block(&String::from_utf8_lossy(payload))));
+        return out::note(&format!(
+            "{} {}",
+            paint.red("function error:"),
+            text::block(&String::from_utf8_lossy(payload))
+        ));
     };
     let kind = field("errorType").map(|kind| format!("{}: ", text::one_line(kind))).unwrap_or_default();
     out::note(&format!("{} {kind}{}", paint.red("function error:"), text::block(message)));

@@ -62,7 +62,8 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
     let mut away: Option<Instant> = None;
     loop {
         match follow(&client, &args.path(after), &mut printer, &mut after) {
-            Ok(()) => {}
+            // It was there, and went.
+            Ok(()) => away = None,
             Err(Broken::Output(error)) => return Err(error),
             // Never seen: the first answer decides whether there is anything to follow.
             Err(Broken::Hearth(error)) if after.is_none() && away.is_none() => return Err(misused(error)),
@@ -72,7 +73,7 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
                 _ => {}
             },
         }
-        if away.is_none_or(|since| since.elapsed() > AWAY) {
+        if away.is_none() {
             out::note("Hearth went away: waiting for it");
             away = Some(Instant::now());
         }

@@ -79,7 +79,9 @@ impl<'de> Deserialize<'de> for Text {
             toml::Value::String(text) => Ok(Self(text)),
             toml::Value::Integer(number) => Ok(Self(number.to_string())),
             toml::Value::Float(number) => Ok(Self(number.to_string())),
-            other => Err(serde::de::Error::custom(format_args!("expected a text or a number, got a {}", other.type_str()))),
+            other => {
+                Err(serde::de::Error::custom(format_args!("expected a text or a number, got a {}", other.type_str())))
+            }
         }
     }
 }
@@ -158,7 +160,11 @@ fn egress_of(text: &str, egress: Spanned<toml::Value>) -> Result<Egress, Usage> 
     let at = egress.span().start;
     match egress.get_ref().as_str() {
         Some("none") => Ok(Egress::None),
-        _ => Err(refuse(text, at, &format!("network.egress = {} is not supported yet: only \"none\" is", egress.get_ref()))),
+        _ => Err(refuse(
+            text,
+            at,
+            &format!("network.egress = {} is not supported yet: only \"none\" is", egress.get_ref()),
+        )),
     }
 }
 
@@ -238,7 +244,10 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line_and_its_neighbour() {
-        assert_eq!(said("name = \"a\"\nmemroy = \"1GB\""), r#"hearth.toml, line 2: unknown key "memroy": did you mean "memory"?"#);
+        assert_eq!(
+            said("name = \"a\"\nmemroy = \"1GB\""),
+            r#"hearth.toml, line 2: unknown key "memroy": did you mean "memory"?"#
+        );
         assert_eq!(said("[scale]\n\nmaxx = 3"), r#"hearth.toml, line 3: unknown key "maxx": did you mean "max"?"#);
         assert!(said("[networks]\n").contains("\"network\""));
     }

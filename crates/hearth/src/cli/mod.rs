@@ -78,10 +78,22 @@ pub struct UpArgs {
     #[arg(long, env = "HEARTH_DATA_DIR", hide_env_values = true, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
     /// Where API and dashboard listen
-    #[arg(long, env = "HEARTH_LISTEN", hide_env_values = true, default_value = "127.0.0.1:7070", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "HEARTH_LISTEN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:7070",
+        value_name = "ADDRESS"
+    )]
     pub listen: SocketAddr,
     /// Where functions are called over HTTP
-    #[arg(long, env = "HEARTH_INGRESS", hide_env_values = true, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        env = "HEARTH_INGRESS",
+        hide_env_values = true,
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
     pub ingress: SocketAddr,
     /// The memory that all instances together may use [default: most of the machine's]
     #[arg(long, env = "HEARTH_MEMORY", hide_env_values = true, value_name = "SIZE")]

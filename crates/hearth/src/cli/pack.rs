@@ -93,7 +93,8 @@ impl Contents {
             let entry = entry?;
             let from = entry.path();
             let name = entry.file_name().into_string();
-            let name = name.map_err(|_| Usage(format!("{} is not named in UTF-8: rename or ignore it", from.display())))?;
+            let name =
+                name.map_err(|_| Usage(format!("{} is not named in UTF-8: rename or ignore it", from.display())))?;
             let path = if inside.is_empty() { name } else { format!("{inside}/{name}") };
             let kind = entry.file_type()?;
             if leave_out(&path, kind.is_dir()) {

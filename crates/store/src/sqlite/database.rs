@@ -41,7 +41,8 @@ pub(super) fn open(dir: &Path, schema: &Schema) -> Result<Connection, StoreError
         _ => {}
     }
     let opened = || -> rusqlite::Result<Connection> {
-        let conn = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let conn =
+            Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         conn.busy_timeout(Duration::from_secs(5))?;
         Ok(conn)
     };
@@ -58,7 +59,9 @@ fn migrate(conn: &mut Connection, schema: &Schema) -> Result<(), StoreError> {
     let newest = schema.migrations.len() as i64;
     let file = schema.file;
     if application != i64::from(schema.application_id) && (application, version) != (0, 0) {
-        return Err(StoreError::Failed(format!("{file} is another program's database: move it away, or choose another data directory")));
+        return Err(StoreError::Failed(format!(
+            "{file} is another program's database: move it away, or choose another data directory"
+        )));
     }
     if version > newest {
         return Err(StoreError::Failed(format!(
@@ -66,8 +69,7 @@ fn migrate(conn: &mut Connection, schema: &Schema) -> Result<(), StoreError> {
              install that version again, or restore a backup made before the upgrade"
         )));
     }
-    let mode: String =
-        conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(failed)?;
+    let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
         return Err(StoreError::Failed(format!(
             "{file} cannot have a write-ahead log (got {mode:?}): is the data directory on a network file system?"

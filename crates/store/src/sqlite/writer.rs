@@ -18,8 +18,9 @@ const QUEUE: usize = 256;
 const GROUP: usize = 128;
 
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Runs in the transaction, or is told why there is none. Gives what to do once it is known whether it holds.
-type Job = Box<dyn FnOnce(Result<&mut Transaction<'_>, StoreError>) -> Finish + Send>;
+/// Runs in the transaction, or is told why there is none. Gives what to do once it is known whether it holds, and
+/// how it failed, if it did.
+type Job = Box<dyn FnOnce(Result<&mut Transaction<'_>, StoreError>) -> (Finish, Option<StoreError>) + Send>;
 
 pub(super) struct Writer {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
@@ -47,13 +48,15 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
             let result = tx.and_then(|tx| alone(tx, work));
-            Box::new(move |committed| {
+            let error = result.as_ref().err().cloned();
+            let finish = Box::new(move |committed: Result<(), StoreError>| {
                 let result = result.and_then(|value| committed.map(|()| value));
                 if result.is_ok() {
                     then();
                 }
                 let _ = reply.send(result);
-            })
+            });
+            (finish, error)
         });
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)?;
         jobs.send(job).await.map_err(|_| StoreError::Closed)?;
@@ -111,18 +114,82 @@ fn group(
         Ok(tx) => tx,
         Err(error) => {
             let error = StoreError::from(error);
-            finishes.push(first(Err(error.clone())));
+            finishes.push(first(Err(error.clone())).0);
             return Err(error);
         }
     };
     let mut next = Some(first);
     while let Some(job) = next {
-        finishes.push(job(Ok(&mut tx)));
-        // A full disk makes SQLite undo the whole transaction. What ran after that would commit by itself.
+        let (finish, error) = job(Ok(&mut tx));
+        finishes.push(finish);
+        // A full or failing disk can make SQLite undo the whole transaction. What ran after that would be
+        // committed by itself, and what ran before is lost.
         if tx.is_autocommit() {
-            return Err(StoreError::DiskFull);
+            return Err(error.unwrap_or_else(|| StoreError::Failed("the transaction was undone".into())));
         }
         next = if finishes.len() < GROUP { queue.try_recv().ok() } else { None };
     }
     Ok(tx.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Writer {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch("CREATE TABLE t (x INTEGER NOT NULL, y BLOB)").unwrap();
+        Writer::start(conn).unwrap()
+    }
+
+    async fn insert(writer: &Writer, x: i64, bytes: usize) -> Result<(), StoreError> {
+        let insert = move |conn: &Connection| {
+            conn.execute("INSERT INTO t VALUES (?1, zeroblob(?2))", [x, bytes as i64])?;
+            if x < 0 { Err(StoreError::Failed("negative".into())) } else { Ok(()) }
+        };
+        writer.write(insert, || {}).await
+    }
+
+    async fn sum(writer: &Writer) -> i64 {
+        let sum = |conn: &Connection| Ok(conn.query_row("SELECT total(x) FROM t", [], |row| row.get::<_, f64>(0))?);
+        writer.write(sum, || {}).await.unwrap() as i64
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_undoes_only_itself() {
+        let writer = table();
+        let (one, bad, two) = tokio::join!(insert(&writer, 1, 0), insert(&writer, -10, 0), insert(&writer, 2, 0));
+        assert!(one.is_ok() && two.is_ok());
+        assert!(matches!(bad, Err(StoreError::Failed(why)) if why == "negative"));
+        assert_eq!(sum(&writer).await, 3);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_said_and_what_was_answered_stays() {
+        let writer = table();
+        let limit = |pages: i64| move |conn: &Connection| Ok(conn.pragma_update(None, "max_page_count", pages)?);
+        insert(&writer, 1, 0).await.unwrap();
+        writer.write(limit(20), || {}).await.unwrap();
+        let (small, large, other) =
+            tokio::join!(insert(&writer, 2, 0), insert(&writer, 10, 1 << 20), insert(&writer, 4, 0));
+        assert!(matches!(large, Err(StoreError::DiskFull)), "{large:?}");
+        let answered = 1 + 2 * i64::from(small.is_ok()) + 4 * i64::from(other.is_ok());
+        assert_eq!(sum(&writer).await, answered);
+        writer.write(limit(100_000), || {}).await.unwrap();
+        insert(&writer, 10, 1 << 20).await.unwrap();
+        assert_eq!(sum(&writer).await, answered + 10);
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_its_caller_has_gone() {
+        let writer = table();
+        let (done, mut was_done) = oneshot::channel();
+        {
+            let insert = |conn: &Connection| Ok(conn.execute("INSERT INTO t VALUES (5, NULL)", [])?);
+            let mut write = std::pin::pin!(writer.write(insert, move || done.send(()).unwrap()));
+            assert!(std::future::poll_fn(|cx| std::task::Poll::Ready(write.as_mut().poll(cx))).await.is_pending());
+        }
+        writer.close();
+        assert!(was_done.try_recv().is_ok());
+    }
 }

@@ -181,7 +181,8 @@ type Span = (usize, usize);
 
 /// Reads the directory's header at `at`. Gives the entry, what it takes in the file, and where the next one is.
 fn central<'a>(zip: &'a [u8], at: usize, end: &End) -> Result<(Entry<'a>, Span, usize), StoreError> {
-    let header = zip.get(at..end.end).filter(|header| header.len() >= CENTRAL_LEN && u32_at(header, 0) == Some(CENTRAL));
+    let header =
+        zip.get(at..end.end).filter(|header| header.len() >= CENTRAL_LEN && u32_at(header, 0) == Some(CENTRAL));
     let Some(header) = header else { return refuse(format!("its directory is broken at byte {at}")) };
     let short = |offset| u16_at(header, offset).unwrap_or_default();
     let long = |offset| u32_at(header, offset).unwrap_or_default();
@@ -207,9 +208,9 @@ fn central<'a>(zip: &'a [u8], at: usize, end: &End) -> Result<(Entry<'a>, Span, 
         other => return Err(why(&format!("compressed with {}, expected stored or deflate", method_name(other)))),
     };
     let mut sizes = Sizes { size: long(24).into(), packed: long(20).into(), offset: long(42).into() };
-    read_extra(extra, &mut sizes).map_err(|text| why(text))?;
+    read_extra(extra, &mut sizes).map_err(why)?;
 
-    let (data, span) = local(zip, name, short(10), flags, &sizes, end).map_err(|text| why(text))?;
+    let (data, span) = local(zip, name, short(10), flags, &sizes, end).map_err(why)?;
     if method == Method::Stored && sizes.size != sizes.packed {
         return Err(why(&format!("stored as it is in {} bytes, but says {}", sizes.packed, sizes.size)));
     }

@@ -1,18 +1,19 @@
 //! Unpacks an untrusted zip beneath a directory, or refuses all of it.
 //!
 //! ```text
-//! bytes ─► directory ─► tree ─► write ─► files beneath one directory descriptor
-//!          │            │       └ refuses: contents that are not the size or checksum they were said to be
+//! bytes ─► directory ─► tree ─► check ─► write ─► files beneath one directory descriptor
+//!          │            │       └ refuses: contents that are not of the size or checksum that they were said to be
 //!          │            └ refuses: unsafe names, names twice, case collisions, paths through files or links,
 //!          │                       links that lead out, devices
 //!          └ refuses: what is not a zip, encryption, unknown compression, overlaps, too many, too big
 //! ```
 //!
-//! Nothing is written before every name has been checked. The directory is read here and not by the `zip` crate,
+//! Nothing is written before everything has been checked. The directory is read here and not by the `zip` crate,
 //! because that one keeps every entry of a million in memory before its caller may count them, and drops
 //! entries of the same name without saying which. Set-user-id, set-group-id and sticky bits, owners and times
 //! are not taken over: a file is 0644, or 0755 if anyone may execute it; a directory is 0755.
 
+mod contents;
 mod directory;
 mod name;
 mod tree;
@@ -65,11 +66,12 @@ impl Default for Limits {
     }
 }
 
-/// Checks `zip` and writes what it holds beneath `root`, which must be empty. Durable when it returns. After an
-/// error, `root` may hold a part. Blocks; takes less than 64 MiB beside `zip`.
+/// Checks `zip` and writes what it holds beneath `root`, which must be empty. Durable when it returns. After a
+/// refusal nothing has been written; after another error, `root` may hold a part. Blocks; takes less than 64 MiB beside `zip`.
 pub fn unpack(zip: &[u8], limits: &Limits, root: BorrowedFd<'_>) -> Result<Unpacked, StoreError> {
     let entries = directory::read(zip, limits)?;
     let tree = tree::build(entries, limits)?;
+    write::check(&tree)?;
     write::write(&tree, root)
 }
 

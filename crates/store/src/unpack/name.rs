@@ -32,9 +32,15 @@ pub(super) fn parts<'a>(name: &'a str, limits: &Limits) -> Result<Vec<&'a str>, 
             "." => continue,
             ".." => return Err("`..` in its path, expected none".into()),
             _ if part.len() > limits.part_bytes => {
-                return Err(format!("a part of its path is {} bytes, expected at most {}", part.len(), limits.part_bytes));
+                return Err(format!(
+                    "a part of its path is {} bytes, expected at most {}",
+                    part.len(),
+                    limits.part_bytes
+                ));
             }
-            _ if disguised(part) => return Err("a disguised `..` or control character in its path, expected none".into()),
+            _ if disguised(part) => {
+                return Err("a disguised `..` or control character in its path, expected none".into());
+            }
             _ => parts.push(part),
         }
     }
@@ -75,7 +81,8 @@ fn disguised(part: &str) -> bool {
         rest = &rest[c.len_utf8()..];
     }
     plain != part
-        && (plain.chars().any(|c| c.is_ascii_control()) || plain.split(['/', '\\']).any(|part| matches!(part, "." | "..")))
+        && (plain.chars().any(|c| c.is_ascii_control())
+            || plain.split(['/', '\\']).any(|part| matches!(part, "." | "..")))
 }
 
 #[cfg(test)]

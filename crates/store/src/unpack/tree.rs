@@ -1,11 +1,9 @@
 //! The tree that a package will be: every entry in its place, before anything is written.
 
 use std::collections::HashMap;
-use std::io::Read;
 
-use flate2::bufread::DeflateDecoder;
-
-use super::directory::{Entry, Method};
+use super::contents::{Broken, copy};
+use super::directory::Entry;
 use super::{Limits, name, refuse, show};
 use crate::StoreError;
 
@@ -24,9 +22,17 @@ pub(super) struct Node<'a> {
 
 pub(super) enum Kind<'a> {
     /// `named`: by an entry of its own, not only as a parent.
-    Folder { children: Vec<Id>, named: bool },
-    File { entry: Entry<'a>, executable: bool },
-    Link { target: String },
+    Folder {
+        children: Vec<Id>,
+        named: bool,
+    },
+    File {
+        entry: Entry<'a>,
+        executable: bool,
+    },
+    Link {
+        target: String,
+    },
 }
 
 const TYPE: u32 = 0o170_000;
@@ -76,7 +82,9 @@ impl<'a> Builder<'a, '_> {
                 Some(id) => match self.nodes[id].kind {
                     Kind::Folder { .. } => id,
                     Kind::File { .. } => return Err(format!("{} is a file, expected a folder", self.path(id))),
-                    Kind::Link { .. } => return Err(format!("its path leads through the symbolic link {}", self.path(id))),
+                    Kind::Link { .. } => {
+                        return Err(format!("its path leads through the symbolic link {}", self.path(id)));
+                    }
                 },
             };
         }
@@ -122,19 +130,10 @@ impl<'a> Builder<'a, '_> {
             return Err(format!("a symbolic link of {} bytes, expected 1 to {longest}", entry.size));
         }
         let mut text = Vec::new();
-        let read = match entry.method {
-            Method::Stored => entry.data.take(longest + 1).read_to_end(&mut text),
-            Method::Deflate => DeflateDecoder::new(entry.data).take(longest + 1).read_to_end(&mut text),
-        };
-        if let Err(error) = read {
-            return Err(format!("it cannot be decompressed: {error}"));
-        }
-        if text.len() as u64 != entry.size {
-            return Err(format!("it says {} bytes, but is not that long", entry.size));
-        }
-        if crc32fast::hash(&text) != entry.crc {
-            return Err("its contents do not match their checksum".into());
-        }
+        copy(entry, &mut [0; 1024], &mut text).map_err(|broken| match broken {
+            Broken::Refused(why) => why,
+            Broken::Io(error) => error.to_string(),
+        })?;
         let target = String::from_utf8(text).map_err(|_| "a symbolic link to what is not UTF-8".to_owned())?;
         if target.chars().any(|c| c.is_control() || c == '\\') {
             return Err("a symbolic link with a control character or backslash in its target".into());

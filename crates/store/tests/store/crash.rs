@@ -18,24 +18,30 @@ use crate::{name, spec};
 
 const DIR: &str = "HEARTH_STORE_CRASH_DIR";
 
-/// Runs `test` of this binary in `dir`, kills it after `life`, and gives what it had said.
-fn killed(test: &str, dir: &Path, life: Duration) -> Vec<String> {
+/// Runs `test` of this binary in `dir`, kills it after `life`, and gives what it had said. With `opened`, `life`
+/// begins with its first word.
+fn killed(test: &str, dir: &Path, opened: bool, life: Duration) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(DIR, dir)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let said = BufReader::new(child.stdout.take().unwrap());
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let (words, said) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
-        // The last line may be cut: what was not said in full was not said.
-        said.split(b'\n').map_while(Result::ok).filter_map(|line| String::from_utf8(line).ok()).collect::<Vec<_>>()
+        let lines = out.split(b'\n').map_while(Result::ok).filter_map(|line| String::from_utf8(line).ok());
+        // A line that was cut was not said.
+        for line in lines.filter_map(|line| Some(line.strip_suffix(" said")?.to_owned())) {
+            words.send(line).unwrap();
+        }
     });
+    let first = if opened { Some(said.recv().expect("it ended without a word")) } else { None };
     std::thread::sleep(life);
     child.kill().unwrap();
     child.wait().unwrap();
-    let said = reader.join().unwrap();
-    said.into_iter().filter_map(|line| Some(line.strip_suffix(" said")?.to_owned())).collect()
+    reader.join().unwrap();
+    first.into_iter().chain(said).collect()
 }
 
 fn say(text: impl std::fmt::Display) {
@@ -43,9 +49,15 @@ fn say(text: impl std::fmt::Display) {
     writeln!(out, "\n{text} said").and_then(|()| out.flush()).unwrap();
 }
 
-/// Lives of different lengths, the same on each run.
-fn lives(count: u64) -> impl Iterator<Item = Duration> {
-    (0..count).map(|n| Duration::from_millis(120 + n * 7919 % 400))
+/// Lives of different lengths, the same on each run; every third is killed about when it opens the store.
+fn lives(count: u64) -> impl Iterator<Item = (bool, Duration)> {
+    (0..count).map(|n| {
+        if n % 3 == 2 {
+            (false, Duration::from_millis(n * 3))
+        } else {
+            (true, Duration::from_millis(20 + n * 7919 % 400))
+        }
+    })
 }
 
 #[tokio::test]
@@ -74,8 +86,8 @@ async fn functions_that_were_answered_survive_kills() {
     let dir = tempfile::tempdir().unwrap();
     let mut wanted = BTreeMap::new();
     let mut answers = 0;
-    for life in lives(8) {
-        for answer in killed("crash::child_puts", dir.path(), life) {
+    for (opened, life) in lives(12) {
+        for answer in killed("crash::child_puts", dir.path(), opened, life) {
             let mut words = answer.split(' ').skip(1);
             let (name, revision) = (words.next().unwrap().to_owned(), words.next().unwrap().parse::<u64>().unwrap());
             let newest = wanted.entry(name).or_insert((0, String::new()));
@@ -127,9 +139,9 @@ async fn child_adds() {
 async fn packages_that_were_answered_survive_kills_and_none_is_half() {
     let dir = tempfile::tempdir().unwrap();
     let mut answers = 0;
-    for life in lives(8) {
+    for (opened, life) in lives(12) {
         let mut wanted: Vec<(CodeHash, String)> = Vec::new();
-        for answer in killed("crash::child_adds", dir.path(), life) {
+        for answer in killed("crash::child_adds", dir.path(), opened, life) {
             let mut words = answer.split(' ');
             match words.next() {
                 Some("add") => {
@@ -180,7 +192,7 @@ async fn child_logs() {
 #[tokio::test]
 async fn a_kill_loses_at_most_the_last_second_of_log_lines() {
     let dir = tempfile::tempdir().unwrap();
-    let said = killed("crash::child_logs", dir.path(), Duration::from_millis(2_500));
+    let said = killed("crash::child_logs", dir.path(), true, Duration::from_millis(2_500));
     let said: Vec<(u64, u64)> = said
         .iter()
         .map(|answer| {

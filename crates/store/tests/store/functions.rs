@@ -27,7 +27,8 @@ async fn what_is_put_is_there_also_after_a_restart() {
 #[tokio::test]
 async fn an_absent_function_is_named() {
     let home = Home::new();
-    for error in [home.store.get(&name("none")).await.unwrap_err(), home.store.delete(&name("none")).await.unwrap_err()] {
+    for error in [home.store.get(&name("none")).await.unwrap_err(), home.store.delete(&name("none")).await.unwrap_err()]
+    {
         assert!(matches!(&error, StoreError::NoSuchFunction(n) if *n == name("none")), "{error}");
     }
     assert!(home.store.list().await.unwrap().is_empty());
@@ -184,7 +185,16 @@ async fn a_closed_store_says_so() {
 fn specs() -> impl Strategy<Value = FunctionSpec> {
     let env = prop::collection::btree_map("[A-Z][A-Z0-9_]{0,8}", "[^\0]{0,40}", 0..5);
     let scale = (0_u32..5, 5_u32..100, prop::option::of(0_u64..100_000));
-    ("[A-Za-z0-9_-]{1,64}", "\\PC{0,60}", 32_u32..10_240, 1_u64..900_000, prop::option::of(10_u32..64_000), env, scale, any::<bool>())
+    (
+        "[A-Za-z0-9_-]{1,64}",
+        "\\PC{0,60}",
+        32_u32..10_240,
+        1_u64..900_000,
+        prop::option::of(10_u32..64_000),
+        env,
+        scale,
+        any::<bool>(),
+    )
         .prop_map(|(name, description, memory, timeout, cpu, env, (min, max, idle), url)| {
             let mut spec = spec(&name);
             spec.description = description;

@@ -184,15 +184,14 @@ async fn a_package_that_is_added_again_is_young_again() {
 
 #[tokio::test]
 async fn a_package_of_the_most_entries_takes_seconds_at_most() {
-    let home = Home::new();
-    let zip = (0..19_900).fold(Zip::new(), |zip, n| {
-        zip.entry(Entry::stored(format!("node_modules/m{}/f{n}.js", n % 50), &[b'x'; 500]))
-    });
+    let home = Home::in_memory();
+    let zip = (0..19_900)
+        .fold(Zip::new(), |zip, n| zip.entry(Entry::stored(format!("node_modules/m{}/f{n}.js", n % 50), &[b'x'; 500])));
     let began = std::time::Instant::now();
     let hash = home.store.add(zip.build()).await.unwrap();
     let took = began.elapsed();
     println!("19,900 files: {took:?}");
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
     assert_eq!(fs::read_dir(home.store.code_folder(&hash).join("node_modules/m7")).unwrap().count(), 398);
 }
 

@@ -46,7 +46,8 @@ async fn ten_thousand_records_and_twenty_thousand_lines_a_second_are_kept() {
         for _ in 0..100 {
             let record = record("f");
             for _ in 0..2 {
-                let mut line = line("f", "INFO a line of common length, as a function prints one while it works ......");
+                let mut line =
+                    line("f", "INFO a line of common length, as a function prints one while it works ......");
                 line.request_id = Some(record.request_id);
                 home.store.log(line);
             }
@@ -75,19 +76,20 @@ async fn as_fast_as_it_goes() {
         while given < 1_500_000 {
             let record = record("f");
             for _ in 0..2 {
-                let mut line = line("f", "INFO a line of common length, as a function prints one while it works ......");
+                let mut line =
+                    line("f", "INFO a line of common length, as a function prints one while it works ......");
                 line.request_id = Some(record.request_id);
                 home.store.log(line);
             }
             home.store.record(record);
             given += 3;
-            if given % 15_000 == 0 {
+            if given.is_multiple_of(15_000) {
                 home.store.records(RecordQuery { limit: 1, ..RecordQuery::default() }).await.unwrap();
             }
         }
         let (took, cpu) = (began.elapsed(), writer_cpu() - cpu);
         let rate = (given - home.store.dropped()) as f64 / took.as_secs_f64();
-        println!("{what}: {rate:.0} rows/s, {cpu:?} of processor for {took:?}");
+        println!("{what}: {rate:.0} rows/s, {cpu:?} of processor for {took:?}, {} dropped", home.store.dropped());
     }
 }
 
@@ -127,7 +129,8 @@ async fn child_refuses_within_bounds() {
     }
     deep.entries.push(Entry { crc: 1, ..Entry::stored("zz", b"z") });
     let bomb = Zip::new().entry(Entry { size: 249 << 20, ..Entry::deflated("zero", &vec![0; 260 << 20]) });
-    for (what, zip) in [("1M entries", million), ("long names", names), ("late", late), ("deep", deep), ("bomb", bomb)] {
+    for (what, zip) in [("1M entries", million), ("long names", names), ("late", late), ("deep", deep), ("bomb", bomb)]
+    {
         let zip = zip.build();
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let (before, began) = (status("VmRSS"), Instant::now());

@@ -77,14 +77,17 @@ async fn records_come_back_as_they_were_newest_first() {
         home.store.records(RecordQuery { function: function.map(name), request_id, limit })
     };
     assert_eq!(query(None, None, 10).await.unwrap(), [other.clone(), failed.clone(), first.clone()]);
-    assert_eq!(query(None, None, 1).await.unwrap(), [other.clone()]);
+    assert_eq!(query(None, None, 1).await.unwrap(), std::slice::from_ref(&other));
     assert_eq!(query(Some("f"), None, 10).await.unwrap(), [failed.clone(), first.clone()]);
-    assert_eq!(query(None, Some(first.request_id), 10).await.unwrap(), [first.clone()]);
-    assert_eq!(query(Some("f"), Some(first.request_id), 10).await.unwrap(), [first.clone()]);
+    assert_eq!(query(None, Some(first.request_id), 10).await.unwrap(), std::slice::from_ref(&first));
+    assert_eq!(query(Some("f"), Some(first.request_id), 10).await.unwrap(), std::slice::from_ref(&first));
     assert!(query(Some("g"), Some(first.request_id), 10).await.unwrap().is_empty());
     assert!(query(Some("h"), None, 10).await.unwrap().is_empty());
     let home = home.reopen(|_| {});
-    assert_eq!(home.store.records(RecordQuery { limit: 3, ..RecordQuery::default() }).await.unwrap(), [other, failed, first]);
+    assert_eq!(
+        home.store.records(RecordQuery { limit: 3, ..RecordQuery::default() }).await.unwrap(),
+        [other, failed, first]
+    );
 }
 
 #[tokio::test]
@@ -112,7 +115,9 @@ async fn lines_come_back_as_they_were_oldest_first() {
 async fn lines_are_found_by_text_in_any_case_and_by_time() {
     let home = Home::new();
     let now = Timestamp::now();
-    for (age, text) in [(900, "old Error"), (500, "ERROR 100%"), (60, "fine"), (30, "errors: 1000"), (5, "an_error ÄRGER")] {
+    for (age, text) in
+        [(900, "old Error"), (500, "ERROR 100%"), (60, "fine"), (30, "errors: 1000"), (5, "an_error ÄRGER")]
+    {
         home.store.log(LogLine { time: now - Duration::from_secs(age), ..line("f", text) });
     }
     let grep = |text: &str| LogQuery { grep: Some(text.into()), ..of("f") };
@@ -200,7 +205,7 @@ async fn a_query_sees_what_was_given_just_before_and_a_quiet_line_does_not_wait_
     let began = Instant::now();
     home.store.log(line("f", "quiet"));
     logged.changed().await.unwrap();
-    assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -221,6 +226,51 @@ async fn a_flood_is_cut_and_counted_and_costs_no_records() {
     assert_eq!(records.len(), 300);
     assert!(home.store.dropped() > 0);
     assert_eq!(kept + home.store.dropped(), u64::from(flood));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_functions_flood_costs_no_other_functions_lines() {
+    let home = Home::with(|options| options.queue = QueueLimits { items: 4_000, bytes: 1 << 20 });
+    let (flooder, stop) = (home.store.clone(), std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let stopped = stop.clone();
+    let flood = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            flooder.log(line("noisy", "again and again"));
+        }
+    });
+    for n in 0..300 {
+        home.store.log(line("quiet", &n.to_string()));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    flood.join().unwrap();
+    assert!(home.store.dropped() > 0);
+    assert_eq!(home.store.logs(of("quiet")).await.unwrap().lines.len(), 300);
+}
+
+#[tokio::test]
+async fn a_full_disk_drops_and_counts_and_the_store_lives_on() {
+    let home = Home::new();
+    home.store.log(line("f", "before"));
+    let before = home.store.logs(all()).await.unwrap().lines.len();
+    let Home { dir, store } = home;
+    drop(store);
+    let data = dir.path().join("data");
+    // A trigger stands in for the disk: the batch fails as a whole.
+    let db = rusqlite::Connection::open(data.join("telemetry.db")).unwrap();
+    db.execute_batch(
+        "CREATE TRIGGER full BEFORE INSERT ON lines WHEN new.message = 'x' BEGIN SELECT RAISE(ROLLBACK, 'full'); END",
+    )
+    .unwrap();
+    drop(db);
+    let store = store::SqliteStore::open(store::Options::new(&data)).unwrap();
+    store.log(line("new-name", "y"));
+    store.log(line("f", "x"));
+    assert_eq!(store.logs(all()).await.unwrap().lines.len(), before);
+    assert_eq!(store.dropped(), 2);
+    store.log(line("new-name", "after"));
+    let page = store.logs(LogQuery { after: Some(1), ..of("new-name") }).await.unwrap();
+    assert_eq!((messages(&page), page.cursor), (vec!["after"], 2));
 }
 
 #[tokio::test]
@@ -256,7 +306,10 @@ async fn the_oldest_go_by_age() {
     home.store.log(line("f", "young"));
     home.store.record(record("f"));
     let records = || home.store.records(RecordQuery { limit: 10_000, ..RecordQuery::default() });
-    eventually(|| async { home.store.logs(all()).await.unwrap().lines.len() == 1 && records().await.unwrap().len() == 1 }).await;
+    eventually(|| async {
+        home.store.logs(all()).await.unwrap().lines.len() == 1 && records().await.unwrap().len() == 1
+    })
+    .await;
 }
 
 #[tokio::test]

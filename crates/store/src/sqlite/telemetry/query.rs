@@ -146,9 +146,14 @@ mod tests {
     #[test]
     fn a_text_is_found_in_any_case() {
         let found = |needle: &str, text: &str| Needle::new(needle).is_in(text.as_bytes());
-        for (needle, text) in
-            [("", "x"), ("x", "x"), ("Time OUT", "a timeTime out"), ("100%", "at 100% now"), ("_", "a_b"), ("ÄRGER", "nur ärger")]
-        {
+        for (needle, text) in [
+            ("", "x"),
+            ("x", "x"),
+            ("Time OUT", "a timeTime out"),
+            ("100%", "at 100% now"),
+            ("_", "a_b"),
+            ("ÄRGER", "nur ärger"),
+        ] {
             assert!(found(needle, text), "{needle} in {text}");
         }
         for (needle, text) in [("x", ""), ("ab", "a"), ("a_b", "axb"), ("100%", "1000"), ("é", "e")] {

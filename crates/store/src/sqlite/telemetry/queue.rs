@@ -1,15 +1,16 @@
 //! Where telemetry waits to be written: bounded by count and bytes, never waited for.
 //!
 //! What is being written counts until it is written, so that the bound is one of memory. Lines may fill only
-//! three quarters, so that a flood of them costs no records.
+//! three quarters, so that a flood of them costs no records, and those of one function half of that, so that its
+//! flood costs the others none.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{LogLine, Record};
+use model::{FunctionName, LogLine, Record};
 use tokio::sync::oneshot;
 
 use crate::StoreError;
@@ -17,9 +18,9 @@ use crate::StoreError;
 /// How much telemetry may wait to be written. What comes beyond is dropped and counted.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueLimits {
-    /// Records and lines; default 50,000.
+    /// Records and lines; default 75,000.
     pub items: usize,
-    /// Bytes of memory, roughly; default 16 MiB.
+    /// Bytes of memory, roughly; default 24 MiB.
     pub bytes: usize,
 }
 
@@ -40,6 +41,9 @@ struct State {
     items: Vec<Item>,
     /// Of `items` and of the batch being written.
     held: Held,
+    /// Of `held`, the lines of each function: in `items`, and in the batch being written.
+    waiting: HashMap<FunctionName, Held>,
+    writing: HashMap<FunctionName, Held>,
     /// Told once all that was given before them is written.
     barriers: VecDeque<oneshot::Sender<()>>,
     closed: bool,
@@ -77,19 +81,13 @@ impl Queue {
 
     /// Takes an item, or counts it as dropped.
     pub fn push(&self, item: Item) {
-        let QueueLimits { items, bytes } = match item {
-            Item::Record(_) => self.limits,
-            Item::Line(_) => QueueLimits { items: self.limits.items / 4 * 3, bytes: self.limits.bytes / 4 * 3 },
-        };
         let size = item.size();
         let mut state = self.lock();
-        if state.closed || state.held.items >= items || state.held.bytes + size > bytes {
+        if state.closed || !state.take(&item, size, &self.limits) {
             drop(state);
             self.count_dropped(1);
             return;
         }
-        state.held.items += 1;
-        state.held.bytes += size;
         state.items.push(item);
         // The first one wakes a writer that sleeps; the half-full mark one that collects.
         let wake = state.items.len() == 1 || state.items.len() == self.hurry();
@@ -135,8 +133,13 @@ impl Queue {
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         let held = state.held;
+        state.writing = mem::take(&mut state.waiting);
         let room = Vec::with_capacity(state.items.len().min(1024));
-        Next::Batch(Batch { items: mem::replace(&mut state.items, room), barriers: mem::take(&mut state.barriers), held })
+        Next::Batch(Batch {
+            items: mem::replace(&mut state.items, room),
+            barriers: mem::take(&mut state.barriers),
+            held,
+        })
     }
 
     /// The writer's: the batch with this size is written or given up.
@@ -144,6 +147,7 @@ impl Queue {
         let mut state = self.lock();
         state.held.items -= held.items;
         state.held.bytes -= held.bytes;
+        state.writing.clear();
     }
 
     /// Refuses from now on; what waits is still to be written.
@@ -169,6 +173,35 @@ impl Queue {
     }
 }
 
+impl State {
+    /// Counts the item in, if there is room for it.
+    fn take(&mut self, item: &Item, size: usize, limits: &QueueLimits) -> bool {
+        let fits = |held: Held, parts: usize, of: usize| {
+            held.items < limits.items / of * parts && held.bytes + size <= limits.bytes / of * parts
+        };
+        match item {
+            Item::Record(_) if !fits(self.held, 1, 1) => return false,
+            Item::Record(_) => {}
+            Item::Line(line) => {
+                let writing = self.writing.get(&line.function).copied().unwrap_or_default();
+                let waiting = self.waiting.get(&line.function).copied().unwrap_or_default();
+                let own = Held { items: writing.items + waiting.items, bytes: writing.bytes + waiting.bytes };
+                if !fits(self.held, 3, 4) || !fits(own, 3, 8) {
+                    return false;
+                }
+                let waiting = Held { items: waiting.items + 1, bytes: waiting.bytes + size };
+                match self.waiting.get_mut(&line.function) {
+                    Some(known) => *known = waiting,
+                    None => drop(self.waiting.insert(line.function.clone(), waiting)),
+                }
+            }
+        }
+        self.held.items += 1;
+        self.held.bytes += size;
+        true
+    }
+}
+
 impl Item {
     /// The memory it takes, roughly: itself, names and the allocator's share.
     fn size(&self) -> usize {
@@ -181,6 +214,6 @@ impl Item {
 
 impl Default for QueueLimits {
     fn default() -> Self {
-        Self { items: 50_000, bytes: 16 << 20 }
+        Self { items: 75_000, bytes: 24 << 20 }
     }
 }
