@@ -26,7 +26,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let hidden = name.starts_with('.') || name.starts_with("test") || name == "__pycache__" || name == "node_modules";
+        let hidden =
+            name.starts_with('.') || name.starts_with("test") || name == "__pycache__" || name == "node_modules";
         let code = path.extension().is_some_and(|kind| ["py", "js", "cjs", "mjs"].iter().any(|known| kind == *known));
         if path.is_dir() && !hidden {
             collect(&path, files)?;

@@ -48,8 +48,8 @@ def build(cache, busybox, hearth, unit_tests, repository, init):
 def _base(cache, busybox):
     """What comes from this machine: made anew when its Python, its Node or this file changes."""
     inputs = [Path(__file__).read_bytes(), busybox.read_bytes()]
-    for program in (PYTHON, NODE):
-        inputs.append(repr(os.path.exists(program) and os.stat(program)[6:9]).encode())
+    for program in filter(os.path.exists, (PYTHON, NODE)):
+        inputs.append(repr((program, os.stat(program).st_size, os.stat(program).st_mtime_ns)).encode())
     path = cache / f"base-{hashlib.sha256(b''.join(inputs)).hexdigest()[:12]}.cpio"
     if path.exists():
         return path

@@ -35,7 +35,8 @@ pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
 }
 
 fn pythons() -> impl Iterator<Item = PathBuf> {
-    let candidates = (9..=14).flat_map(|minor| ["/usr/bin", "/usr/local/bin"].map(|dir| format!("{dir}/python3.{minor}")));
+    let candidates =
+        (9..=14).flat_map(|minor| ["/usr/bin", "/usr/local/bin"].map(|dir| format!("{dir}/python3.{minor}")));
     candidates.map(PathBuf::from).filter(|path| path.exists())
 }
 
@@ -43,7 +44,17 @@ fn compile(python: &Path, folder: &Path) -> io::Result<std::process::Child> {
     // The compiled files name the path at which the sandbox sees the source, and are used unchecked: the
     // source beside them never changes.
     Command::new(python)
-        .args(["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-d", "/var/runtime/python"])
+        .args([
+            "-I",
+            "-S",
+            "-m",
+            "compileall",
+            "-q",
+            "--invalidation-mode",
+            "unchecked-hash",
+            "-d",
+            "/var/runtime/python",
+        ])
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -75,7 +75,8 @@ fn master_key(path: &Path) -> anyhow::Result<Vec<u8>> {
 fn write_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let subject = || format!("write {}", path.display());
     let unfinished = path.with_extension("new");
-    let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&unfinished).with_context(subject)?;
+    let mut file =
+        File::options().create(true).truncate(true).write(true).mode(0o600).open(&unfinished).with_context(subject)?;
     file.write_all(content).with_context(subject)?;
     file.sync_all().with_context(subject)?;
     fs::rename(&unfinished, path).with_context(subject)?;

@@ -12,6 +12,7 @@ use anyhow::{Context, anyhow};
 use control::{ControlState, Hosts};
 use serde::{Deserialize, Serialize};
 use store::sqlite::SqliteStore;
+use store::{Functions, Packages, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -29,6 +30,10 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Packages that no function refers to are kept this long: a deploy uploads first and refers later.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+
+/// How long after a change unused packages are looked for: calls of the old code may still load parts of it, and a
+/// burst of deploys is one change.
+const COLLECT_DELAY: Duration = Duration::from_secs(5);
 
 /// How long another process may hold a port that we are to listen on: the server of a killed Hearth, dying.
 const BIND_LIMIT: Duration = Duration::from_secs(3);
@@ -86,7 +91,8 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     let ready = Arc::new(AtomicBool::new(false));
     let control_url = format!("http://{}", control.local_addr()?);
     let ingress_url = format!("http://{}", ingress.local_addr()?);
-    let platform = Platform::new(engine.clone(), capabilities, runtimes, keys.clone(), control_url.clone(), ready.clone());
+    let platform =
+        Platform::new(engine.clone(), capabilities, runtimes, keys.clone(), control_url.clone(), ready.clone());
     let api = control::router(ControlState {
         functions: store.clone(),
         packages: store.clone(),
@@ -102,12 +108,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     let mut ingress = tokio::spawn(doors.serve_ingress(ingress, until_true(closed)));
     ready.store(true, Ordering::Release);
 
-    let packages = store.clone();
-    tokio::spawn(async move {
-        if let Err(error) = store::Packages::collect(packages.as_ref(), ORPHAN_AGE).await {
-            tracing::warn!(%error, "could not remove unused packages");
-        }
-    });
+    tokio::spawn(collect_packages(store.clone()));
     greet(&config, &control_url, &ingress_url, &keys);
 
     let result = tokio::select! {
@@ -133,6 +134,23 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
         tracing::warn!(%error, "the store did not close cleanly");
     }
     result
+}
+
+/// Removes packages that nothing refers to any more: at the start, and soon after functions changed. Ends with the
+/// store.
+async fn collect_packages(store: Arc<SqliteStore>) {
+    let mut changes = Functions::changes(store.as_ref());
+    loop {
+        match Packages::collect(store.as_ref(), ORPHAN_AGE).await {
+            Ok(_) => {}
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "could not remove unused packages"),
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(COLLECT_DELAY).await;
+    }
 }
 
 async fn until_true(mut flag: watch::Receiver<bool>) {

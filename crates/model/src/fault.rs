@@ -140,9 +140,10 @@ impl std::str::FromStr for FaultCode {
     type Err = crate::id::InvalidId;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wanted = text.trim().to_ascii_uppercase();
-        let found = Self::ALL.iter().copied().find(|code| {
-            code.as_str() == wanted || code.as_str().strip_prefix("HEARTH-") == Some(wanted.as_str())
-        });
+        let found = Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.as_str() == wanted || code.as_str().strip_prefix("HEARTH-") == Some(wanted.as_str()));
         found.ok_or_else(|| crate::id::InvalidId {
             what: "fault code",
             given: text.chars().take(40).collect(),

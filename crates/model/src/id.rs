@@ -97,8 +97,8 @@ text_id!(CodeHash);
 
 impl FunctionName {
     fn check(text: &str) -> Result<(), InvalidId> {
-        let fits = (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let fits =
+            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if fits { Ok(()) } else { Err(refuse("function name", text, "1 to 64 of A-Z a-z 0-9 - _")) }
     }
 }

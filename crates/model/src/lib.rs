@@ -15,13 +15,9 @@ mod runtime;
 mod time;
 
 pub use fault::{Blame, Fault, FaultCode};
-pub use function::{
-    Egress, Function, FunctionSpec, Idle, InvalidSpec, Isolation, MAX_ENV_BYTES, RESERVED_ENV, Scale,
-};
+pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, Isolation, MAX_ENV_BYTES, RESERVED_ENV, Scale};
 pub use id::{CodeHash, FunctionName, InstanceId, InvalidId, RequestId, Revision};
-pub use invocation::{
-    Door, FunctionError, Invocation, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Outcome, Reply,
-};
+pub use invocation::{Door, FunctionError, Invocation, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Outcome, Reply};
 pub use quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 pub use record::{InstanceState, InstanceView, LogLevel, LogLine, Record, RecordOutcome};
 pub use runtime::{Language, Runtime};

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driver::{
-    BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage, UsageFiles,
+    BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage,
+    UsageFiles,
 };
 use model::{InstanceId, Isolation};
 use tokio::io::unix::AsyncFd;

@@ -156,7 +156,12 @@ impl Spawner {
     }
 
     /// One life of the server: its exit code, and whether the end was asked for.
-    fn serve(&mut self, command: &[String], user: Option<ServerUser>, signals: &UnixStream) -> io::Result<(Option<i32>, bool)> {
+    fn serve(
+        &mut self,
+        command: &[String],
+        user: Option<ServerUser>,
+        signals: &UnixStream,
+    ) -> io::Result<(Option<i32>, bool)> {
         let (ours, theirs) = socket::pair()?;
         let pidfd = launch(command, user, theirs)?;
         watch(&self.poll, &pidfd, SERVER)?;
@@ -206,7 +211,8 @@ impl Spawner {
             let soon = Duration::from_millis(100);
             timeout = Some(timeout.map_or(soon, |timeout| timeout.min(soon)));
         }
-        let timeout = timeout.map(|t| rustix::event::Timespec { tv_sec: t.as_secs() as _, tv_nsec: t.subsec_nanos() as _ });
+        let timeout =
+            timeout.map(|t| rustix::event::Timespec { tv_sec: t.as_secs() as _, tv_nsec: t.subsec_nanos() as _ });
         let mut events = Vec::with_capacity(256);
         match epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -23,9 +23,21 @@ pub enum Request {
 #[serde(rename_all = "snake_case", tag = "did")]
 pub enum Event {
     /// First packet: what the hosted drivers can do here.
-    Hello { capabilities: Vec<Capability> },
+    Hello {
+        capabilities: Vec<Capability>,
+    },
     /// Descriptors in this order: control, log, memory peak if any, cpu if any, invoke streams.
-    Started { id: InstanceId, memory_peak: bool, cpu: bool },
-    Refused { id: InstanceId, error: StartError },
-    Exited { id: InstanceId, exit: Exit },
+    Started {
+        id: InstanceId,
+        memory_peak: bool,
+        cpu: bool,
+    },
+    Refused {
+        id: InstanceId,
+        error: StartError,
+    },
+    Exited {
+        id: InstanceId,
+        exit: Exit,
+    },
 }

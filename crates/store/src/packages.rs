@@ -149,10 +149,20 @@ impl DiskPackages {
         if !self.has(hash) || !self.folder(hash).is_dir() {
             return Ok(false);
         }
-        let file = OpenOptions::new().append(true).open(self.zip_path(hash));
-        let touched = file.and_then(|file| file.set_times(FileTimes::new().set_modified(SystemTime::now())));
-        touched.map_err(|error| StoreError::io(format_args!("package {hash}"), &error))?;
+        self.date(hash, SystemTime::now())?;
         Ok(true)
+    }
+
+    /// Notes that a function refers to the package now: should it stop doing so, the package goes at the next
+    /// [`DiskPackages::sweep`], however young. Its age protects an upload only until it is first used.
+    pub fn settle(&self, hash: &CodeHash) -> Result<(), StoreError> {
+        self.date(hash, SystemTime::UNIX_EPOCH)
+    }
+
+    fn date(&self, hash: &CodeHash, modified: SystemTime) -> Result<(), StoreError> {
+        let file = OpenOptions::new().append(true).open(self.zip_path(hash));
+        let dated = file.and_then(|file| file.set_times(FileTimes::new().set_modified(modified)));
+        dated.map_err(|error| StoreError::io(format_args!("package {hash}"), &error))
     }
 
     pub fn has(&self, hash: &CodeHash) -> bool {

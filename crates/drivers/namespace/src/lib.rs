@@ -222,7 +222,8 @@ impl Namespace {
         drop(plan);
 
         let in_v2_group = into.is_some();
-        let running = Running { pidfd, status: status_read, usage: group.usage_files(), group: Some(group), killed: false };
+        let running =
+            Running { pidfd, status: status_read, usage: group.usage_files(), group: Some(group), killed: false };
         let result = self.release(pid, &running, in_v2_group, go_write);
         let running = match result {
             Ok(()) => running,
@@ -284,7 +285,8 @@ impl Namespace {
 
     fn unavailable(&self) -> StartError {
         let missing = self.capability.findings.iter().filter(|finding| finding.severity == Severity::Missing);
-        let reason = missing.map(|f| format!("{}: {}. {}", f.subject, f.state, f.advice)).collect::<Vec<_>>().join("; ");
+        let reason =
+            missing.map(|f| format!("{}: {}. {}", f.subject, f.state, f.advice)).collect::<Vec<_>>().join("; ");
         StartError::Unavailable { isolation: Isolation::Namespace, reason }
     }
 }

@@ -26,7 +26,8 @@ fn finding(severity: Severity, subject: &str, state: &str, advice: &str) -> Find
 /// Without a pids controller, an ordinary user's sandboxes still have a limit: on processes of their user namespace.
 pub fn limit_processes_without_cgroups(findings: &mut [Finding]) {
     for found in findings.iter_mut().filter(|f| f.severity != Severity::Ok && f.subject == "pids limit") {
-        *found = finding(Severity::Ok, "pids limit", "enforced by a resource limit on each sandbox's user namespace", "");
+        *found =
+            finding(Severity::Ok, "pids limit", "enforced by a resource limit on each sandbox's user namespace", "");
     }
 }
 

@@ -21,7 +21,8 @@ pub const SANDBOX_ID: u32 = 993;
 const USR_LINKS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// Folders of `/etc` that programs read at run time, where they exist. None holds a secret readable by others.
-const ETC_FOLDERS: [&str; 6] = ["alternatives", "ssl/certs", "pki/tls/certs", "ca-certificates", "fonts", "ImageMagick-6"];
+const ETC_FOLDERS: [&str; 6] =
+    ["alternatives", "ssl/certs", "pki/tls/certs", "ca-certificates", "fonts", "ImageMagick-6"];
 
 /// Files of `/etc`, copied so that a replaced file on the host does not change a running sandbox.
 const ETC_FILES: [&str; 5] = ["ld.so.cache", "mime.types", "protocols", "services", "os-release"];

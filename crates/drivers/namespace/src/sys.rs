@@ -109,9 +109,8 @@ pub fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, set: u64
 /// `mount(2)`. `data` is the file system's own options.
 pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> io::Result<()> {
     // SAFETY: all texts are NUL-terminated and outlive the call.
-    check(unsafe {
-        libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast())
-    } as libc::c_long)?;
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) }
+        as libc::c_long)?;
     Ok(())
 }
 

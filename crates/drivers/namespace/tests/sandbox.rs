@@ -183,7 +183,13 @@ const CASES: &[Case] = &[
         check(run.output.contains("fork") || run.output.contains("Cannot"), &run)
     }),
     ("too much memory kills the sandbox and says so", |bed| {
-        if !bed.driver.capability().findings.iter().any(|f| f.state.contains("memory") && f.severity == driver::Severity::Ok) {
+        if !bed
+            .driver
+            .capability()
+            .findings
+            .iter()
+            .any(|f| f.state.contains("memory") && f.severity == driver::Severity::Ok)
+        {
             return Err("skip: no memory controller here".into());
         }
         let run = bed.run("head -c 200000000 /dev/zero | tail -c 190000000 | wc -c; sleep 30");
@@ -191,7 +197,8 @@ const CASES: &[Case] = &[
     }),
     ("a kill takes everything in it", |bed| {
         let id = InstanceId::random();
-        let (started, mut log) = bed.start(&id, &["/bin/sh", "-c", "setsid sleep 1000 & echo up; sleep 1000"], limits());
+        let (started, mut log) =
+            bed.start(&id, &["/bin/sh", "-c", "setsid sleep 1000 & echo up; sleep 1000"], limits());
         let mut up = [0; 3];
         log.read_exact(&mut up).map_err(|e| e.to_string())?;
         bed.driver.kill(&id);

@@ -82,7 +82,7 @@ impl Install<'_> {
                     command.args(["--only-binary", ":all:"]);
                 }
                 command.args(python.platform());
-                command.arg("-r").arg(&list).current_dir(self.folder);
+                command.arg("-r").arg("requirements.txt").current_dir(self.folder);
                 command.env("PIP_ROOT_USER_ACTION", "ignore");
                 watch(&mut command, step)
             };

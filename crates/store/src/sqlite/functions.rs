@@ -61,6 +61,7 @@ impl Functions for SqliteStore {
                 return Err(StoreError::Conflict { name: spec.name, expected, found });
             }
             let code_size = packages.size(&code).ok_or_else(|| StoreError::NoSuchPackage(code.clone()))?;
+            packages.settle(&code)?;
             let modified = Timestamp::now();
             let revision = Revision(next_revision(catalogue, &spec.name)?);
             let function = Function { spec, revision, code, code_size, modified };

@@ -152,7 +152,10 @@ impl Cgroups {
                 tracing::warn!(folder = %site.base.display(), name = self.name, %error, "control group left behind");
             }
         }
+        // Not while another installation profits from it.
+        let alone = !self.plan.sites.iter().any(|site| site.has_another("hearth-"));
         if std::mem::take(&mut self.hurried)
+            && alone
             && let Some(unified) = &self.plan.unified
             && let Err(error) = unified.make_quick(false)
         {

@@ -81,9 +81,7 @@ fn child() {
         }
         "fork" => {
             let mut children = Vec::new();
-            while let Ok(child) =
-                Command::new("/proc/self/exe").env("HEARTH_TEST_TASK", "sleep").stdin(Stdio::piped()).spawn()
-            {
+            while let Ok(child) = command("sleep").spawn() {
                 children.push(child);
                 assert!(children.len() < 100);
             }
@@ -95,14 +93,19 @@ fn child() {
     }
 }
 
-fn start(task: &str) -> Child {
-    Command::new("/proc/self/exe")
+/// This program anew, as [`child`] and nothing else.
+fn command(task: &str) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command
         .args(["--exact", "cgroup::tests::child", "--nocapture", "--test-threads=1"])
         .env("HEARTH_TEST_TASK", task)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+        .stdout(Stdio::piped());
+    command
+}
+
+fn start(task: &str) -> Child {
+    command(task).spawn().unwrap()
 }
 
 fn start_in(group: &Group, task: &str) -> Child {

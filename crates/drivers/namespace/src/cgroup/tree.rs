@@ -43,7 +43,13 @@ impl Site {
             .map_err(files::at("open", &self.base.to_string_lossy()))
     }
 
-    /// Removes the installation's group, and what stood in for the processes that were moved aside.
+    /// Whether a group whose name begins like this is there.
+    pub fn has_another(&self, prefix: &str) -> bool {
+        let groups = self.open().and_then(|base| folders(&base));
+        groups.is_ok_and(|groups| groups.iter().any(|name| name.starts_with(prefix)))
+    }
+
+    /// Removes the installation's group.
     pub fn close(&self, name: &str) -> io::Result<()> {
         match rustix::fs::unlinkat(self.open()?, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -160,17 +166,7 @@ impl Tree {
 
     /// Names of the groups that are there.
     pub fn groups(&self) -> io::Result<Vec<String>> {
-        let dir =
-            rustix::fs::openat(&self.dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut names = Vec::new();
-        for entry in Dir::new(dir)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if entry.file_type() == FileType::Directory && name != "." && name != ".." {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        folders(&self.dir)
     }
 
     /// Kills whoever is in a group. What hinders that shows when the group cannot be removed.
@@ -191,6 +187,19 @@ impl Tree {
             Err(errno) => Err(files::at("remove the group", name)(errno)),
         }
     }
+}
+
+fn folders(dir: &OwnedFd) -> io::Result<Vec<String>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut names = Vec::new();
+    for entry in Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type() == FileType::Directory && name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
 
 fn optional(result: io::Result<()>) -> io::Result<()> {
