@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use control::{ControlState, Hosts};
+use driver::{Capability, Severity};
 use serde::{Deserialize, Serialize};
 use store::sqlite::SqliteStore;
 use store::{Functions, Packages, StoreError};
@@ -48,7 +49,6 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     pub ingress: SocketAddr,
     pub memory_budget: u64,
-    pub rootless: bool,
 }
 
 /// Runs the server until it is told to end. `spawner` is the inherited socket.
@@ -69,7 +69,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?.context("open the store")?;
     let keys = Arc::new(Keys::load(&config.store_dir, store.as_ref()).await.context("load the installation's keys")?);
     let drivers = client.drivers();
-    let capabilities = drivers.iter().map(|driver| driver.capability()).collect();
+    let capabilities: Vec<_> = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;
 
     let engine = engine::Engine::start(engine::Options {
@@ -92,7 +92,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     let control_url = format!("http://{}", control.local_addr()?);
     let ingress_url = format!("http://{}", ingress.local_addr()?);
     let platform =
-        Platform::new(engine.clone(), capabilities, runtimes, keys.clone(), control_url.clone(), ready.clone());
+        Platform::new(engine.clone(), capabilities.clone(), runtimes, keys.clone(), control_url.clone(), ready.clone());
     let api = control::router(ControlState {
         functions: store.clone(),
         packages: store.clone(),
@@ -109,7 +109,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     ready.store(true, Ordering::Release);
 
     tokio::spawn(collect_packages(store.clone()));
-    greet(&config, &control_url, &ingress_url, &keys);
+    greet(&config, &control_url, &ingress_url, &keys, &capabilities);
 
     let result = tokio::select! {
         _ = terminate.recv() => Ok(ExitCode::SUCCESS),
@@ -175,7 +175,7 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Tcp
     }
 }
 
-fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys) {
+fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys, capabilities: &[Capability]) {
     println!("Hearth {} is up.", env!("CARGO_PKG_VERSION"));
     println!("  API        {control}  (AWS Lambda's Invoke, and /api/v1)");
     println!("  functions  {ingress}/fn/NAME/");
@@ -183,7 +183,14 @@ fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys) {
     if let Some(token) = &keys.new_token {
         println!("  token      {token}  (shown this once; kept in {})", config.data_dir.join(TOKEN_FILE).display());
     }
-    if config.rootless {
-        println!("  note       started as an ordinary user: `hearth doctor` says what is weaker than with root");
+    for capability in capabilities {
+        let worst = if capability.works { Severity::Weaker } else { Severity::Missing };
+        for finding in capability.findings.iter().filter(|finding| finding.severity >= worst) {
+            let what = if finding.severity == Severity::Missing { "missing" } else { "weaker " };
+            println!("  {what}    {} isolation, {}: {}", capability.isolation, finding.subject, finding.state);
+        }
+    }
+    if capabilities.iter().flat_map(|capability| &capability.findings).any(|finding| finding.severity != Severity::Ok) {
+        println!("             `hearth doctor` says what to do about it");
     }
 }

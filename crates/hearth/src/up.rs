@@ -55,7 +55,6 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         listen: args.listen,
         ingress: args.ingress,
         memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
-        rootless: !root,
     };
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
 

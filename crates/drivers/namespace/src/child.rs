@@ -152,9 +152,11 @@ fn hide(path: &CStr) -> io::Result<()> {
 }
 
 fn limits(plan: &Plan<'_>) -> io::Result<()> {
-    // AWS Lambda's 1,024 descriptors; no core dumps, which would run the host's handler.
+    // AWS Lambda's 1,024 descriptors.
     sys::set_rlimit(libc::RLIMIT_NOFILE, 1024)?;
-    sys::set_rlimit(libc::RLIMIT_CORE, 0)?;
+    // One byte, not none: where the host's core_pattern is a pipe, the kernel runs its handler, as the host's root,
+    // for every limit but one (core(5)).
+    sys::set_rlimit(libc::RLIMIT_CORE, 1)?;
     if plan.rootless {
         // Counted for each user namespace by itself since Linux 5.14, so it is this sandbox's own.
         sys::set_rlimit(libc::RLIMIT_NPROC, u64::from(plan.limits.pids))?;

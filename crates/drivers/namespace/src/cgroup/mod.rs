@@ -44,7 +44,7 @@ pub struct Cgroups {
     plan: Plan,
     ceiling: Option<Memory>,
     trees: Option<Arc<[Tree]>>,
-    /// Whether it was us who made joining groups quick.
+    /// Whether it is for us to undo that joining groups is quick.
     hurried: bool,
 }
 
@@ -152,15 +152,18 @@ impl Cgroups {
                 tracing::warn!(folder = %site.base.display(), name = self.name, %error, "control group left behind");
             }
         }
-        // Not while another installation profits from it.
-        let alone = !self.plan.sites.iter().any(|site| site.has_another("hearth-"));
+        // Not while another installation profits from it: the last one does.
         if std::mem::take(&mut self.hurried)
-            && alone
+            && !self.has_company()
             && let Some(unified) = &self.plan.unified
             && let Err(error) = unified.make_quick(false)
         {
             tracing::warn!(%error, "control groups stay mounted with favordynmods");
         }
+    }
+
+    fn has_company(&self) -> bool {
+        self.plan.sites.iter().any(|site| site.has_another(&self.name))
     }
 
     /// Joining a group of version 1 waits some 8 ms for all processors, unless the kernel (since 6.0) is told
@@ -170,6 +173,8 @@ impl Cgroups {
             return;
         };
         if unified.is_quick() {
+            // The administrator's choice, or another installation's, which we then inherit.
+            self.hurried = self.has_company();
             return;
         }
         match unified.make_quick(true) {

@@ -43,10 +43,10 @@ impl Site {
             .map_err(files::at("open", &self.base.to_string_lossy()))
     }
 
-    /// Whether a group whose name begins like this is there.
-    pub fn has_another(&self, prefix: &str) -> bool {
+    /// Whether another installation has its group here.
+    pub fn has_another(&self, own: &str) -> bool {
         let groups = self.open().and_then(|base| folders(&base));
-        groups.is_ok_and(|groups| groups.iter().any(|name| name.starts_with(prefix)))
+        groups.is_ok_and(|groups| groups.iter().any(|name| name != own && name.starts_with("hearth-")))
     }
 
     /// Removes the installation's group.
