@@ -59,6 +59,12 @@ impl UsageFiles {
         });
         Usage { memory_peak: first_line(&self.memory_peak).map(|(_, bytes)| bytes), cpu }
     }
+
+    /// The same files again; those that cannot be duplicated are left out.
+    pub fn duplicate(&self) -> Self {
+        let again = |file: &Option<OwnedFd>| file.as_ref()?.try_clone().ok();
+        Self { memory_peak: again(&self.memory_peak), cpu: again(&self.cpu) }
+    }
 }
 
 /// A driver inside the spawner.

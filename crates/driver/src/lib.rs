@@ -117,6 +117,11 @@ pub trait Handle: Send + Sync {
 
     /// A reading, cheap enough (microseconds) to be taken at both ends of every call.
     fn usage(&self) -> Usage;
+
+    /// Copies of the files that [`Handle::usage`] reads, for a process that hands the sandbox on to another one.
+    fn usage_files(&self) -> UsageFiles {
+        UsageFiles::default()
+    }
 }
 
 /// Makes sandboxes with one isolation.

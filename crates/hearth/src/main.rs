@@ -1,10 +1,11 @@
-//! Hearth: one program. `hearth up` is the spawner, which starts the same program as the server; everything else is
-//! a client of the server's API.
+//! Hearth: one program. `hearth up` is the spawner, which starts the same program as the server and as the holder of
+//! Docker's socket; everything else is a client of the server's API.
 
 #![forbid(unsafe_code)]
 
 mod bootstraps;
 mod cli;
+mod docker_host;
 mod doors;
 mod keys;
 mod platform;
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
             log_to_stderr();
             run_server(&args.config)
         }
+        cli::Command::DockerHost(args) => {
+            log_to_stderr();
+            run_docker_host(&args.config)
+        }
         cli::Command::Client(command) => cli::run(command),
     };
     result.unwrap_or_else(|error| {
@@ -39,8 +44,15 @@ fn main() -> ExitCode {
 
 fn run_server(config: &str) -> anyhow::Result<ExitCode> {
     let config = serde_json::from_str(config).context("read the server's configuration")?;
-    let socket = spawner::Client::inherited_socket()?;
-    server::run(config, socket)
+    let socket = spawner::Client::inherited_socket(spawner::SPAWNER_FD)?;
+    let docker = spawner::Client::inherited_socket(spawner::HELPER_FD)?;
+    server::run(config, socket, docker)
+}
+
+fn run_docker_host(config: &str) -> anyhow::Result<ExitCode> {
+    let config = serde_json::from_str(config).context("read the Docker host's configuration")?;
+    let socket = spawner::Client::inherited_socket(spawner::SPAWNER_FD)?;
+    docker_host::run(config, socket)
 }
 
 /// Hearth's own log; `HEARTH_LOG` takes tracing's filters, like `debug` or `engine=trace`.

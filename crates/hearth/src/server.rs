@@ -39,6 +39,12 @@ const COLLECT_DELAY: Duration = Duration::from_secs(5);
 /// How long another process may hold a port that we are to listen on: the server of a killed Hearth, dying.
 const BIND_LIMIT: Duration = Duration::from_secs(3);
 
+/// A sandbox that the spawner makes is there within this time, or its start has failed.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A container takes half a second of one processor, and they queue up for it.
+const DOCKER_START_LIMIT: Duration = Duration::from_secs(30);
+
 /// What the spawner tells the server, resolved.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServerConfig {
@@ -51,24 +57,33 @@ pub struct ServerConfig {
     pub memory_budget: u64,
 }
 
-/// Runs the server until it is told to end. `spawner` is the inherited socket.
-pub fn run(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCode> {
+/// Runs the server until it is told to end. `spawner` and `docker` are the inherited sockets.
+pub fn run(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hearth").build()?;
-    let result = runtime.block_on(serve(config, spawner));
+    let result = runtime.block_on(serve(config, spawner, docker));
     // What still runs has been given its time in `serve`.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCode> {
+async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let (client, events) = spawner::Client::connect(spawner).await.context("talk to the spawner")?;
+    let docker = tokio::spawn(spawner::Client::connect(docker, DOCKER_START_LIMIT));
+    let (client, events) =
+        spawner::Client::connect(spawner, START_LIMIT).await.context("talk to the spawner")?;
     let mut events = tokio::spawn(events);
 
     let options = store::sqlite::Options::new(&config.store_dir);
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?.context("open the store")?;
     let keys = Arc::new(Keys::load(&config.store_dir, store.as_ref()).await.context("load the installation's keys")?);
-    let drivers = client.drivers();
+    let mut drivers = client.drivers();
+    match docker.await? {
+        Ok((client, events)) => {
+            drivers.extend(client.drivers());
+            tokio::spawn(events);
+        }
+        Err(error) => tracing::error!(%error, "the process that talks to Docker is not there: no docker isolation"),
+    }
     let capabilities: Vec<_> = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;
 

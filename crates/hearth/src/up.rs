@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
-use spawner::{Ended, ServerUser};
+use spawner::{Ended, HelperOptions, ServerUser};
 
 use crate::bootstraps;
 use crate::cli::UpArgs;
+use crate::docker_host::{self, DockerConfig};
 use crate::server::ServerConfig;
 
 /// Whom the server runs as when there is no user named `hearth`: systemd keeps 61184 to 65519 for services without
@@ -39,10 +40,14 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let data_dir = make_data_dir(&data_dir, user)?;
     // Kept by the spawner and, inherited, by the server: free only when both are gone.
     let lock = lock(&data_dir)?;
+    // Above the numbers at which children expect their sockets.
+    let lock = rustix::io::fcntl_dupfd_cloexec(lock, 16)?;
     rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty())?;
 
     let name = installation_name(&data_dir);
     let run_dir = run_dir(&data_dir, &name, root)?;
+    // What Docker is to mount must be named as Docker sees it.
+    let host_mounts = if root { Some(File::open("/proc/self/ns/mnt")?.into()) } else { None };
     namespace::enter()?;
     // Root's data directory may lie where the server's user may not search, like /root.
     let store_dir = if root { run_dir.join("data") } else { data_dir.clone() };
@@ -58,14 +63,27 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
 
+    let runtime_dir = bootstraps::unpack(&run_dir).context("unpack the bootstraps")?;
+    let docker = DockerConfig {
+        socket: docker_host::socket(),
+        name: name.clone(),
+        run_dir: run_dir.join("docker"),
+        code_dir: data_dir.join("code"),
+        runtime_dir: runtime_dir.clone(),
+        rootless: !root,
+    };
+    let docker = ["/proc/self/exe", "docker-host", "--config", &serde_json::to_string(&docker)?].map(String::from);
+    let helper = HelperOptions { command: docker.to_vec(), mount_namespace: host_mounts };
+
     let options = namespace::Options {
         name,
         run_dir: run_dir.clone(),
         code_dir: data_dir.join("code"),
-        runtime_dir: bootstraps::unpack(&run_dir).context("unpack the bootstraps")?,
+        runtime_dir,
     };
     let driver = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
-    let options = spawner::Options { hosts: vec![Box::new(driver)], server: server.to_vec(), user };
+    let hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(driver)];
+    let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };
     let ended = spawner::run(options)?;
     if root {
         // Before anything below is removed: this is the data itself.

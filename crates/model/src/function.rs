@@ -40,6 +40,8 @@ pub const RESERVED_ENV: &[&str] = &[
 pub enum Isolation {
     /// Linux namespaces, seccomp and cgroups: built in.
     Namespace,
+    /// Containers of a Docker Engine on this machine.
+    Docker,
 }
 
 /// What a function may reach over the network.
@@ -290,11 +292,12 @@ impl<'de> Deserialize<'de> for Idle {
 // === impl Isolation ===
 
 impl Isolation {
-    pub const ALL: &[Isolation] = &[Isolation::Namespace];
+    pub const ALL: &[Isolation] = &[Isolation::Namespace, Isolation::Docker];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Isolation::Namespace => "namespace",
+            Isolation::Docker => "docker",
         }
     }
 }
@@ -311,7 +314,7 @@ impl FromStr for Isolation {
         Isolation::ALL.iter().copied().find(|i| i.as_str() == text).ok_or_else(|| InvalidId {
             what: "isolation",
             given: text.chars().take(40).collect(),
-            expected: "namespace",
+            expected: "namespace or docker",
         })
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,12 +19,11 @@ use model::{InstanceId, Isolation};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 
-use crate::process::SERVER_FD;
 use crate::protocol::{Event, Request};
 use crate::socket;
 
-/// A sandbox is cloned within this time, or its start has failed.
-const START_LIMIT: Duration = Duration::from_secs(10);
+/// Nothing is said for longer than this at the beginning.
+const HELLO_LIMIT: Duration = Duration::from_secs(10);
 
 /// The connection to the spawner.
 #[derive(Clone)]
@@ -34,6 +33,8 @@ pub struct Client {
 }
 
 struct Shared {
+    /// A sandbox is made within this time, or its start has failed.
+    start_limit: Duration,
     socket: AsyncFd<OwnedFd>,
     /// One sender at a time: a packet that must wait for room must not be overtaken by half of another's wait.
     sending: tokio::sync::Mutex<()>,
@@ -76,31 +77,36 @@ struct StartGuard {
 // === impl Client ===
 
 impl Client {
-    /// The socket that the spawner left for its server, if this process was started by one. Called once.
-    pub fn inherited_socket() -> io::Result<OwnedFd> {
+    /// The socket that the spawner left for its child at this number ([`crate::SPAWNER_FD`], [`crate::HELPER_FD`]), if
+    /// this process was started by one. Called once for each.
+    pub fn inherited_socket(number: RawFd) -> io::Result<OwnedFd> {
         // SAFETY: only asks whether the number is open.
-        if unsafe { libc::fcntl(SERVER_FD, libc::F_GETFD) } < 0 {
+        if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
             return Err(io::Error::other("this command is started by `hearth up`, not by hand"));
         }
-        // SAFETY: `prepare_server` put the socket at this number for this process, which has not used it yet.
-        let socket = unsafe { OwnedFd::from_raw_fd(SERVER_FD) };
+        // SAFETY: `launch.rs` put the socket at this number for this process, which has not used it yet.
+        let socket = unsafe { OwnedFd::from_raw_fd(number) };
         rustix::net::sockopt::socket_type(&socket)?;
         rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
         Ok(socket)
     }
 
-    /// Takes over the socket that the server inherited, and waits for the spawner's hello.
-    pub async fn connect(socket: OwnedFd) -> io::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
+    /// Takes over the socket that the server inherited, and waits for the hello of the spawner or its helper. A start
+    /// that takes longer than `start_limit` has failed.
+    pub async fn connect(
+        socket: OwnedFd,
+        start_limit: Duration,
+    ) -> io::Result<(Self, impl Future<Output = ()> + Send + use<>)> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         // SAFETY: an OwnedFd names the same open descriptor until it is dropped, which AsyncFd does last.
         let socket = unsafe { AsyncFd::register(socket)? };
         let mut buffer = Vec::new();
-        let hello = tokio::time::timeout(START_LIMIT, next_event(&socket, &mut buffer)).await;
+        let hello = tokio::time::timeout(HELLO_LIMIT, next_event(&socket, &mut buffer)).await;
         let capabilities = match hello.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
             Some((Event::Hello { capabilities }, _)) => capabilities,
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the spawner did not say hello")),
         };
-        let shared = Shared { socket, sending: tokio::sync::Mutex::new(()), state: Mutex::default() };
+        let shared = Shared { start_limit, socket, sending: tokio::sync::Mutex::new(()), state: Mutex::default() };
         let client = Self { shared: Arc::new(shared), capabilities: Arc::new(capabilities) };
         let reader = client.clone();
         let events = async move {
@@ -133,7 +139,8 @@ impl Client {
 
     fn take(&self, event: Event, fds: Vec<OwnedFd>) {
         match event {
-            Event::Hello { .. } => {}
+            // A new helper has taken the place of one that died, and of all that it had made.
+            Event::Hello { .. } => self.lose_sandboxes(&StartError::System("the process that makes it died".into())),
             Event::Started { id, memory_peak, cpu } => {
                 let (sender, exit) = watch::channel(None);
                 let mut state = self.state();
@@ -164,10 +171,14 @@ impl Client {
     }
 
     fn lose_spawner(&self) {
+        self.state().gone = true;
+        self.lose_sandboxes(&StartError::SpawnerGone);
+    }
+
+    fn lose_sandboxes(&self, error: &StartError) {
         let mut state = self.state();
-        state.gone = true;
         for (_, waiting) in state.starting.drain() {
-            let _ = waiting.send(Err(StartError::SpawnerGone));
+            let _ = waiting.send(Err(error.clone()));
         }
         for (_, sender) in state.live.drain() {
             sender.send_replace(Some(killed()));
@@ -221,7 +232,8 @@ impl Client {
             self.request(&request).await.map_err(|error| StartError::System(format!("ask the spawner: {error}")))?;
             started.await.map_err(|_| StartError::SpawnerGone)?
         };
-        let live = tokio::time::timeout(START_LIMIT, sent).await.map_err(|_| StartError::TimedOut(START_LIMIT))??;
+        let limit = self.shared.start_limit;
+        let live = tokio::time::timeout(limit, sent).await.map_err(|_| StartError::TimedOut(limit))??;
         guard.armed = false;
         let handle = SandboxHandle { id: id.clone(), client: self.clone(), usage: live.usage, exit: live.exit };
         Ok(Sandbox { id, streams: live.streams, handle: Arc::new(handle) })

@@ -3,7 +3,8 @@
 //! ```text
 //! hearth up (spawner: one thread, one epoll)
 //!    │ socketpair: typed messages, descriptors with them
-//!    └── server (unprivileged)         restarted when it dies, with back-off; its sandboxes go with it
+//!    ├── server (unprivileged)         restarted when it dies, with back-off; its sandboxes go with it
+//!    ├── helper, if wanted             a driver that waits or has threads; the same messages, to the server alone
 //!    └── sandboxes                     tied to the spawner's life
 //! ```
 //!
@@ -11,9 +12,14 @@
 //! path crosses the wall. It never reads a byte that came from a network.
 
 mod client;
+mod helper;
+mod launch;
 mod process;
 mod protocol;
 mod socket;
+mod supervise;
 
 pub use client::Client;
-pub use process::{Ended, FATAL_EXIT, Options, SERVER_FD, ServerUser, run};
+pub use helper::serve;
+pub use launch::{HELPER_FD, HelperOptions, SPAWNER_FD, ServerUser};
+pub use process::{Ended, FATAL_EXIT, Options, run};

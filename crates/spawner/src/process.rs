@@ -11,20 +11,17 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use driver::{GuestStreams, Host, StartError};
 use model::{InstanceId, Isolation};
 use rustix::event::epoll;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 
+use crate::launch::{self, HelperOptions, ServerUser};
 use crate::protocol::{Event, Request};
 use crate::socket;
-
-/// The server finds its end of the socketpair here.
-pub const SERVER_FD: i32 = 3;
+use crate::supervise::Helper;
 
 /// How long a draining server may take before it is killed: beyond the longest that the engine waits.
 const DRAIN_LIMIT: Duration = Duration::from_secs(35);
@@ -37,18 +34,14 @@ const EARLY_DEATHS: u32 = 5;
 /// hangs.
 const MAX_BACKLOG: usize = 65_536;
 
-/// Whom the server runs as.
-#[derive(Debug, Clone, Copy)]
-pub struct ServerUser {
-    pub uid: u32,
-    pub gid: u32,
-}
-
 /// What the spawner is given by the composition root.
 pub struct Options {
     pub hosts: Vec<Box<dyn Host>>,
-    /// Program and arguments of the server. It inherits [`SERVER_FD`].
+    /// Program and arguments of the server. It inherits [`crate::launch::SPAWNER_FD`] and
+    /// [`crate::launch::HELPER_FD`].
     pub server: Vec<String>,
+    /// A second process beside the server, which talks to it alone, and lives as long.
+    pub helper: Option<HelperOptions>,
     /// None: the same user; there is no privilege to drop.
     pub user: Option<ServerUser>,
 }
@@ -64,6 +57,7 @@ pub enum Ended {
 
 struct Spawner {
     hosts: Vec<Box<dyn Host>>,
+    helper: Helper,
     poll: OwnedFd,
     sandboxes: HashMap<InstanceId, Sandbox>,
     by_token: HashMap<u64, Watch>,
@@ -96,16 +90,18 @@ struct Packet {
 const SIGNALS: u64 = 1;
 const SERVER: u64 = 2;
 const SOCKET: u64 = 3;
+pub(crate) const HELPER: u64 = 4;
 const FIRST_TOKEN: u64 = 16;
 
 /// Runs until told to end. The process must have one thread, and be in the namespaces that its drivers need.
 pub fn run(options: Options) -> io::Result<Ended> {
-    // Children must not get the signals that are blocked for the pipe below, so exec resets them (see `launch`).
+    // Children must not get the signals that are blocked for the pipe below, so exec resets them (see `launch.rs`).
     let signals = signal_pipe()?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     watch(&poll, &signals, SIGNALS)?;
     let mut spawner = Spawner {
         hosts: options.hosts,
+        helper: Helper::new(options.helper),
         poll,
         sandboxes: HashMap::new(),
         by_token: HashMap::new(),
@@ -163,7 +159,9 @@ impl Spawner {
         signals: &UnixStream,
     ) -> io::Result<(Option<i32>, bool)> {
         let (ours, theirs) = socket::pair()?;
-        let pidfd = launch(command, user, theirs)?;
+        let helper = self.helper.connect()?;
+        let pidfd = launch::server(command, user, theirs, helper)?;
+        self.helper.start(&self.poll);
         watch(&self.poll, &pidfd, SERVER)?;
         watch(&self.poll, &ours, SOCKET)?;
         self.socket = Some(ours);
@@ -173,7 +171,8 @@ impl Spawner {
         let mut drain_by: Option<Instant> = None;
         let code = loop {
             let mut gone = false;
-            for token in self.wait(drain_by)? {
+            let helper_due = self.helper.start_due(&self.poll);
+            for token in self.wait(drain_by.into_iter().chain(helper_due).min())? {
                 match token {
                     SIGNALS => {
                         let again = drain_by.is_some();
@@ -183,6 +182,7 @@ impl Spawner {
                         let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
                     }
                     SERVER => gone = true,
+                    HELPER => self.helper.ended(&self.poll),
                     SOCKET => self.converse(),
                     token => self.sandbox_event(token),
                 }
@@ -199,6 +199,7 @@ impl Spawner {
         };
         self.socket = None;
         self.backlog.clear();
+        self.helper.finish(&self.poll);
         // Their streams are closed at the server's end, perhaps in the middle of a call: they are of no use.
         self.kill_all();
         Ok((code, drain_by.is_some()))
@@ -418,7 +419,7 @@ impl Spawner {
 /// The server's exit code for what no restart can mend.
 pub const FATAL_EXIT: i32 = 78;
 
-fn watch(poll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
+pub(crate) fn watch(poll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
     epoll::add(poll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
     Ok(())
 }
@@ -459,59 +460,4 @@ fn signal_pipe() -> io::Result<UnixStream> {
 fn drain_signals(signals: &UnixStream) {
     let mut buffer = [0; 16];
     while matches!(rustix::io::read(signals, &mut buffer), Ok(n) if n == buffer.len()) {}
-}
-
-/// Starts the server with its end of the socket, without privileges, tied to this process's life.
-fn launch(command: &[String], user: Option<ServerUser>, socket: OwnedFd) -> io::Result<OwnedFd> {
-    let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(program);
-    command.args(args);
-    let fd = socket.as_raw_fd();
-    // SAFETY: the closure makes system calls on plain numbers only, and the process has one thread anyway.
-    unsafe { command.pre_exec(move || prepare_server(fd, user)) };
-    let child = command.spawn()?;
-    let pid = Pid::from_child(&child);
-    // Reaped through the pidfd, in `serve`.
-    Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
-}
-
-/// In the new process, before exec: straight-line, the order matters.
-fn prepare_server(socket: i32, user: Option<ServerUser>) -> io::Result<()> {
-    let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
-    // SAFETY: plain numbers throughout; `none` is what capset's version 3 reads.
-    unsafe {
-        // Thousands of instances, five descriptors each.
-        let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
-            let mut limit = std::mem::zeroed::<libc::rlimit>();
-            check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
-            limit.rlim_cur = limit.rlim_max;
-            check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
-        }
-        // The bounding set first: it takes a capability to drop it.
-        for capability in 0..64 {
-            if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {
-                break;
-            }
-        }
-        if let Some(ServerUser { uid, gid }) = user {
-            check(libc::setgroups(0, std::ptr::null()))?;
-            check(libc::setresgid(gid, gid, gid))?;
-            check(libc::setresuid(uid, uid, uid))?;
-        }
-        // An ordinary user's spawner is root in its own user namespace: those capabilities go too.
-        let header = [0x2008_0522u32, 0];
-        let none = [0u32; 6];
-        check(libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) as libc::c_int)?;
-        check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
-        // Changing ids clears it, so after them.
-        check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0))?;
-        if libc::getppid() == 1 {
-            return Err(io::Error::other("the spawner is gone"));
-        }
-        // A Ctrl-C reaches the whole group; the server hears of it from the spawner.
-        libc::signal(libc::SIGINT, libc::SIG_IGN);
-        libc::signal(libc::SIGHUP, libc::SIG_IGN);
-        check(libc::dup2(socket, SERVER_FD))
-    }
 }

@@ -39,7 +39,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use cgroup::{Cgroups, Group};
 use child::Plan;
 use report::Report;
-pub use root::SANDBOX_ID;
+pub use root::{ETC_FILES, SANDBOX_ID, USR_LINKS, etc_folders, etc_texts};
 use root::{Root, at};
 
 /// First host uid of sandboxes. Above what useradd, container tools and systemd's dynamic users give out.

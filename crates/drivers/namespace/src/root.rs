@@ -4,7 +4,7 @@
 //! A sandbox gets a recursive copy of this mount, one system call, and adds what is its own: `/proc`, `/tmp`,
 //! `/dev/shm`, `/var/task`.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,14 +18,14 @@ use crate::sys;
 pub const SANDBOX_ID: u32 = 993;
 
 /// Top-level folders that merged-/usr distributions have as links, and others as folders.
-const USR_LINKS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+pub const USR_LINKS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
 /// Folders of `/etc` that programs read at run time, where they exist. None holds a secret readable by others.
 const ETC_FOLDERS: [&str; 6] =
     ["alternatives", "ssl/certs", "pki/tls/certs", "ca-certificates", "fonts", "ImageMagick-6"];
 
 /// Files of `/etc`, copied so that a replaced file on the host does not change a running sandbox.
-const ETC_FILES: [&str; 5] = ["ld.so.cache", "mime.types", "protocols", "services", "os-release"];
+pub const ETC_FILES: [&str; 5] = ["ld.so.cache", "mime.types", "protocols", "services", "os-release"];
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
@@ -89,27 +89,39 @@ fn bind_usr(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn write_etc(root: &Path) -> io::Result<()> {
-    let etc = root.join("etc");
+/// The files of `/etc` that are Hearth's own, by name.
+pub fn etc_texts() -> [(&'static str, String); 5] {
     let id = SANDBOX_ID;
     let passwd = format!("sbx_user1051:x:{id}:{id}::/tmp:/sbin/nologin\nnobody:x:65534:65534::/:/sbin/nologin\n");
-    write(&etc.join("passwd"), passwd.as_bytes())?;
-    write(&etc.join("group"), format!("sbx_user1051:x:{id}:\nnogroup:x:65534:\n").as_bytes())?;
-    write(&etc.join("hosts"), b"127.0.0.1 localhost\n::1 localhost\n")?;
-    write(&etc.join("nsswitch.conf"), b"passwd: files\ngroup: files\nhosts: files dns\n")?;
-    write(&etc.join("resolv.conf"), b"")?;
+    [
+        ("passwd", passwd),
+        ("group", format!("sbx_user1051:x:{id}:\nnogroup:x:65534:\n")),
+        ("hosts", "127.0.0.1 localhost\n::1 localhost\n".into()),
+        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".into()),
+        ("resolv.conf", String::new()),
+    ]
+}
+
+/// The folders of the host's `/etc` that sandboxes see, by name; only those that are there.
+pub fn etc_folders() -> Vec<OsString> {
+    let java = fs::read_dir("/etc").into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let java = java.filter(|name| name.as_bytes().starts_with(b"java-"));
+    let known = ETC_FOLDERS.iter().map(OsString::from);
+    known.chain(java).filter(|name| Path::new("/etc").join(name).is_dir()).collect()
+}
+
+fn write_etc(root: &Path) -> io::Result<()> {
+    let etc = root.join("etc");
+    for (name, text) in etc_texts() {
+        write(&etc.join(name), text.as_bytes())?;
+    }
     for name in ETC_FILES {
         if let Ok(content) = fs::read(Path::new("/etc").join(name)) {
             write(&etc.join(name), &content)?;
         }
     }
-    let java = fs::read_dir("/etc").into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let java = java.filter(|name| name.as_bytes().starts_with(b"java-"));
-    for name in ETC_FOLDERS.iter().map(|name| OsStr::new(name).to_owned()).chain(java) {
-        let host = Path::new("/etc").join(&name);
-        if host.is_dir() {
-            bind_read_only(&host, &etc.join(&name))?;
-        }
+    for name in etc_folders() {
+        bind_read_only(&Path::new("/etc").join(&name), &etc.join(&name))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The command line: one file per command, and what they share.
 //!
 //! ```text
-//! parse ──► Up, Server        run by main: they are the platform
+//! parse ──► Up, Server, …     run by main: they are the platform
 //!      └──► Client ──► run    talks to a Hearth that runs, over its API; never to its files but the token
 //! ```
 //!
@@ -68,6 +68,8 @@ pub enum Command {
     Up(UpArgs),
     #[command(hide = true)]
     Server(ServerArgs),
+    #[command(hide = true)]
+    DockerHost(ServerArgs),
     #[command(flatten)]
     Client(ClientCommand),
 }

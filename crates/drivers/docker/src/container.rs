@@ -1,0 +1,175 @@
+//! What a container is made with. Pure: from a specification to the body of a request.
+//!
+//! Nothing here is newer than API 1.41. Refuses nothing: the specification has been validated.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions,
+    MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
+};
+use driver::SandboxSpec;
+
+use crate::image::AGENT;
+
+/// Names the installation that a container belongs to.
+pub const INSTALLATION: &str = "hearth.installation";
+
+/// Names its sandbox.
+pub const SANDBOX: &str = "hearth.sandbox";
+
+/// Where a container finds the folder in which it meets the host.
+pub const MEETING: &str = "/hearth/host";
+
+/// Something of the host that a container sees, read-only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    pub source: String,
+    pub target: String,
+}
+
+// === impl Bind ===
+
+impl Bind {
+    pub fn of(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        Self { source: text(source.as_ref()), target: text(target.as_ref()) }
+    }
+
+    fn mount(&self) -> Mount {
+        // A mount, not one of the older `binds`: those make a folder where there is no source.
+        Mount {
+            typ: Some(MountType::BIND),
+            source: Some(self.source.clone()),
+            target: Some(self.target.clone()),
+            read_only: Some(true),
+            bind_options: Some(MountBindOptions {
+                propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+                ..MountBindOptions::default()
+            }),
+            ..Mount::default()
+        }
+    }
+}
+
+/// A container for `spec`, which starts the agent. Neither the command nor the environment is in it: what Docker is
+/// told, it writes to disk and shows to everyone who may ask it; the agent is told over its socket.
+pub fn body(
+    spec: &SandboxSpec,
+    installation: &str,
+    image: &str,
+    binds: &[Bind],
+    processors: usize,
+) -> ContainerCreateBody {
+    let limits = spec.limits;
+    let memory = limits.memory.bytes() as i64;
+    let tmp = limits.tmp.bytes();
+    // An inode for every 4 KiB, so that neither bytes nor empty files get past the size.
+    let tmp = format!("rw,exec,nosuid,nodev,size={tmp},nr_inodes={},mode=1777", (tmp / 4096).max(1024));
+    let cap = i64::from(limits.cpu_cap.as_millis());
+    let limit = |name: &str, value: i64| ResourcesUlimits {
+        name: Some(name.to_owned()),
+        soft: Some(value),
+        hard: Some(value),
+    };
+    let host = HostConfig {
+        // Memory and swap together: no swap.
+        memory: Some(memory),
+        memory_swap: Some(memory),
+        // Docker refuses more than there are; a cap of all of them is none.
+        nano_cpus: (cap < processors as i64 * 1000).then_some(cap * 1_000_000),
+        cpu_shares: Some((i64::from(limits.cpu_share.as_millis()) * 1024 / 1000).max(2)),
+        pids_limit: Some(i64::from(limits.pids)),
+        // As in the `namespace` isolation, and for the same reasons.
+        ulimits: Some(vec![limit("nofile", 1024), limit("core", 1)]),
+        tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmp)])),
+        shm_size: Some(memory / 2),
+        mounts: Some(binds.iter().map(Bind::mount).collect()),
+        readonly_rootfs: Some(true),
+        cap_drop: Some(vec!["ALL".into()]),
+        security_opt: Some(vec!["no-new-privileges:true".into()]),
+        network_mode: Some("none".into()),
+        ipc_mode: Some("private".into()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        // What the function prints goes through the agent's pipe.
+        log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
+        init: Some(false),
+        privileged: Some(false),
+        publish_all_ports: Some(false),
+        // Removed by us, once it has been asked how it ended.
+        auto_remove: Some(false),
+        ..HostConfig::default()
+    };
+    let user = namespace::SANDBOX_ID;
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        hostname: Some(spec.id.to_string()),
+        user: Some(format!("{user}:{user}")),
+        entrypoint: Some(vec![AGENT.into(), "run".into(), format!("{MEETING}/socket")]),
+        working_dir: Some("/".into()),
+        labels: Some(HashMap::from([
+            (INSTALLATION.to_owned(), installation.to_owned()),
+            (SANDBOX.to_owned(), spec.id.to_string()),
+        ])),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use driver::Limits;
+    use model::{CodeHash, Cpu, InstanceId, Memory};
+
+    use super::*;
+
+    fn spec() -> SandboxSpec {
+        SandboxSpec {
+            id: InstanceId::random(),
+            command: vec!["/usr/bin/python3".into()],
+            env: vec![("TOKEN".into(), "secret".into())],
+            code: CodeHash::from_digest(&[0; 32]),
+            limits: Limits {
+                memory: Memory::mib(128),
+                cpu_cap: Cpu::millis(500),
+                cpu_share: Cpu::millis(72),
+                pids: 256,
+                tmp: Memory::mib(512),
+            },
+            invoke_streams: 1,
+        }
+    }
+
+    #[test]
+    fn a_container_has_no_way_out_and_every_limit() {
+        let body = body(&spec(), "hearth-00", "image", &[Bind::of("/usr", "/usr")], 2);
+        assert_eq!(body.user.as_deref(), Some("993:993"));
+        assert!(body.exposed_ports.is_none() && body.env.is_none() && body.cmd.is_none());
+        let host = body.host_config.expect("a host configuration");
+        assert_eq!((host.memory, host.memory_swap), (Some(128 << 20), Some(128 << 20)));
+        assert_eq!((host.nano_cpus, host.cpu_shares), (Some(500_000_000), Some(73)));
+        assert_eq!(host.pids_limit, Some(256));
+        assert_eq!(host.cap_drop, Some(vec!["ALL".into()]));
+        assert_eq!(host.cap_add, None);
+        assert_eq!(host.network_mode.as_deref(), Some("none"));
+        assert_eq!(host.readonly_rootfs, Some(true));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges:true".into()]));
+        assert!(host.mounts.expect("mounts").iter().all(|mount| mount.read_only == Some(true)));
+        assert!(host.binds.is_none() && host.port_bindings.is_none() && host.devices.is_none());
+    }
+
+    #[test]
+    fn a_cap_of_every_processor_is_none() {
+        let mut spec = spec();
+        spec.limits.cpu_cap = Cpu::millis(2000);
+        let host = body(&spec, "hearth-00", "image", &[], 2).host_config.expect("a host configuration");
+        assert_eq!(host.nano_cpus, None);
+    }
+
+    #[test]
+    fn what_docker_is_told_holds_nothing_of_the_function() {
+        let text = format!("{:?}", body(&spec(), "hearth-00", "image", &[], 2));
+        assert!(!text.contains("secret") && !text.contains("TOKEN") && !text.contains("python"));
+    }
+}

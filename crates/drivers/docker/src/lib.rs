@@ -1,0 +1,218 @@
+//! Containers of a Docker Engine on this machine, over its API. Lives in a helper process of the spawner's, which
+//! holds the engine's socket: whoever may use that is as good as root.
+//!
+//! ```text
+//! start ─► folder, create, start ─► the agent calls ─► streams handed in ─► running ─► gone: figures, exit told,
+//!            │ any step fails          │ 10 s                                  │          container and folder removed
+//!            └─────────────────────────┴──► removed, refused                   └ kill, out of memory: SIGKILL
+//! ```
+//!
+//! What a sandbox has outside of this process is a container with our label, and a folder; both are removed with it,
+//! and what a killed process left of either, the next one's [`Docker::open`] finds.
+//!
+//! Refuses engines on other machines and inside others' mount namespaces: containers must see this machine's files.
+
+mod capability;
+mod cgroup;
+mod container;
+mod image;
+mod meeting;
+mod sandbox;
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions};
+use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, StartError};
+use model::Isolation;
+use namespace::seccomp;
+use rustix::fs::{Mode, OFlags};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use capability::missing;
+use image::HostRoot;
+
+/// Where Docker listens when nobody says otherwise.
+pub const SOCKET: &str = "/var/run/docker.sock";
+
+/// Containers that are created and started at once: the engine works on few at a time, and more would only make each
+/// of them later.
+const STARTS: usize = 4;
+
+/// How long the removal of all that is left may take at the end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(8);
+
+/// What the driver is given by the composition root.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The engine's socket.
+    pub socket: PathBuf,
+    /// Names this installation's containers.
+    pub name: String,
+    /// A folder of the driver's own, which it makes and removes, not writable by the server.
+    pub run_dir: PathBuf,
+    /// Where unpacked packages lie, named by their hash.
+    pub code_dir: PathBuf,
+    /// What containers see as `/var/runtime`.
+    pub runtime_dir: PathBuf,
+    /// Without root: there is no wall between this process and the server.
+    pub rootless: bool,
+}
+
+/// The driver.
+pub struct Docker {
+    capability: Capability,
+    /// None where it does not work.
+    inner: Option<Arc<Inner>>,
+    /// Ends when the last task of ours has.
+    idle: Mutex<mpsc::Receiver<Infallible>>,
+}
+
+struct Inner {
+    options: Options,
+    api: bollard::Docker,
+    code_dir: OwnedFd,
+    image: HostRoot,
+    filter: Vec<u8>,
+    processors: usize,
+    starts: Semaphore,
+    /// Held, weakly here and strongly by every task that has something to remove at its end.
+    busy: mpsc::WeakSender<Infallible>,
+}
+
+// === impl Docker ===
+
+impl Docker {
+    /// Looks for the engine, removes what an earlier process left, prepares the image. What does not work is in the
+    /// capability. Bounded: a second or two where there is an engine, nothing where there is none.
+    pub async fn open(options: Options) -> Self {
+        let (busy, idle) = mpsc::channel(1);
+        let (inner, mut findings) = match capability::look(&options).await {
+            Ok((api, findings)) => match Inner::new(options, api, &busy).await {
+                Ok(inner) => (Some(Arc::new(inner)), findings),
+                Err(why) => (None, [findings, vec![missing("start", &why, "")]].concat()),
+            },
+            Err(finding) => (None, vec![finding]),
+        };
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        let works = inner.is_some() && findings.iter().all(|finding| finding.severity != Severity::Missing);
+        if let Some(inner) = &inner {
+            // Not waited for: new containers have other names.
+            tokio::spawn(inner.clone().sweep(inner.leftovers().await, busy.clone()));
+        }
+        Self { capability: Capability { isolation: Isolation::Docker, works, findings }, inner, idle: Mutex::new(idle) }
+    }
+
+    /// Waits until all that was killed is removed, but not for ever. Every sandbox's handle must have been dropped.
+    pub async fn close(self) {
+        let mut idle = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if tokio::time::timeout(CLOSE_LIMIT, idle.recv()).await.is_err() {
+            tracing::warn!("containers are still being removed after {CLOSE_LIMIT:?}: the next start goes on with it");
+        }
+        if let Some(inner) = self.inner {
+            let _ = fs::remove_dir(&inner.options.run_dir);
+        }
+    }
+}
+
+impl Driver for Docker {
+    fn isolation(&self) -> Isolation {
+        Isolation::Docker
+    }
+
+    fn capability(&self) -> Capability {
+        self.capability.clone()
+    }
+
+    fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {
+        Box::pin(async move {
+            let working = self.inner.as_ref().filter(|_| self.capability.works);
+            let (inner, busy) = match working.map(|inner| (inner.clone(), inner.busy.upgrade())) {
+                Some((inner, Some(busy))) => (inner, busy),
+                _ => {
+                    let missing = self.capability.findings.iter().filter(|f| f.severity == Severity::Missing);
+                    let reason = missing.map(|f| format!("{}: {}", f.subject, f.state)).collect::<Vec<_>>().join("; ");
+                    return Err(StartError::Unavailable { isolation: Isolation::Docker, reason });
+                }
+            };
+            // A task of its own: a request that Docker has begun with must be seen to its end. When nobody waits any
+            // more, the sandbox's handle is dropped here, which kills it.
+            let (tell, told) = oneshot::channel();
+            tokio::spawn(async move {
+                let started = inner.launch(spec, busy).await;
+                let _ = tell.send(started);
+            });
+            told.await.unwrap_or_else(|_| Err(StartError::System("the start did not come to its end".into())))
+        })
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    async fn new(options: Options, api: bollard::Docker, busy: &mpsc::Sender<Infallible>) -> Result<Self, String> {
+        let io = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
+        fs::create_dir_all(&options.run_dir).map_err(io("make a folder"))?;
+        // Sandboxes' folders below it are open to any id, since theirs may be any.
+        fs::set_permissions(&options.run_dir, fs::Permissions::from_mode(0o700)).map_err(io("close a folder"))?;
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let code_dir = rustix::fs::open(&options.code_dir, folder, Mode::empty());
+        let code_dir = code_dir.map_err(|error| format!("open {}: {error}", options.code_dir.display()))?;
+        let image = HostRoot::of_this_host().map_err(io("describe the image"))?;
+        image.ensure(&api).await.map_err(|error| format!("make the image {}: {error}", image.name))?;
+        let program = seccomp::Program::compile(&seccomp::Policy::default());
+        let filter = program.instructions().iter().flat_map(sandbox::instruction_bytes).collect();
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let starts = Semaphore::new(STARTS);
+        Ok(Self { options, api, code_dir, image, filter, processors, starts, busy: busy.downgrade() })
+    }
+
+    /// The containers and folders that an earlier process left.
+    async fn leftovers(&self) -> Vec<String> {
+        let label = format!("{}={}", container::INSTALLATION, self.options.name);
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some([("label".to_owned(), vec![label])].into()),
+            ..ListContainersOptions::default()
+        };
+        for entry in fs::read_dir(&self.options.run_dir).into_iter().flatten().flatten() {
+            meeting::remove(&entry.path());
+        }
+        match self.api.list_containers(Some(options)).await {
+            Ok(found) => found.into_iter().filter_map(|container| container.id).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "could not list the containers that an earlier run left");
+                vec![]
+            }
+        }
+    }
+
+    async fn sweep(self: Arc<Self>, left: Vec<String>, _busy: mpsc::Sender<Infallible>) {
+        for container in left {
+            tracing::info!(container, "removing a container that an earlier run left");
+            self.remove(&container).await;
+        }
+    }
+
+    /// Removes a container, running or not, until it is gone or Docker does not want to.
+    async fn remove(&self, container: &str) {
+        let mut error = None;
+        for pause in [0, 50, 100, 200, 400, 800, 1600] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
+            match self.api.remove_container(container, Some(options)).await {
+                Ok(()) => return,
+                Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return,
+                // Its removal is under way already, or it is still in use.
+                Err(failed) => error = Some(failed),
+            }
+        }
+        tracing::warn!(container, ?error, "a container could not be removed: the next start tries again");
+    }
+}

@@ -1,0 +1,276 @@
+//! One container's life, from the request to its removal.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::{Launch, Report};
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions,
+};
+use driver::{
+    BoxFuture, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage, UsageFiles,
+};
+use model::{CodeHash, Isolation};
+use namespace::seccomp::SockFilter;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::process::Signal;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, watch};
+
+use crate::Inner;
+use crate::cgroup::Figures;
+use crate::container::{self, Bind, MEETING};
+use crate::meeting::{Agent, Meeting, log_pipe, watched};
+
+/// From the container's start to the agent's call.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// A container that has been asked for, and is removed with its folder when this is dropped.
+struct Made {
+    inner: Arc<Inner>,
+    name: String,
+    meeting: Option<Meeting>,
+    busy: Option<mpsc::Sender<Infallible>>,
+}
+
+struct Held {
+    kill: watch::Sender<bool>,
+    exit: watch::Receiver<Option<Exit>>,
+    usage: UsageFiles,
+}
+
+/// As the kernel reads it.
+pub fn instruction_bytes(one: &SockFilter) -> [u8; 8] {
+    let ([a, b], [e, f, g, h]) = (one.code.to_ne_bytes(), one.k.to_ne_bytes());
+    [a, b, one.jt, one.jf, e, f, g, h]
+}
+
+impl Inner {
+    /// Makes a container and starts the command in it.
+    pub async fn launch(
+        self: Arc<Self>,
+        spec: SandboxSpec,
+        busy: mpsc::Sender<Infallible>,
+    ) -> Result<Sandbox, StartError> {
+        let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
+        let _turn = self.starts.acquire().await;
+        let meeting = Meeting::make(self.options.run_dir.join(spec.id.as_str())).map_err(system("make its folder"))?;
+        let (_open, code) = self.code(&spec.code).map_err(system("open its code"))?;
+        let mut binds = self.image.binds.clone();
+        binds.push(Bind::of(&self.options.runtime_dir, "/var/runtime"));
+        binds.push(Bind::of(code, "/var/task"));
+        binds.push(Bind::of(meeting.path(), MEETING));
+        let body = container::body(&spec, &self.options.name, &self.image.name, &binds, self.processors);
+        let name = format!("{}-{}", self.options.name, spec.id);
+        let made = Made { inner: self.clone(), name, meeting: Some(meeting), busy: Some(busy) };
+
+        let options = CreateContainerOptions { name: Some(made.name.clone()), ..CreateContainerOptions::default() };
+        self.api.create_container(Some(options), body).await.map_err(refused("create the container"))?;
+        let agent = made.start().await?;
+        let (streams, guest) = streams(spec.invoke_streams).map_err(system("make its streams"))?;
+        let launch = Launch {
+            filter: self.filter.clone(),
+            args: spec.command,
+            env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        };
+        let guest: Vec<_> = guest.iter().map(AsFd::as_fd).collect();
+        agent.launch(&launch, &guest).map_err(system("tell the agent what to run"))?;
+
+        let mut figures = Figures::of(agent.pid);
+        let oom = figures.oom.take().map(watched).transpose().map_err(system("watch its memory"))?;
+        let (kill, killed) = watch::channel(false);
+        let (tell, exit) = watch::channel(None);
+        let held = Held { kill, exit, usage: figures.usage.duplicate() };
+        tokio::spawn(made.live(agent, figures, oom, killed, tell));
+        Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held) })
+    }
+
+    /// The package's folder, and a name under which Docker finds exactly that folder.
+    fn code(&self, hash: &CodeHash) -> io::Result<(OwnedFd, String)> {
+        // The folder belongs to the server, which is not trusted here: no link is followed out of it, and what has
+        // been opened is what is mounted, whatever the server puts in its place meanwhile.
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let folder = rustix::fs::openat2(&self.code_dir, hash.as_str(), flags, Mode::empty(), resolve)?;
+        let name = match self.options.rootless {
+            // Another mount namespace than Docker's, in which descriptors are no sources for mounts.
+            true => self.options.code_dir.join(hash.as_str()).to_string_lossy().into_owned(),
+            false => format!("/proc/{}/fd/{}", std::process::id(), folder.as_raw_fd()),
+        };
+        Ok((folder, name))
+    }
+
+    async fn kill(&self, agent: &Agent, name: &str) {
+        let result = rustix::process::pidfd_send_signal(agent.pidfd.get_ref(), Signal::KILL);
+        if result != Err(rustix::io::Errno::PERM) {
+            return;
+        }
+        let options = KillContainerOptions { signal: "SIGKILL".into() };
+        if let Err(error) = self.api.kill_container(name, Some(options)).await {
+            tracing::warn!(container = name, %error, "a container could not be killed");
+        }
+    }
+
+    /// Whether Docker has seen memory run out.
+    async fn oom_killed(&self, name: &str) -> bool {
+        let asked = self.api.inspect_container(name, None::<InspectContainerOptions>).await;
+        asked.ok().and_then(|container| container.state).and_then(|state| state.oom_killed).unwrap_or(false)
+    }
+}
+
+/// The host's ends, and the guest's: log, control, invoke.
+fn streams(invoke_streams: u16) -> io::Result<(Streams, Vec<OwnedFd>)> {
+    let (log, guest_log) = log_pipe(namespace::SANDBOX_ID)?;
+    let (control, guest_control) = UnixStream::pair()?;
+    let mut streams = Streams { control: control.into(), invoke: vec![], log };
+    let mut guest = vec![guest_log, guest_control.into()];
+    for _ in 0..invoke_streams {
+        let (ours, theirs) = UnixStream::pair()?;
+        streams.invoke.push(ours.into());
+        guest.push(theirs.into());
+    }
+    Ok((streams, guest))
+}
+
+fn refused(step: &'static str) -> impl FnOnce(bollard::errors::Error) -> StartError {
+    use bollard::errors::Error;
+    move |error| match error {
+        Error::SocketNotFoundError(_) | Error::HyperLegacyError { .. } => StartError::Unavailable {
+            isolation: Isolation::Docker,
+            reason: format!("Docker does not answer any more: {step}: {error}"),
+        },
+        error => StartError::System(format!("{step}: {error}")),
+    }
+}
+
+// === impl Made ===
+
+impl Made {
+    /// Starts the container and waits for the agent's call.
+    async fn start(&self) -> Result<Agent, StartError> {
+        let (inner, name) = (self.inner.clone(), self.name.clone());
+        // Seen to its end, though the agent calls before Docker has answered.
+        let mut starting = tokio::spawn(async move {
+            inner.api.start_container(&name, None::<StartContainerOptions>).await
+        });
+        let Some(meeting) = &self.meeting else { return Err(StartError::System("no folder".into())) };
+        let call = async {
+            tokio::select! {
+                agent = meeting.agent() => return agent.map(Ok),
+                started = &mut starting => match started {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Ok(Err(refused("start the container")(error))),
+                    Err(error) => return Err(io::Error::other(error)),
+                },
+            }
+            match tokio::time::timeout(CALL_LIMIT, meeting.agent()).await {
+                Ok(agent) => agent.map(Ok),
+                Err(_) => Ok(Err(StartError::TimedOut(CALL_LIMIT))),
+            }
+        };
+        call.await.map_err(|error| StartError::System(format!("meet the agent: {error}")))?
+    }
+
+    /// Until the container is gone.
+    async fn live(
+        self,
+        agent: Agent,
+        figures: Figures,
+        oom: Option<AsyncFd<OwnedFd>>,
+        mut kill: watch::Receiver<bool>,
+        tell: watch::Sender<Option<Exit>>,
+    ) {
+        let (mut killed, mut out_of_memory) = (false, false);
+        loop {
+            let memory = async {
+                match &oom {
+                    Some(oom) => drop(oom.readable().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                // First: the end of a container's memory group is readable too.
+                _ = agent.pidfd.readable() => break,
+                // An error means that the handle was dropped, which asks for the same.
+                () = async { drop(kill.wait_for(|asked| *asked).await) }, if !killed => {
+                    killed = true;
+                    self.inner.kill(&agent, &self.name).await;
+                }
+                () = memory, if !out_of_memory => {
+                    out_of_memory = true;
+                    self.inner.kill(&agent, &self.name).await;
+                }
+            }
+        }
+        // At once: Docker is about to remove the groups.
+        let (usage, counted) = (figures.usage.read(), figures.oom_killed());
+        let report = agent.report();
+        let out_of_memory = out_of_memory
+            || match counted {
+                Some(counted) => counted,
+                None => self.inner.oom_killed(&self.name).await,
+            };
+        let cause = match report {
+            Some(Report::Setup { step, errno }) => {
+                ExitCause::Setup(format!("{}: {}", step.text(), io::Error::from_raw_os_error(errno)))
+            }
+            _ if out_of_memory => ExitCause::OutOfMemory,
+            // It had ended by itself before any kill could: the agent was alive to tell.
+            Some(Report::Exit { wait_status }) if libc::WIFSIGNALED(wait_status) => {
+                ExitCause::Signal(libc::WTERMSIG(wait_status))
+            }
+            Some(Report::Exit { wait_status }) => ExitCause::Status(libc::WEXITSTATUS(wait_status)),
+            None if killed => ExitCause::Killed,
+            None => ExitCause::Signal(libc::SIGKILL),
+        };
+        // All its processes are gone, and nobody need wait for Docker to notice.
+        tell.send_replace(Some(Exit { cause, usage }));
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        drop(self.meeting.take());
+        let (inner, name, busy) = (self.inner.clone(), std::mem::take(&mut self.name), self.busy.take());
+        tokio::spawn(async move {
+            inner.remove(&name).await;
+            drop(busy);
+        });
+    }
+}
+
+impl Handle for Held {
+    fn kill(&self) {
+        self.kill.send_replace(true);
+    }
+
+    fn exited(&self) -> BoxFuture<'static, Exit> {
+        let mut exit = self.exit.clone();
+        let gone = || Exit { cause: ExitCause::Killed, usage: Usage::default() };
+        Box::pin(async move {
+            match exit.wait_for(Option::is_some).await {
+                Ok(exit) => exit.clone().unwrap_or_else(gone),
+                Err(_) => gone(),
+            }
+        })
+    }
+
+    fn usage(&self) -> Usage {
+        self.usage.read()
+    }
+
+    fn usage_files(&self) -> UsageFiles {
+        self.usage.duplicate()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        Handle::kill(self);
+    }
+}

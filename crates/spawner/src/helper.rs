@@ -1,0 +1,150 @@
+//! The other end of the protocol, in a helper process of the spawner's: any [`Driver`], for a server that is not
+//! trusted with what the driver needs.
+//!
+//! ```text
+//! hello ─► packets: Start ─► driver.start ─► Started | Refused        Kill ─► handle.kill, or the start dropped
+//!    │                           └─► handle.exited ─► Exited
+//!    └─► the server is gone: end
+//! ```
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use driver::{Driver, Exit, Handle, Sandbox, StartError};
+use model::InstanceId;
+use tokio::io::unix::AsyncFd;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::protocol::{Event, Request};
+use crate::socket;
+
+struct Helper {
+    socket: AsyncFd<OwnedFd>,
+    driver: Arc<dyn Driver>,
+    sandboxes: HashMap<InstanceId, State>,
+    tasks: JoinSet<Done>,
+}
+
+enum State {
+    Starting(AbortHandle),
+    Running(Arc<dyn Handle>),
+}
+
+enum Done {
+    Start(InstanceId, Result<Sandbox, StartError>),
+    Exit(InstanceId, Exit),
+}
+
+/// Serves the driver over the socket that the spawner left, until the server at its other end is gone. What still
+/// runs then is killed, by its handles' drop.
+pub async fn serve(socket: OwnedFd, driver: Arc<dyn Driver>) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    // SAFETY: an OwnedFd names the same open descriptor until it is dropped, which AsyncFd does last.
+    let socket = unsafe { AsyncFd::register(socket)? };
+    let mut helper = Helper { socket, driver, sandboxes: HashMap::new(), tasks: JoinSet::new() };
+    helper.tell(&Event::Hello { capabilities: vec![helper.driver.capability()] }, vec![]).await?;
+    let mut buffer = Vec::new();
+    loop {
+        tokio::select! {
+            request = next(&helper.socket, &mut buffer) => match request? {
+                Some(request) => helper.obey(request).await?,
+                None => return Ok(()),
+            },
+            Some(done) = helper.tasks.join_next() => match done {
+                Ok(done) => helper.report(done).await?,
+                Err(error) if error.is_cancelled() => {}
+                Err(error) => return Err(io::Error::other(error)),
+            },
+        }
+    }
+}
+
+async fn next(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+    loop {
+        let mut ready = socket.readable().await?;
+        match ready.try_io(|socket| socket::receive(socket.get_ref(), buffer)) {
+            Ok(Ok(received)) => return Ok(received.map(|(request, _no_fds)| request)),
+            // A server that was killed with packets of ours unread.
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+            Ok(Err(error)) => return Err(error),
+            Err(_would_block) => {}
+        }
+    }
+}
+
+// === impl Helper ===
+
+impl Helper {
+    async fn obey(&mut self, request: Request) -> io::Result<()> {
+        match request {
+            Request::Start { isolation, spec } => {
+                let id = spec.id.clone();
+                let error = if isolation != self.driver.isolation() {
+                    Some(StartError::Unavailable { isolation, reason: "no such driver".into() })
+                } else if self.sandboxes.contains_key(&id) {
+                    Some(StartError::Spec(format!("sandbox {id} exists already")))
+                } else {
+                    spec.validate().err()
+                };
+                if let Some(error) = error {
+                    return self.tell(&Event::Refused { id, error }, vec![]).await;
+                }
+                let (driver, name) = (self.driver.clone(), id.clone());
+                let start = self.tasks.spawn(async move { Done::Start(name, driver.start(spec).await) });
+                self.sandboxes.insert(id, State::Starting(start));
+            }
+            Request::Kill { id } => match self.sandboxes.get(&id) {
+                Some(State::Running(handle)) => handle.kill(),
+                Some(State::Starting(start)) => {
+                    start.abort();
+                    self.sandboxes.remove(&id);
+                }
+                None => {}
+            },
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self, done: Done) -> io::Result<()> {
+        match done {
+            // Finished, and killed before this could be told.
+            Done::Start(id, _) if !self.sandboxes.contains_key(&id) => Ok(()),
+            Done::Start(id, Err(error)) => {
+                self.sandboxes.remove(&id);
+                self.tell(&Event::Refused { id, error }, vec![]).await
+            }
+            Done::Start(id, Ok(Sandbox { streams, handle, .. })) => {
+                let usage = handle.usage_files();
+                let (memory_peak, cpu) = (usage.memory_peak.is_some(), usage.cpu.is_some());
+                let mut fds = vec![streams.control, streams.log];
+                fds.extend(usage.memory_peak);
+                fds.extend(usage.cpu);
+                fds.extend(streams.invoke);
+                let (exited, name) = (handle.exited(), id.clone());
+                self.tasks.spawn(async move { Done::Exit(name, exited.await) });
+                self.sandboxes.insert(id.clone(), State::Running(handle));
+                self.tell(&Event::Started { id, memory_peak, cpu }, fds).await
+            }
+            Done::Exit(id, exit) => {
+                self.sandboxes.remove(&id);
+                self.tell(&Event::Exited { id, exit }, vec![]).await
+            }
+        }
+    }
+
+    async fn tell(&self, event: &Event, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let packet = socket::encode(event)?;
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        loop {
+            let mut ready = self.socket.writable().await?;
+            match ready.try_io(|socket| socket::send(socket.get_ref().as_fd(), &packet, &fds)) {
+                // It is gone, and the next read says so.
+                Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
