@@ -82,8 +82,8 @@ struct Inner {
     filter: Vec<u8>,
     processors: usize,
     starts: Semaphore,
-    /// Held, weakly here and strongly by every task that has something to remove at its end.
-    busy: mpsc::WeakSender<Infallible>,
+    /// Held by every task that has something to remove at its end. None once the driver closes.
+    busy: Mutex<Option<mpsc::Sender<Infallible>>>,
 }
 
 // === impl Docker ===
@@ -94,7 +94,7 @@ impl Docker {
     pub async fn open(options: Options) -> Self {
         let (busy, idle) = mpsc::channel(1);
         let (inner, mut findings) = match capability::look(&options).await {
-            Ok((api, findings)) => match Inner::new(options, api, &busy).await {
+            Ok((api, findings)) => match Inner::new(options, api, busy).await {
                 Ok(inner) => (Some(Arc::new(inner)), findings),
                 Err(why) => (None, [findings, vec![missing("start", &why, "")]].concat()),
             },
@@ -104,13 +104,16 @@ impl Docker {
         let works = inner.is_some() && findings.iter().all(|finding| finding.severity != Severity::Missing);
         if let Some(inner) = &inner {
             // Not waited for: new containers have other names.
-            tokio::spawn(inner.clone().sweep(inner.leftovers().await, busy.clone()));
+            tokio::spawn(inner.clone().sweep(inner.leftovers().await, inner.busy()));
         }
         Self { capability: Capability { isolation: Isolation::Docker, works, findings }, inner, idle: Mutex::new(idle) }
     }
 
     /// Waits until all that was killed is removed, but not for ever. Every sandbox's handle must have been dropped.
     pub async fn close(self) {
+        if let Some(inner) = &self.inner {
+            inner.busy.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         let mut idle = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
         if tokio::time::timeout(CLOSE_LIMIT, idle.recv()).await.is_err() {
             tracing::warn!("containers are still being removed after {CLOSE_LIMIT:?}: the next start goes on with it");
@@ -133,14 +136,12 @@ impl Driver for Docker {
     fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {
         Box::pin(async move {
             let working = self.inner.as_ref().filter(|_| self.capability.works);
-            let (inner, busy) = match working.map(|inner| (inner.clone(), inner.busy.upgrade())) {
-                Some((inner, Some(busy))) => (inner, busy),
-                _ => {
-                    let missing = self.capability.findings.iter().filter(|f| f.severity == Severity::Missing);
-                    let reason = missing.map(|f| format!("{}: {}", f.subject, f.state)).collect::<Vec<_>>().join("; ");
-                    return Err(StartError::Unavailable { isolation: Isolation::Docker, reason });
-                }
+            let Some(inner) = working.cloned() else {
+                let missing = self.capability.findings.iter().filter(|f| f.severity == Severity::Missing);
+                let reason = missing.map(|f| format!("{}: {}", f.subject, f.state)).collect::<Vec<_>>().join("; ");
+                return Err(StartError::Unavailable { isolation: Isolation::Docker, reason });
             };
+            let busy = inner.busy();
             // A task of its own: a request that Docker has begun with must be seen to its end. When nobody waits any
             // more, the sandbox's handle is dropped here, which kills it.
             let (tell, told) = oneshot::channel();
@@ -156,7 +157,7 @@ impl Driver for Docker {
 // === impl Inner ===
 
 impl Inner {
-    async fn new(options: Options, api: bollard::Docker, busy: &mpsc::Sender<Infallible>) -> Result<Self, String> {
+    async fn new(options: Options, api: bollard::Docker, busy: mpsc::Sender<Infallible>) -> Result<Self, String> {
         let io = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         fs::create_dir_all(&options.run_dir).map_err(io("make a folder"))?;
         // Sandboxes' folders below it are open to any id, since theirs may be any.
@@ -170,7 +171,7 @@ impl Inner {
         let filter = program.instructions().iter().flat_map(sandbox::instruction_bytes).collect();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let starts = Semaphore::new(STARTS);
-        Ok(Self { options, api, code_dir, image, filter, processors, starts, busy: busy.downgrade() })
+        Ok(Self { options, api, code_dir, image, filter, processors, starts, busy: Mutex::new(Some(busy)) })
     }
 
     /// The containers and folders that an earlier process left.
@@ -193,7 +194,11 @@ impl Inner {
         }
     }
 
-    async fn sweep(self: Arc<Self>, left: Vec<String>, _busy: mpsc::Sender<Infallible>) {
+    fn busy(&self) -> Option<mpsc::Sender<Infallible>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn sweep(self: Arc<Self>, left: Vec<String>, _busy: Option<mpsc::Sender<Infallible>>) {
         for container in left {
             tracing::info!(container, "removing a container that an earlier run left");
             self.remove(&container).await;

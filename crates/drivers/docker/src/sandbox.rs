@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,23 +54,26 @@ impl Inner {
     pub async fn launch(
         self: Arc<Self>,
         spec: SandboxSpec,
-        busy: mpsc::Sender<Infallible>,
+        busy: Option<mpsc::Sender<Infallible>>,
     ) -> Result<Sandbox, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let _turn = self.starts.acquire().await;
         let meeting = Meeting::make(self.options.run_dir.join(spec.id.as_str())).map_err(system("make its folder"))?;
-        let (_open, code) = self.code(&spec.code).map_err(system("open its code"))?;
+        let code = self.code(&spec.code).map_err(system("open its code"))?;
         let mut binds = self.image.binds.clone();
         binds.push(Bind::of(&self.options.runtime_dir, "/var/runtime"));
-        binds.push(Bind::of(code, "/var/task"));
+        binds.push(Bind::of(self.options.code_dir.join(spec.code.as_str()), "/var/task"));
         binds.push(Bind::of(meeting.path(), MEETING));
         let body = container::body(&spec, &self.options.name, &self.image.name, &binds, self.processors);
         let name = format!("{}-{}", self.options.name, spec.id);
-        let made = Made { inner: self.clone(), name, meeting: Some(meeting), busy: Some(busy) };
+        let made = Made { inner: self.clone(), name, meeting: Some(meeting), busy };
 
         let options = CreateContainerOptions { name: Some(made.name.clone()), ..CreateContainerOptions::default() };
         self.api.create_container(Some(options), body).await.map_err(refused("create the container"))?;
         let agent = made.start().await?;
+        if !self.has_code(&agent, &code).map_err(system("look at its code"))? {
+            return Err(StartError::System("another folder than its code was mounted".into()));
+        }
         let (streams, guest) = streams(spec.invoke_streams).map_err(system("make its streams"))?;
         let launch = Launch {
             filter: self.filter.clone(),
@@ -89,19 +92,24 @@ impl Inner {
         Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held) })
     }
 
-    /// The package's folder, and a name under which Docker finds exactly that folder.
-    fn code(&self, hash: &CodeHash) -> io::Result<(OwnedFd, String)> {
-        // The folder belongs to the server, which is not trusted here: no link is followed out of it, and what has
-        // been opened is what is mounted, whatever the server puts in its place meanwhile.
+    /// The package's folder, opened.
+    fn code(&self, hash: &CodeHash) -> io::Result<OwnedFd> {
+        // The folder belongs to the server, which is not trusted here: no link is followed out of it.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let folder = rustix::fs::openat2(&self.code_dir, hash.as_str(), flags, Mode::empty(), resolve)?;
-        let name = match self.options.rootless {
-            // Another mount namespace than Docker's, in which descriptors are no sources for mounts.
-            true => self.options.code_dir.join(hash.as_str()).to_string_lossy().into_owned(),
-            false => format!("/proc/{}/fd/{}", std::process::id(), folder.as_raw_fd()),
-        };
-        Ok((folder, name))
+        Ok(rustix::fs::openat2(&self.code_dir, hash.as_str(), flags, Mode::empty(), resolve)?)
+    }
+
+    /// Whether the container has that folder for its code. Docker was given a path, in whose place the server could
+    /// have put a link meanwhile; what is mounted now stays.
+    fn has_code(&self, agent: &Agent, code: &OwnedFd) -> io::Result<bool> {
+        if self.options.rootless {
+            // No wall between the server and this process: and the container's root is not ours to look into.
+            return Ok(true);
+        }
+        let (meant, there) =
+            (rustix::fs::fstat(code)?, rustix::fs::stat(format!("/proc/{}/root/var/task", agent.pid))?);
+        Ok((meant.st_dev, meant.st_ino) == (there.st_dev, there.st_ino))
     }
 
     async fn kill(&self, agent: &Agent, name: &str) {
