@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 CASES = Path(__file__).parent / "cases"
@@ -22,6 +22,7 @@ RUNTIMES = {
 }
 DRIVERS = [
     "namespace",
+    "docker",
 ]
 
 CASE_KEYS = {"title", "limits", "handler", "memory", "timeout", "env", "toml", "event", "event_json", "event_bytes",
@@ -53,6 +54,10 @@ class Case:
     @property
     def function(self):
         return "c-" + re.sub(r"[^a-z0-9-]", "", self.id.replace(".", ""))
+
+    def on(self, driver):
+        """The case with what differs on one driver."""
+        return replace(self, raw=_merge(self.raw, self.raw.get(driver, {})))
 
     def __getitem__(self, key):
         return self.raw[key]
@@ -121,9 +126,10 @@ def variants(folder, suffixes):
 
 
 def _known(path, base):
-    unknown = base.keys() - CASE_KEYS - LANGUAGES
-    for table in (base, *(base.get(language, {}) for language in LANGUAGES)):
-        unknown |= table.keys() - CASE_KEYS - LANGUAGES
+    parts = LANGUAGES | set(DRIVERS)
+    unknown = base.keys() - CASE_KEYS - parts
+    for table in (base, *(base.get(part, {}) for part in parts)):
+        unknown |= table.keys() - CASE_KEYS - parts
         unknown |= table.get("expect", {}).keys() - EXPECT_KEYS
         unknown |= table.get("then", {}).keys() - EXPECT_KEYS - {"event"}
     if unknown:

@@ -35,7 +35,7 @@ def parameters():
     for case in suite.load():
         for driver in suite.DRIVERS:
             marks = [pytest.mark.limits] if case.get("limits") else []
-            yield pytest.param(case, driver, id=f"{case.id}-{driver}", marks=marks)
+            yield pytest.param(case.on(driver), driver, id=f"{case.id}-{driver}", marks=marks)
 
 
 @pytest.mark.parametrize("case, driver", list(parameters()))

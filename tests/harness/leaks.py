@@ -4,23 +4,26 @@
     …
     leaks.assert_clean(before)
 
-Six kinds are looked at, each through the kernel and never through Hearth: processes, mounts of the
-host's mount namespace, cgroup directories, network namespaces, files, and processes that nobody of
-Hearth owns any more (`orphans`). A process counts as Hearth's when it carries a harness tag in its
+Seven kinds are looked at, each through the kernel (containers through Docker) and never through Hearth:
+processes, mounts of the host's mount namespace, cgroup directories, network namespaces, files, containers,
+and processes that nobody of Hearth owns any more (`orphans`). A process counts as Hearth's when it carries a harness tag in its
 environment, sits in a cgroup named after Hearth, or lives in other namespaces or under another root
 than the tests do. So two Hearths on one host at the same time see each other: run one suite at a time.
 """
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import proc
+from . import docker, proc
 from .wait import until
 
 TAG = "HEARTH_TEST_TAG"
 NAME = "hearth"
+# What Docker names the cgroups of containers, by its cgroup driver.
+CONTAINER_GROUP = re.compile(r"(docker-)?[0-9a-f]{64}(\.scope)?")
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,12 @@ class Snapshot:
     cgroups: frozenset = frozenset()
     netns: dict = field(default_factory=dict)
     files: frozenset = frozenset()
+    containers: dict = field(default_factory=dict)
 
 
 def take(folders=()):
     """The host as it is now. `folders` are temporary folders of which every entry counts."""
-    return Snapshot(sandboxed(), _mounts(), _cgroups(), _network_namespaces(), _files(folders))
+    return Snapshot(sandboxed(), _mounts(), _cgroups(), _network_namespaces(), _files(folders), docker.ours())
 
 
 def difference(before, after):
@@ -44,6 +48,7 @@ def difference(before, after):
     found += [f"cgroup: {path}" for path in sorted(after.cgroups - before.cgroups)]
     found += [f"network namespace: {key}, {what}" for key, what in after.netns.items() if key not in before.netns]
     found += [f"file: {path}" for path in sorted(after.files - before.files)]
+    found += [f"container: {what}" for key, what in after.containers.items() if key not in before.containers]
     return found
 
 
@@ -122,7 +127,7 @@ def _cgroups():
         for folder, below, _ in os.walk(root):
             for name in below:
                 path = os.path.join(folder, name)
-                if NAME in path[len(root) :]:
+                if NAME in path[len(root) :] or CONTAINER_GROUP.fullmatch(name):
                     found.add(path)
     return frozenset(found)
 

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from harness import leaks
+from harness import docker, leaks
 from harness.wait import until
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="plants things that only root can make")
@@ -132,3 +132,16 @@ def test_an_orphan_is_a_process_of_hearth_below_nobody(before, running):
     until("the process to be seen", lambda: leaks.orphans(before, owner=1 << 30))
     assert not leaks.orphans(before, owner=os.getpid()), "a descendant of the owner is no orphan"
     assert any(f"pid {process.pid} " in one for one in leaks.orphans(before, owner=1 << 30))
+
+
+def test_a_container_is_caught_also_when_it_does_not_run(before):
+    images = docker.ask("GET", "/images/json")
+    if not images:
+        pytest.skip("no Docker Engine answers here, or it has no image to plant a container of")
+    body = {"Image": images[0]["Id"], "Cmd": ["/none"], "Labels": {docker.LABELS[0]: "planted"}}
+    planted = docker.ask("POST", "/containers/create", body)["Id"]
+    try:
+        assert any(line.startswith("container:") and planted[:12] in line for line in found(before))
+    finally:
+        docker.ask("DELETE", f"/containers/{planted}?force=1")
+    leaks.assert_clean(before)

@@ -14,21 +14,22 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::process::ExitCode;
 use std::ptr;
 
 use agent::{Launch, MAX_FDS, MAX_PACKET, Report, Step};
 
-fn main() {
+fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let [_, command, socket] = &args[..] else { usage() };
+    let [_, command, socket] = &args[..] else { return usage() };
     if command != "run" {
-        usage();
+        return usage();
     }
     let (host, launch, streams) = match call(socket) {
         Ok(called) => called,
         Err(error) => {
             eprintln!("hearth-agent: {}: {error}", socket.display());
-            std::process::exit(1);
+            return ExitCode::FAILURE;
         }
     };
     let mut status = host.as_raw_fd();
@@ -37,9 +38,9 @@ fn main() {
     leave(status, Report::Setup { step, errno }, 1)
 }
 
-fn usage() -> ! {
+fn usage() -> ExitCode {
     eprintln!("hearth-agent is started by Hearth: hearth-agent run SOCKET");
-    std::process::exit(2)
+    ExitCode::from(2)
 }
 
 /// Connects, and is told what to run.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use control::{ControlState, Hosts};
 use driver::{Capability, Severity};
+use model::Isolation;
 use serde::{Deserialize, Serialize};
 use store::sqlite::SqliteStore;
 use store::{Functions, Packages, StoreError};
@@ -69,8 +70,7 @@ pub fn run(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyhow::R
 async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let docker = tokio::spawn(spawner::Client::connect(docker, DOCKER_START_LIMIT));
-    let (client, events) =
-        spawner::Client::connect(spawner, START_LIMIT).await.context("talk to the spawner")?;
+    let (client, events) = spawner::Client::connect(spawner, START_LIMIT).await.context("talk to the spawner")?;
     let mut events = tokio::spawn(events);
 
     let options = store::sqlite::Options::new(&config.store_dir);
@@ -198,14 +198,16 @@ fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys, capab
     if let Some(token) = &keys.new_token {
         println!("  token      {token}  (shown this once; kept in {})", config.data_dir.join(TOKEN_FILE).display());
     }
-    for capability in capabilities {
+    // The one that functions have unless they ask for another; of those, `hearth doctor` tells.
+    let capabilities: Vec<_> = capabilities.iter().filter(|one| one.isolation == Isolation::Namespace).collect();
+    for capability in &capabilities {
         let worst = if capability.works { Severity::Weaker } else { Severity::Missing };
         for finding in capability.findings.iter().filter(|finding| finding.severity >= worst) {
             let what = if finding.severity == Severity::Missing { "missing" } else { "weaker " };
             println!("  {what}    {} isolation, {}: {}", capability.isolation, finding.subject, finding.state);
         }
     }
-    if capabilities.iter().flat_map(|capability| &capability.findings).any(|finding| finding.severity != Severity::Ok) {
+    if capabilities.iter().flat_map(|one| &one.findings).any(|finding| finding.severity != Severity::Ok) {
         println!("             `hearth doctor` says what to do about it");
     }
 }

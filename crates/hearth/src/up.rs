@@ -75,12 +75,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let docker = ["/proc/self/exe", "docker-host", "--config", &serde_json::to_string(&docker)?].map(String::from);
     let helper = HelperOptions { command: docker.to_vec(), mount_namespace: host_mounts };
 
-    let options = namespace::Options {
-        name,
-        run_dir: run_dir.clone(),
-        code_dir: data_dir.join("code"),
-        runtime_dir,
-    };
+    let options = namespace::Options { name, run_dir: run_dir.clone(), code_dir: data_dir.join("code"), runtime_dir };
     let driver = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
     let hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(driver)];
     let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };

@@ -12,17 +12,23 @@ const TABLE: &[(&str, &[&str])] = &[
     ("aws", &["model"]),
     ("store", &["model"]),
     ("driver", &["model"]),
+    ("agent", &["model", "wire"]),
     ("namespace", &["model", "driver", "wire"]),
+    // The filter, and what of the host is shown, are the namespace driver's: containers get the same.
+    ("docker", &["model", "driver", "agent", "namespace"]),
     ("spawner", &["model", "driver", "wire"]),
     ("engine", &["model", "wire", "store", "driver"]),
     ("gateway", &["model", "aws", "store", "engine"]),
     ("control", &["model", "aws", "store"]),
-    ("hearth", &["model", "wire", "aws", "store", "driver", "namespace", "spawner", "engine", "gateway", "control"]),
+    (
+        "hearth",
+        &["model", "wire", "aws", "store", "driver", "namespace", "docker", "spawner", "engine", "gateway", "control"],
+    ),
     ("bench", &[]),
 ];
 
 /// Rooms in which `unsafe` may be: they make system calls that no safe crate wraps.
-const MAY_BE_UNSAFE: &[&str] = &["namespace", "spawner", "bench"];
+const MAY_BE_UNSAFE: &[&str] = &["agent", "namespace", "docker", "spawner", "bench"];
 
 /// Past this a file explains itself in [`LONG`], or splits.
 const MAX_LINES: usize = 600;

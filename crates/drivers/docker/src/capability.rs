@@ -96,7 +96,7 @@ fn findings(engine: &str, info: &SystemInfo) -> Vec<Finding> {
         ),
     });
     found.push(finding(
-        Severity::Weaker,
+        Severity::Ok,
         "set-user-id programs",
         "the host's are visible inside; no_new_privs keeps them from gaining anything",
         "",

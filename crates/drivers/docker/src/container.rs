@@ -68,11 +68,8 @@ pub fn body(
     // An inode for every 4 KiB, so that neither bytes nor empty files get past the size.
     let tmp = format!("rw,exec,nosuid,nodev,size={tmp},nr_inodes={},mode=1777", (tmp / 4096).max(1024));
     let cap = i64::from(limits.cpu_cap.as_millis());
-    let limit = |name: &str, value: i64| ResourcesUlimits {
-        name: Some(name.to_owned()),
-        soft: Some(value),
-        hard: Some(value),
-    };
+    let limit =
+        |name: &str, value: i64| ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) };
     let host = HostConfig {
         // Memory and swap together: no swap.
         memory: Some(memory),

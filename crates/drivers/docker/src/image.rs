@@ -28,7 +28,20 @@ const AGENT_BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hearth-agen
 
 /// Mount points and other folders.
 const FOLDERS: [&str; 15] = [
-    "dev", "etc", "home", "hearth", "mnt", "opt", "proc", "root", "run", "sys", "usr", "var", "var/lang", "var/runtime",
+    "dev",
+    "etc",
+    "home",
+    "hearth",
+    "mnt",
+    "opt",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "usr",
+    "var",
+    "var/lang",
+    "var/runtime",
     "var/task",
 ];
 
@@ -154,7 +167,8 @@ mod tests {
     fn the_agent_is_in_it_and_needs_nothing_of_the_image() {
         let root = HostRoot::of_this_host().unwrap();
         let mut archive = tar::Archive::new(&root.tar[..]);
-        let agent = archive.entries().unwrap().map(Result::unwrap).find(|e| e.path().unwrap() == Path::new("hearth/agent"));
+        let agent =
+            archive.entries().unwrap().map(Result::unwrap).find(|e| e.path().unwrap() == Path::new("hearth/agent"));
         assert_eq!(agent.expect("the agent").header().mode().unwrap(), 0o755);
         assert_eq!(&AGENT_BYTES[..4], b"\x7fELF");
         let interpreter = b"/ld-linux".as_slice();

@@ -11,9 +11,7 @@ use agent::{Launch, Report};
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions,
 };
-use driver::{
-    BoxFuture, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage, UsageFiles,
-};
+use driver::{BoxFuture, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage, UsageFiles};
 use model::{CodeHash, Isolation};
 use namespace::seccomp::SockFilter;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -162,9 +160,8 @@ impl Made {
     async fn start(&self) -> Result<Agent, StartError> {
         let (inner, name) = (self.inner.clone(), self.name.clone());
         // Seen to its end, though the agent calls before Docker has answered.
-        let mut starting = tokio::spawn(async move {
-            inner.api.start_container(&name, None::<StartContainerOptions>).await
-        });
+        let mut starting =
+            tokio::spawn(async move { inner.api.start_container(&name, None::<StartContainerOptions>).await });
         let Some(meeting) = &self.meeting else { return Err(StartError::System("no folder".into())) };
         let call = async {
             tokio::select! {

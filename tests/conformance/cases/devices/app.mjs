@@ -1,4 +1,5 @@
 import { existsSync, lstatSync, readdirSync } from "node:fs";
+import { basename } from "node:path";
 
 const HARMLESS = ["null", "zero", "full", "random", "urandom", "tty", "ptmx"];
 
@@ -7,6 +8,6 @@ export const handler = async (event) => {
   return readdirSync("/dev", { recursive: true }).filter((name) => {
     const file = lstatSync(`/dev/${name}`, { throwIfNoEntry: false });
     // A descriptor under /dev/fd that was only open for the listing is gone by now.
-    return file && (file.isCharacterDevice() || file.isBlockDevice()) && !HARMLESS.includes(name);
+    return file && (file.isCharacterDevice() || file.isBlockDevice()) && !HARMLESS.includes(basename(name));
   });
 };
