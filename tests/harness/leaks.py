@@ -91,7 +91,7 @@ def _others(table):
     for process in table.values():
         program = os.path.basename(process.command.split(" ")[0])
         engine = program in ("dockerd", "containerd") or program.startswith("containerd-shim")
-        up = program == NAME and " up" in process.command
+        up = NAME in program and " up" in process.command
         if (engine or up) and f"{TAG}=".encode() not in proc.environment(process.pid):
             found.add(process.pid)
             found |= {below.pid for below in proc.descendants(process.pid, table)}
