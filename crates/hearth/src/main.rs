@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         }
         cli::Command::Server(args) => {
             log_to_stderr();
-            run_server(&args.config)
+            Ok(run_server(&args.config))
         }
         cli::Command::Client(command) => cli::run(command),
     };
@@ -37,10 +37,15 @@ fn main() -> ExitCode {
     })
 }
 
-fn run_server(config: &str) -> anyhow::Result<ExitCode> {
-    let config = serde_json::from_str(config).context("read the server's configuration")?;
-    let socket = spawner::Client::inherited_socket()?;
-    server::run(config, socket)
+fn run_server(config: &str) -> ExitCode {
+    let started = || {
+        let config = serde_json::from_str(config).context("read the server's configuration")?;
+        server::run(config, spawner::Client::inherited_socket()?)
+    };
+    started().unwrap_or_else(|error: anyhow::Error| {
+        eprintln!("hearth: {error:#}");
+        ExitCode::from(spawner::CANNOT_START as u8)
+    })
 }
 
 /// Hearth's own log; `HEARTH_LOG` takes tracing's filters, like `debug` or `engine=trace`.

@@ -51,7 +51,8 @@ pub struct ServerConfig {
     pub memory_budget: u64,
 }
 
-/// Runs the server until it is told to end. `spawner` is the inherited socket.
+/// Runs the server until it is told to end. `spawner` is the inherited socket. An error means that it could not
+/// start; what goes wrong later is in the exit code and the log.
 pub fn run(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hearth").build()?;
     let result = runtime.block_on(serve(config, spawner));
@@ -111,11 +112,11 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     tokio::spawn(collect_packages(store.clone()));
     greet(&config, &control_url, &ingress_url, &keys, &capabilities);
 
-    let result = tokio::select! {
-        _ = terminate.recv() => Ok(ExitCode::SUCCESS),
-        _ = &mut events => Err(anyhow!("the spawner is gone")),
-        end = &mut control => Err(anyhow!("the control listener ended: {end:?}")),
-        end = &mut ingress => Err(anyhow!("the ingress ended: {end:?}")),
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = &mut events => Some("the spawner is gone".to_owned()),
+        end = &mut control => Some(format!("the control listener ended: {end:?}")),
+        end = &mut ingress => Some(format!("the ingress ended: {end:?}")),
     };
     // Not ready first, then no new connections and calls, then the calls in flight, then the instances.
     tracing::info!("draining");
@@ -133,7 +134,13 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     if let Err(error) = closed {
         tracing::warn!(%error, "the store did not close cleanly");
     }
-    result
+    Ok(match ended {
+        None => ExitCode::SUCCESS,
+        Some(why) => {
+            tracing::error!("{why}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// Removes packages that nothing refers to any more: at the start, and soon after functions changed. Ends with the

@@ -77,7 +77,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let _ = fs::remove_dir(&run_dir);
     Ok(match ended {
         Ended::Drained => ExitCode::SUCCESS,
-        Ended::ServerFailed(_) => {
+        Ended::ServerFailed => {
             eprintln!("hearth: the server cannot start; its message is above");
             ExitCode::FAILURE
         }

@@ -16,4 +16,4 @@ mod protocol;
 mod socket;
 
 pub use client::Client;
-pub use process::{Ended, FATAL_EXIT, Options, SERVER_FD, ServerUser, run};
+pub use process::{CANNOT_START, Ended, Options, SERVER_FD, ServerUser, run};

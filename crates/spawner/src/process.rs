@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! up ─► server runs ──(it dies)──► its sandboxes killed ─► back-off ─► server runs again
-//!          │ SIGTERM, SIGINT                                   └─ 5 deaths before it was ever ready: give up
+//!          │ SIGTERM, SIGINT                                   └─ it never could start: give up
 //!          ▼
 //!       draining: SIGTERM to the server ──(it exits, or the limit passes: SIGKILL)──► sandboxes killed ─► end
 //! ```
@@ -26,12 +26,15 @@ use crate::socket;
 /// The server finds its end of the socketpair here.
 pub const SERVER_FD: i32 = 3;
 
+/// The exit code of a server that could not start (`EX_CONFIG` of sysexits.h).
+pub const CANNOT_START: i32 = 78;
+
 /// How long a draining server may take before it is killed: beyond the longest that the engine waits.
 const DRAIN_LIMIT: Duration = Duration::from_secs(35);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
-/// A server that lived this long had started well.
-const LIVED: Duration = Duration::from_secs(5);
+/// A server that lived this long had started well. One that is killed after it is replaced without delay.
+const LIVED: Duration = Duration::from_secs(1);
 const EARLY_DEATHS: u32 = 5;
 /// Messages to a server that does not read them; more than it may have sandboxes, so reaching it means that it
 /// hangs.
@@ -58,8 +61,8 @@ pub struct Options {
 pub enum Ended {
     /// Asked to, and drained.
     Drained,
-    /// The server cannot start: its last exit code, if it exited.
-    ServerFailed(Option<i32>),
+    /// The server cannot start, and has said why on stderr.
+    ServerFailed,
 }
 
 struct Spawner {
@@ -132,19 +135,24 @@ impl Spawner {
     fn supervise(&mut self, command: &[String], user: Option<ServerUser>, signals: &UnixStream) -> io::Result<Ended> {
         let mut back_off = FIRST_BACK_OFF;
         let mut early_deaths = 0;
+        let mut ever_started = false;
         loop {
             let born = Instant::now();
             let (code, asked) = self.serve(command, user, signals)?;
             if asked {
                 return Ok(Ended::Drained);
             }
-            if born.elapsed() > LIVED {
-                (early_deaths, back_off) = (0, FIRST_BACK_OFF);
-            } else if code.is_some() {
-                // It ended by itself, soon: a port in use, a broken store. A killed one is simply started again.
+            // One that cannot start at all says so by its exit code: a port in use, a broken store. Once there was
+            // one that could, the cause may pass.
+            if code == Some(CANNOT_START) && !ever_started {
+                return Ok(Ended::ServerFailed);
+            }
+            if born.elapsed() > LIVED && code != Some(CANNOT_START) {
+                (early_deaths, back_off, ever_started) = (0, FIRST_BACK_OFF, true);
+            } else {
                 early_deaths += 1;
-                if early_deaths >= EARLY_DEATHS || code == Some(FATAL_EXIT) {
-                    return Ok(Ended::ServerFailed(code));
+                if early_deaths >= EARLY_DEATHS && !ever_started {
+                    return Ok(Ended::ServerFailed);
                 }
             }
             tracing::warn!(code, back_off_ms = back_off.as_millis() as u64, "the server ended; starting it again");
@@ -414,9 +422,6 @@ impl Spawner {
         let _ = epoll::modify(&self.poll, socket, epoll::EventData::new_u64(SOCKET), flags);
     }
 }
-
-/// The server's exit code for what no restart can mend.
-pub const FATAL_EXIT: i32 = 78;
 
 fn watch(poll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
     epoll::add(poll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
