@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -125,7 +125,9 @@ fn give(path: &Path, user: ServerUser) -> io::Result<()> {
 
 fn lock(data_dir: &Path) -> anyhow::Result<File> {
     let path = data_dir.join("hearth.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    // The folder is the server's: a link in it could have root make or open a file anywhere.
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32;
+    let file = File::options().create(true).truncate(false).write(true).custom_flags(flags).open(&path);
     let file = file.with_context(|| format!("open {}", path.display()))?;
     let until = Instant::now() + LOCK_LIMIT;
     loop {

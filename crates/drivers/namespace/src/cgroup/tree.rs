@@ -105,6 +105,11 @@ impl Tree {
         let Duties { memory, cpu, pids, .. } = self.duties;
         if memory {
             self.limit_memory(&prefix, limits.memory)?;
+            if self.version == Version::V1 {
+                // Version 1 counts what TCP and UDP sockets hold only where it is limited, and by itself.
+                let buffers = limits.memory.bytes() / 4;
+                optional(self.number(&prefix, "memory.kmem.tcp.limit_in_bytes", buffers))?;
+            }
         }
         if cpu {
             self.limit_cpu(&prefix, limits)?;
