@@ -12,7 +12,7 @@ mod runtimes;
 mod server;
 mod up;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         cli::Command::Client(command) => cli::run(command),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("hearth: {error:#}");
+        let _ = writeln!(std::io::stderr(), "hearth: {error:#}");
         ExitCode::FAILURE
     })
 }
@@ -43,7 +43,7 @@ fn run_server(config: &str) -> ExitCode {
         server::run(config, spawner::Client::inherited_socket()?)
     };
     started().unwrap_or_else(|error: anyhow::Error| {
-        eprintln!("hearth: {error:#}");
+        let _ = writeln!(std::io::stderr(), "hearth: {error:#}");
         ExitCode::from(spawner::CANNOT_START as u8)
     })
 }
@@ -52,5 +52,11 @@ fn run_server(config: &str) -> ExitCode {
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("HEARTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        // A log that cannot be written must not end Hearth: telling so on stderr would panic.
+        .log_internal_errors(false)
+        .init();
 }

@@ -1,5 +1,7 @@
 //! The server: unprivileged, a child of the spawner. config → store → engine → doors → drain.
 
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use control::{ControlState, Hosts};
 use driver::{Capability, Severity};
 use serde::{Deserialize, Serialize};
@@ -171,8 +173,15 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Tcp
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && address.port() < 1024 => {
+                let port = address.port();
+                bail!(
+                    "bind {what} to {address}: ports below 1024 need a privilege that the server gives up: choose another \
+                     with {flag}, or allow it with `sysctl net.ipv4.ip_unprivileged_port_start={port}`"
+                );
             }
             Err(error) => {
                 let advice = format!("bind {what} to {address}: choose another address with {flag}");
@@ -183,21 +192,32 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Tcp
 }
 
 fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys, capabilities: &[Capability]) {
-    println!("Hearth {} is up.", env!("CARGO_PKG_VERSION"));
-    println!("  API        {control}  (AWS Lambda's Invoke, and /api/v1)");
-    println!("  functions  {ingress}/fn/NAME/");
-    println!("  data       {}", config.data_dir.display());
+    let mut text = String::new();
+    let _ = writeln!(text, "Hearth {} is up.", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(text, "  API        {control}  (AWS Lambda's Invoke, and /api/v1)");
+    let _ = writeln!(text, "  functions  {ingress}/fn/NAME/");
+    let _ = writeln!(text, "  data       {}", config.data_dir.display());
     if let Some(token) = &keys.new_token {
-        println!("  token      {token}  (shown this once; kept in {})", config.data_dir.join(TOKEN_FILE).display());
+        let _ = writeln!(
+            text,
+            "  token      {token}  (shown this once; kept in {})",
+            config.data_dir.join(TOKEN_FILE).display()
+        );
     }
     for capability in capabilities {
         let worst = if capability.works { Severity::Weaker } else { Severity::Missing };
         for finding in capability.findings.iter().filter(|finding| finding.severity >= worst) {
             let what = if finding.severity == Severity::Missing { "missing" } else { "weaker " };
-            println!("  {what}    {} isolation, {}: {}", capability.isolation, finding.subject, finding.state);
+            let _ = writeln!(
+                text,
+                "  {what}    {} isolation, {}: {}",
+                capability.isolation, finding.subject, finding.state
+            );
         }
     }
     if capabilities.iter().flat_map(|capability| &capability.findings).any(|finding| finding.severity != Severity::Ok) {
-        println!("             `hearth doctor` says what to do about it");
+        let _ = writeln!(text, "             `hearth doctor` says what to do about it");
     }
+    // Nobody may be listening any more; that is no reason to end.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -80,7 +80,7 @@ struct Spawner {
 struct Sandbox {
     host: usize,
     pidfd: OwnedFd,
-    _oom: Option<OwnedFd>,
+    oom: Option<OwnedFd>,
     tokens: Vec<u64>,
 }
 
@@ -103,6 +103,8 @@ const FIRST_TOKEN: u64 = 16;
 
 /// Runs until told to end. The process must have one thread, and be in the namespaces that its drivers need.
 pub fn run(options: Options) -> io::Result<Ended> {
+    // Six descriptors for each sandbox, which sets a limit of its own.
+    raise_descriptors()?;
     // Children must not get the signals that are blocked for the pipe below, so exec resets them (see `launch`).
     let signals = signal_pipe()?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -329,21 +331,30 @@ impl Spawner {
         fds.extend(started.usage.cpu);
         fds.extend(invoke);
 
-        let mut tokens = vec![self.watch_sandbox(&started.pidfd, Watch::Gone(spec.id.clone())).map_err(system)?];
-        if let Some(oom) = &started.oom {
-            tokens.push(self.watch_sandbox(oom, Watch::OutOfMemory(spec.id.clone())).map_err(system)?);
-        }
-        let sandbox = Sandbox { host, pidfd: started.pidfd, _oom: started.oom, tokens };
+        // In the table before anything else can fail: from here on it has an owner.
+        let sandbox = Sandbox { host, pidfd: started.pidfd, oom: started.oom, tokens: vec![] };
         self.sandboxes.insert(spec.id.clone(), sandbox);
+        if let Err(error) = self.watch_sandbox(&spec.id) {
+            self.hosts[host].kill(&spec.id);
+            self.bury(&spec.id);
+            return Err(StartError::System(format!("watch it: {error}")));
+        }
         Ok((event, fds))
     }
 
-    fn watch_sandbox(&mut self, fd: &OwnedFd, about: Watch) -> io::Result<u64> {
-        let token = self.next_token;
-        self.next_token += 1;
-        watch(&self.poll, fd, token)?;
-        self.by_token.insert(token, about);
-        Ok(token)
+    /// Has the loop told of its end, and of its running out of memory.
+    fn watch_sandbox(&mut self, id: &InstanceId) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(id) else { return Ok(()) };
+        let watched =
+            [(Some(&sandbox.pidfd), Watch::Gone(id.clone())), (sandbox.oom.as_ref(), Watch::OutOfMemory(id.clone()))];
+        for (fd, about) in watched {
+            let Some(fd) = fd else { continue };
+            watch(&self.poll, fd, self.next_token)?;
+            self.by_token.insert(self.next_token, about);
+            sandbox.tokens.push(self.next_token);
+            self.next_token += 1;
+        }
+        Ok(())
     }
 
     fn sandbox_event(&mut self, token: u64) {
@@ -360,7 +371,7 @@ impl Spawner {
                 // One notice is enough, and the counter behind it stays readable.
                 self.by_token.remove(&token);
                 if let Some(sandbox) = self.sandboxes.get(&id)
-                    && let Some(oom) = &sandbox._oom
+                    && let Some(oom) = &sandbox.oom
                 {
                     let _ = epoll::delete(&self.poll, oom);
                 }
@@ -480,19 +491,33 @@ fn launch(command: &[String], user: Option<ServerUser>, socket: OwnedFd) -> io::
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
+/// As many descriptors as may be had. Makes system calls only: it is also called between fork and exec.
+fn raise_descriptors() -> io::Result<()> {
+    // SAFETY: plain structures, which outlive the calls.
+    unsafe {
+        let most = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const most) == 0 {
+            return Ok(());
+        }
+        let mut limit = std::mem::zeroed::<libc::rlimit>();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        limit.rlim_cur = limit.rlim_max;
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// In the new process, before exec: straight-line, the order matters.
 fn prepare_server(socket: i32, user: Option<ServerUser>) -> io::Result<()> {
     let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    // Thousands of instances, five descriptors each.
+    raise_descriptors()?;
     // SAFETY: plain numbers throughout; `none` is what capset's version 3 reads.
     unsafe {
-        // Thousands of instances, five descriptors each.
-        let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
-            let mut limit = std::mem::zeroed::<libc::rlimit>();
-            check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
-            limit.rlim_cur = limit.rlim_max;
-            check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
-        }
         // The bounding set first: it takes a capability to drop it.
         for capability in 0..64 {
             if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use control::Token;
+use control::{FunctionList, Token};
+use model::FunctionName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, StatusCode};
@@ -43,6 +44,8 @@ pub enum ClientError {
     /// What Hearth itself said.
     #[error("{message}")]
     Refused { status: u16, code: Option<String>, message: String },
+    #[error("the answer is longer than {}: ask for less, for example with --limit", super::text::memory(MOST))]
+    TooLarge,
     #[error("{endpoint} answers, but not as Hearth does ({cause}): is HEARTH_ENDPOINT right?")]
     Stranger { endpoint: String, cause: String },
 }
@@ -238,9 +241,24 @@ impl Client {
         let Some(message) = text("message").or_else(|| text("Message")) else {
             return Err(self.stranger(format_args!("HTTP status {}", status.as_u16())));
         };
-        let kind = || response.headers().get("x-amzn-errortype")?.to_str().ok().map(str::to_owned);
-        let code = text("code").or_else(|| text("Code")).or_else(kind);
+        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        // AWS's door has a code of AWS's in its body, and Hearth's own in a header.
+        let code = header("x-hearth-fault").or_else(|| text("code")).or_else(|| text("Code"));
+        let code = code.or_else(|| header("x-amzn-errortype"));
         Err(ClientError::Refused { status: status.as_u16(), code, message })
+    }
+
+    /// Says that it is the function that is missing, and which one may have been meant.
+    pub fn explain_absent(&self, name: &FunctionName, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Refused { status: 404, code, .. } if code.as_deref() == Some("HEARTH-C003") => {
+                let list = self.get::<FunctionList>("/api/v1/functions").map(|list| list.functions).unwrap_or_default();
+                let near = control::nearest(name.as_str(), list.iter().map(|one| one.name.as_str()));
+                let near = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
+                ClientError::Refused { status: 404, code, message: format!("no function named {name}{near}") }
+            }
+            error => error,
+        }
     }
 
     fn failed(&self, error: ureq::Error) -> ClientError {
@@ -253,6 +271,7 @@ impl Client {
             error @ (Io(_) | HostNotFound | ConnectionFailed | Timeout(_) | BadUri(_)) => {
                 ClientError::Unreachable { endpoint, cause: error.to_string() }
             }
+            BodyExceedsLimit(_) => ClientError::TooLarge,
             error => ClientError::Stranger { endpoint, cause: error.to_string() },
         }
     }
@@ -270,6 +289,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Token(_) | Self::Stranger { .. } => true,
             Self::Refused { status, .. } => *status == 401,
+            Self::TooLarge => false,
         }
     }
 
