@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use control::{LogLineView, LogPageView};
-use model::{FunctionName, RequestId};
+use model::{FunctionName, LogLevel, RequestId};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::Method;
 
@@ -160,11 +160,8 @@ fn own_message(line: &LogLineView) -> &str {
         Some(level) => (second, third, level),
         None => (first, second, third),
     };
-    let same_level = match level {
-        "WARNING" => line.level.as_deref() == Some("warn"),
-        "CRITICAL" => line.level.as_deref() == Some("fatal"),
-        level => line.level.as_deref().is_some_and(|one| one.to_ascii_uppercase() == level),
-    };
+    let level = LogLevel::parse(level).map(LogLevel::as_str);
+    let same_level = level.is_some() && level == line.level.as_deref();
     let same_id = match line.request_id.as_deref() {
         Some(one) => one == id,
         // As Node and Python write none.

@@ -176,7 +176,7 @@ async fn a_follower_sees_each_line_once_and_in_order() {
 
 #[tokio::test]
 async fn a_page_ends_when_it_is_long_enough_and_goes_on_behind_its_cursor() {
-    let home = Home::with(|options| options.telemetry_queue_for_tests());
+    let home = Home::new();
     // Of 3 MiB each: the sixth takes a page beyond 16 MiB.
     let text = |n: u32| format!("{n} {}", "x".repeat(3 << 20));
     for n in 0..14 {
