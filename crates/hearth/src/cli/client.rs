@@ -223,7 +223,11 @@ impl Client {
 
     /// All bytes of an answer.
     pub fn body(&self, response: &mut Response<Body>) -> Result<Vec<u8>, ClientError> {
-        response.body_mut().with_config().limit(MOST).read_to_vec().map_err(|error| self.failed(error))
+        self.body_within(response, MOST)
+    }
+
+    fn body_within(&self, response: &mut Response<Body>, most: u64) -> Result<Vec<u8>, ClientError> {
+        response.body_mut().with_config().limit(most).read_to_vec().map_err(|error| self.failed(error))
     }
 
     /// Turns an error answer into an error, in Hearth's own shape or in AWS's.
@@ -303,5 +307,35 @@ impl ClientError {
             Self::Refused { code: Some(code), .. } if code.starts_with("HEARTH-") => Some(code),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> Client {
+        let agent = Agent::new_with_defaults();
+        Client { agent, endpoint: "http://127.0.0.1:7070".into(), token: Err("none".into()) }
+    }
+
+    fn answer(status: u16, fault: &str, body: &str) -> Response<Body> {
+        let response = Response::builder().status(status).header("x-hearth-fault", fault);
+        response.body(Body::builder().data(body)).unwrap()
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_no_stranger_s() {
+        let mut long = answer(200, "", &"x".repeat(11));
+        let error = client().body_within(&mut long, 10).unwrap_err();
+        assert!(matches!(error, ClientError::TooLarge), "{error}");
+        assert!(!error.no_hearth());
+    }
+
+    #[test]
+    fn hearth_s_own_code_outranks_aws_s() {
+        let body = r#"{"Type":"User","Message":"Function not found: f"}"#;
+        let error = client().checked(answer(404, "HEARTH-C003", body)).unwrap_err();
+        assert_eq!((error.code(), error.is_absent()), (Some("HEARTH-C003"), true));
     }
 }

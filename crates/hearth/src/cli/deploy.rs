@@ -368,12 +368,7 @@ fn no_runtime(runtime: &Runtime, here: &[&Runtime]) -> ClientError {
 }
 
 /// Whether the function may be so. Only what was said can be wrong, beside what an existing function keeps.
-fn check(
-    write: &FunctionWrite,
-    runtime: &Runtime,
-    handler: &str,
-    before: Option<&FunctionView>,
-) -> Result<(), Usage> {
+fn check(write: &FunctionWrite, runtime: &Runtime, handler: &str, before: Option<&FunctionView>) -> Result<(), Usage> {
     let Some(name) = write.name.clone() else { return Ok(()) };
     let mut spec = FunctionSpec::new(name, runtime.clone(), handler);
     if let Some(before) = before {

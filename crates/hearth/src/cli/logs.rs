@@ -51,7 +51,8 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.connect)?;
     let mut printer = Printer { json: args.json, paint: out::Paint::stdout() };
     if !args.follow {
-        let page: LogPageView = client.get(&args.path(None)).map_err(|error| misused(client.explain_absent(&args.name, error)))?;
+        let page: LogPageView =
+            client.get(&args.path(None)).map_err(|error| misused(client.explain_absent(&args.name, error)))?;
         page.lines.iter().try_for_each(|line| printer.print(line))?;
         if page.lines.is_empty() && !args.json {
             out::note("no lines");
@@ -66,7 +67,9 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
             Ok(()) => away = None,
             Err(Broken::Output(error)) => return Err(error),
             // Never seen: the first answer decides whether there is anything to follow.
-            Err(Broken::Hearth(error)) if after.is_none() && away.is_none() => return Err(misused(error)),
+            Err(Broken::Hearth(error)) if after.is_none() && away.is_none() => {
+                return Err(misused(client.explain_absent(&args.name, error)));
+            }
             Err(Broken::Hearth(error)) => match error {
                 ClientError::Refused { status, .. } if status < 500 => return Err(error.into()),
                 error if away.is_some_and(|since| since.elapsed() > AWAY) => return Err(error.into()),

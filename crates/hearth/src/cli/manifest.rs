@@ -112,12 +112,7 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         let at = time.span().start;
         idle(&time.into_inner().0).map_err(|error| refuse(text, at, &format!("scale.idle: {error}")))
     });
-    let scale = ScaleWrite {
-        min: scale.min,
-        max: scale.max,
-        concurrency: scale.concurrency,
-        idle: wait.transpose()?,
-    };
+    let scale = ScaleWrite { min: scale.min, max: scale.max, concurrency: scale.concurrency, idle: wait.transpose()? };
     let timeout = raw.timeout.map(|timeout| {
         let at = timeout.span().start;
         let time = self::timeout(&timeout.into_inner().0);
