@@ -110,6 +110,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd) -> anyhow::Result<ExitCod
     let mut control = tokio::spawn(doors.clone().serve_control(control, api, until_true(closed.clone())));
     let mut ingress = tokio::spawn(doors.serve_ingress(ingress, until_true(closed)));
     ready.store(true, Ordering::Release);
+    client.ready().await.context("tell the spawner that the server is ready")?;
 
     tokio::spawn(collect_packages(store.clone()));
     greet(&config, &control_url, &ingress_url, &keys, &capabilities);

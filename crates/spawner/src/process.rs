@@ -33,9 +33,7 @@ pub const CANNOT_START: i32 = 78;
 const DRAIN_LIMIT: Duration = Duration::from_secs(35);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
-/// A server that lived this long had started well. One that is killed after it is replaced without delay.
-const LIVED: Duration = Duration::from_secs(1);
-const EARLY_DEATHS: u32 = 5;
+const FAILED_STARTS: u32 = 5;
 /// Messages to a server that does not read them; more than it may have sandboxes, so reaching it means that it
 /// hangs.
 const MAX_BACKLOG: usize = 65_536;
@@ -75,6 +73,8 @@ struct Spawner {
     backlog: VecDeque<Packet>,
     buffer: Vec<u8>,
     tidying: bool,
+    /// The running server has said so.
+    server_ready: bool,
 }
 
 struct Sandbox {
@@ -119,6 +119,7 @@ pub fn run(options: Options) -> io::Result<Ended> {
         backlog: VecDeque::new(),
         buffer: Vec::new(),
         tidying: false,
+        server_ready: false,
     };
     for host in &mut spawner.hosts {
         if let Err(error) = host.sweep() {
@@ -136,24 +137,20 @@ pub fn run(options: Options) -> io::Result<Ended> {
 impl Spawner {
     fn supervise(&mut self, command: &[String], user: Option<ServerUser>, signals: &UnixStream) -> io::Result<Ended> {
         let mut back_off = FIRST_BACK_OFF;
-        let mut early_deaths = 0;
-        let mut ever_started = false;
+        let mut failed_starts = 0;
+        let mut ever_ready = false;
         loop {
-            let born = Instant::now();
             let (code, asked) = self.serve(command, user, signals)?;
             if asked {
                 return Ok(Ended::Drained);
             }
-            // One that cannot start at all says so by its exit code: a port in use, a broken store. Once there was
-            // one that could, the cause may pass.
-            if code == Some(CANNOT_START) && !ever_started {
-                return Ok(Ended::ServerFailed);
-            }
-            if born.elapsed() > LIVED && code != Some(CANNOT_START) {
-                (early_deaths, back_off, ever_started) = (0, FIRST_BACK_OFF, true);
+            if self.server_ready {
+                (failed_starts, back_off, ever_ready) = (0, FIRST_BACK_OFF, true);
             } else {
-                early_deaths += 1;
-                if early_deaths >= EARLY_DEATHS && !ever_started {
+                failed_starts += 1;
+                // One that cannot start says so by its exit code: a port in use, a broken store. Once there was one
+                // that could, the cause may pass.
+                if !ever_ready && (code == Some(CANNOT_START) || failed_starts >= FAILED_STARTS) {
                     return Ok(Ended::ServerFailed);
                 }
             }
@@ -172,6 +169,7 @@ impl Spawner {
         user: Option<ServerUser>,
         signals: &UnixStream,
     ) -> io::Result<(Option<i32>, bool)> {
+        self.server_ready = false;
         let (ours, theirs) = socket::pair()?;
         let pidfd = launch(command, user, theirs)?;
         watch(&self.poll, &pidfd, SERVER)?;
@@ -295,6 +293,7 @@ impl Spawner {
                     Err(error) => self.tell(&Event::Refused { id, error }, vec![]),
                 }
             }
+            Request::Ready => self.server_ready = true,
             Request::Kill { id } => {
                 if let Some(sandbox) = self.sandboxes.get(&id) {
                     self.hosts[sandbox.host].kill(&id);

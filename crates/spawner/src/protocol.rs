@@ -16,6 +16,8 @@ pub const MAX_FDS: usize = 68;
 pub enum Request {
     Start { isolation: Isolation, spec: SandboxSpec },
     Kill { id: InstanceId },
+    /// The server takes calls now.
+    Ready,
 }
 
 /// Spawner to server.
