@@ -47,6 +47,7 @@ class Hearth:
         self.arguments = list(arguments)
         self.uid = uid
         self.tag = uuid.uuid4().hex
+        leaks.OWN.add(self.tag)
         # A short path: sockets below it have to fit into 108 bytes. Readable: the server is not root.
         self.base = Path(tempfile.mkdtemp(prefix="ht-"))
         self.base.chmod(0o755)

@@ -9,7 +9,7 @@ host's mount namespace, cgroup directories, network namespaces, files, and proce
 Hearth owns any more (`orphans`). A process counts as Hearth's when it carries a harness tag in its
 environment, sits in a cgroup named after Hearth, or lives in other namespaces or under another root
 than the tests do. What belongs to a running Hearth, container engine or machine that the tests did not start
-is not looked at: it has an owner, so it is no leak. Two suites at a time still see each other's.
+is not looked at: it has an owner, so it is no leak.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ from .wait import until
 
 TAG = "HEARTH_TEST_TAG"
 NAME = "hearth"
+# The tags of the Hearths that this run of the tests started.
+OWN = set()
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _others(table):
         program = os.path.basename(process.command.split(" ")[0])
         engine = program in ("dockerd", "containerd") or program.startswith("containerd-shim")
         up = NAME in program and " up" in process.command
-        if (engine or up) and f"{TAG}=".encode() not in proc.environment(process.pid):
+        if engine or (up and not proc.environment_value(process.pid, TAG) in OWN):
             found.add(process.pid)
             found |= {below.pid for below in proc.descendants(process.pid, table)}
     return found
@@ -133,6 +135,8 @@ def _mounts():
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, right = line.split(" - ")
         fields, kind = left.split(), right.split()
+        if fields[4].startswith(("/var/lib/docker/", "/run/docker/")):
+            continue  # a container engine's own
         # Not the mount id: a remount by somebody else must not look like a leak.
         found[(fields[3], fields[4], kind[0], kind[1])] = f"{fields[4]} ({kind[0]}, root {fields[3]}, from {kind[1]})"
     return found
