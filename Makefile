@@ -1,6 +1,6 @@
 # What people do daily. `make check` is exactly what CI runs.
 
-PYTHON ?= /usr/bin/python3
+PYTHON ?= python3
 VENV   := tests/.venv
 HEARTH := target/release/hearth
 PYTEST := $(VENV)/bin/python -m pytest -q -c tests/pytest.ini
@@ -32,11 +32,11 @@ unit: ## Rust unit tests, property tests and house rules
 	cargo test --workspace --locked
 
 bootstraps: $(VENV)/ready ## the Python and Node bootstraps over real streams
-	$(VENV)/bin/python -m pytest -q -c runtimes/tests/pytest.ini runtimes/tests
+	cd runtimes/tests && ../../$(VENV)/bin/python -m pytest -q
 
 examples: $(VENV)/ready ## the examples' own unit tests
-	$(VENV)/bin/python -m pytest -q --import-mode=importlib examples
-	cd examples/json-api && npm ci --silent --ignore-scripts && node --test
+	PYTHONPATH=examples $(VENV)/bin/python -m pytest -q --import-mode=importlib examples
+	cd examples/json-api && npm ci --silent --ignore-scripts --omit=dev && node --test
 	cd examples/webhook && node --test
 
 conformance: build $(VENV)/ready ## every case on every runtime and driver, through boto3
@@ -61,7 +61,7 @@ deny: ## licences, bans, sources and advisories (needs cargo-deny)
 	cargo deny check
 
 $(VENV)/ready: tests/requirements.txt
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement tests/requirements.txt
 	touch $@
 

@@ -159,3 +159,11 @@ def test_the_api_wants_the_token(hearth):
     for token in ("", "wrong", hearth.token[:-1]):
         for method, path in (("GET", "/api/v1/functions"), ("DELETE", "/api/v1/functions/talkative")):
             assert hearth.api.call(method, path, token=token or " ")[0] == 401
+
+
+@pytest.mark.parametrize("call", ["list_functions", "get_account_settings"])
+def test_what_of_awss_api_is_not_here_yet_says_so(boto, call):
+    with pytest.raises(ClientError) as error:
+        getattr(boto, call)()
+    assert error.value.response["Error"]["Code"] == "NotImplementedException"
+    assert "hearth deploy" in error.value.response["Error"]["Message"]

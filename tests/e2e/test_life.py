@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from harness import aws
 from harness.door import Door
 from harness.functions import ECHO, ECHO_NODE, MAIN, write
 from harness.hearth import Hearth
+from harness.load import storm
 from harness.wait import until
 
 NOBODY = 65534
@@ -102,6 +104,30 @@ def test_a_taken_port_is_named(new_hearth):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
+def test_a_low_soft_limit_on_descriptors_is_no_limit_on_instances(new_hearth, tmp_path):
+    def low():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    hearth = new_hearth(before_exec=low).start()
+    code = "import time\ndef handler(event, context):\n    time.sleep(1)\n    return 'ok'\n"
+    hearth.cli.deploy(write(tmp_path / "f", code), "slow", "python3.11", "app.handler")
+    answers = storm(hearth, [("slow", {})] * 40, clients=40)
+    assert [answer.status for answer in answers] == [200] * 40
+    assert all(answer.json() == "ok" for answer in answers), [answer.body for answer in answers][:3]
+
+
+def test_hearth_lives_on_when_nobody_reads_what_it_prints(new_hearth):
+    hearth = new_hearth(output="/dev/full").start()
+    hearth.wait_server_replaced(hearth.kill_server())
+    assert hearth.running
+
+
+def test_listening_twice_on_one_address_is_refused_at_once(binary, tmp_path):
+    one = ["--listen", "127.0.0.1:7999", "--ingress", "127.0.0.1:7999"]
+    done = subprocess.run([binary, "up", "--data-dir", tmp_path / "d", *one], capture_output=True, text=True, timeout=5)
+    assert done.returncode == 1 and "must differ" in done.stderr
+
+
 def test_the_server_of_a_root_hearth_is_not_root(new_hearth):
     hearth = new_hearth().start()
     status = Path(f"/proc/{hearth.server_pid()}/status").read_text()

@@ -40,12 +40,14 @@ def free_ports(count):
 
 
 class Hearth:
-    def __init__(self, binary, uid=None, arguments=(), environment=None):
-        """`uid`: run `hearth up` and the CLI as that user, by setpriv, with no other groups."""
+    def __init__(self, binary, uid=None, arguments=(), environment=None, before_exec=None, output=None):
+        """`uid`: run `hearth up` and the CLI as that user, by setpriv, with no other groups. `before_exec` runs in
+        the new process; `output` is where it prints, instead of a file."""
         self.binary = str(Path(binary).resolve())
         self.arguments = list(arguments)
         self.uid = uid
         self.tag = uuid.uuid4().hex
+        leaks.OWN.add(self.tag)
         # A short path: sockets below it have to fit into 108 bytes. Readable: the server is not root.
         self.base = Path(tempfile.mkdtemp(prefix="ht-"))
         self.base.chmod(0o755)
@@ -65,6 +67,7 @@ class Hearth:
             leaks.TAG: self.tag,
             **(environment or {}),
         }
+        self.before_exec, self.printed_to = before_exec, output
         self.process = None
         self.cli, self.api = Cli(self), Api(self)
 
@@ -85,7 +88,7 @@ class Hearth:
         assert not self.running, "this Hearth runs already"
         command = [self.binary, "up", "--data-dir", str(self.data)]
         command += ["--listen", f"127.0.0.1:{self.port}", "--ingress", f"127.0.0.1:{self.ingress_port}"]
-        with open(self.log_path, "ab") as log:
+        with open(self.printed_to or self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 self.as_user(command + self.arguments),
                 stdin=subprocess.DEVNULL,
@@ -94,6 +97,7 @@ class Hearth:
                 env=self.environment,
                 cwd=self.base,
                 start_new_session=True,
+                preexec_fn=self.before_exec,
             )
         try:
             self.wait_ready()

@@ -8,9 +8,11 @@ Seven kinds are looked at, each through the kernel (containers through Docker) a
 processes, mounts of the host's mount namespace, cgroup directories, network namespaces, files, containers,
 and processes that nobody of Hearth owns any more (`orphans`). A process counts as Hearth's when it carries a harness tag in its
 environment, sits in a cgroup named after Hearth, or lives in other namespaces or under another root
-than the tests do. So two Hearths on one host at the same time see each other: run one suite at a time.
+than the tests do. What belongs to a running Hearth, container engine or machine that the tests did not start
+is not looked at: it has an owner, so it is no leak.
 """
 
+import hashlib
 import os
 import re
 import tempfile
@@ -22,6 +24,8 @@ from .wait import until
 
 TAG = "HEARTH_TEST_TAG"
 NAME = "hearth"
+# The tags of the Hearths that this run of the tests started.
+OWN = set()
 # What Docker names the cgroups of containers, by its cgroup driver.
 CONTAINER_GROUP = re.compile(r"(docker-)?[0-9a-f]{64}(\.scope)?")
 
@@ -77,13 +81,43 @@ def sandboxed():
     me = os.getpid()
     mine, my_cgroups = proc.namespaces(me), proc.cgroups(me)
     found = {}
-    for process in proc.everyone().values():
-        if process.pid == me:
+    table = proc.everyone()
+    others = _others(table)
+    for process in table.values():
+        if process.pid == me or process.pid in others:
             continue
         reason = _suspicion(process, mine, my_cgroups)
         if reason:
             found[process.identity] = f"{process} [{reason}]"
     return found
+
+
+def _others(table):
+    """pids of what somebody else runs on this host: other Hearths, container engines, and all below them."""
+    found = set()
+    for process in table.values():
+        program = os.path.basename(process.command.split(" ")[0])
+        engine = program in ("dockerd", "containerd") or program.startswith("containerd-shim")
+        up = NAME in program and " up" in process.command
+        if engine or (up and not proc.environment_value(process.pid, TAG) in OWN):
+            found.add(process.pid)
+            found |= {below.pid for below in proc.descendants(process.pid, table)}
+    return found
+
+
+def _others_names():
+    """What other running Hearths call themselves on the host: after their data directory, as Hearth does."""
+    table = proc.everyone()
+    names = set()
+    for pid in _others(table) & set(table):
+        words = table[pid].command.split(" ")
+        folders = [b for a, b in zip(words, words[1:]) if a == "--data-dir"]
+        for entry in proc.environment(pid).split(b"\0"):
+            if entry.startswith(b"HEARTH_DATA_DIR="):
+                folders.append(os.fsdecode(entry.split(b"=", 1)[1]))
+        for folder in folders:
+            names.add(f"{NAME}-{hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:8]}")
+    return names
 
 
 def _suspicion(process, mine, my_cgroups):
@@ -106,6 +140,8 @@ def _mounts():
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         left, right = line.split(" - ")
         fields, kind = left.split(), right.split()
+        if fields[4].startswith(("/var/lib/docker/", "/run/docker/")):
+            continue  # a container engine's own
         # Not the mount id: a remount by somebody else must not look like a leak.
         found[(fields[3], fields[4], kind[0], kind[1])] = f"{fields[4]} ({kind[0]}, root {fields[3]}, from {kind[1]})"
     return found
@@ -129,12 +165,17 @@ def _cgroups():
                 path = os.path.join(folder, name)
                 if NAME in path[len(root) :] or CONTAINER_GROUP.fullmatch(name):
                     found.add(path)
-    return frozenset(found)
+    others = _others_names()
+    return frozenset(path for path in found if not any(name in path for name in others))
 
 
 def _network_namespaces():
     found = {}
-    for process in proc.everyone().values():
+    table = proc.everyone()
+    others = _others(table)
+    for process in table.values():
+        if process.pid in others:
+            continue
         inode = proc.link(f"/proc/{process.pid}/ns/net")
         if inode:
             found.setdefault(inode, f"of {process}")
@@ -153,7 +194,8 @@ def _files(folders):
     found |= {os.path.join("/run/netns", name) for name in _entries("/run/netns")}
     for folder in folders:
         found |= _below(folder)
-    return frozenset(found)
+    others = _others_names()
+    return frozenset(path for path in found if not any(name in path for name in others))
 
 
 def _below(folder):

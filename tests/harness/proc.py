@@ -105,3 +105,12 @@ def memory_peak(pid):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def environment_value(pid, name):
+    """What a variable is in a process's environment, or None."""
+    start = name.encode() + b"="
+    for entry in environment(pid).split(b"\0"):
+        if entry.startswith(start):
+            return entry[len(start) :].decode(errors="replace")
+    return None

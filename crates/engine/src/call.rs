@@ -163,6 +163,7 @@ impl Answer {
     /// Says how the call went once the answer is whole.
     fn add(&mut self, frame: Frame) -> Result<Option<Ending>, Broken> {
         match (&mut *self, frame) {
+            (_, Frame::Error(payload)) if payload.len() > MAX_RESPONSE_BYTES => return Ok(Some(Ending::TooLarge)),
             (Answer::None, Frame::Error(payload)) => return Ok(Some(Ending::Error(payload))),
             (Answer::None, Frame::Response { last: true, payload }) => {
                 let fits = payload.len() <= MAX_RESPONSE_BYTES;

@@ -96,10 +96,7 @@ pub fn serve(shared: &Arc<Shared>) {
         evict(shared, over);
     }
     for pool in shared.ledger.line() {
-        if !pool.scale(shared) {
-            // Who needs nothing any more must not hold up the line.
-            shared.ledger.leave(pool.id);
-        }
+        pool.scale(shared);
     }
 }
 

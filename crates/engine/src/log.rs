@@ -118,13 +118,16 @@ impl<'a> Sink<'a> {
         // A function may name its own requests only: what it says is not believed.
         let known = [self.current, self.previous].into_iter().flatten();
         let request = log.request_id.parse().ok().and_then(|id: RequestId| known.into_iter().find(|k| *k == id));
+        // Nor is a time that cannot be: retention looks at the oldest line's, and would wait for it to come.
+        let now = Timestamp::now();
+        let time = Timestamp(log.time.0.clamp(now.0 - 3_600_000_000, now.0));
         // It is one entry however many lines it has, unless it is too long for one.
         let message = log.message.strip_suffix('\n').unwrap_or(&log.message);
         cut(message.as_bytes(), &mut |part| {
             if let Some(tail) = &mut self.tail {
                 tail.push(part);
             }
-            self.send(log.time, request, log.level, text(part));
+            self.send(time, request, log.level, text(part));
         });
     }
 

@@ -125,10 +125,10 @@ impl Pool {
             return None;
         }
         let (enough, at_max) = (state.roster.wanted(now()) == 0, state.roster.at_max());
-        drop(state);
         if enough {
             shared.ledger.leave(self.id);
         }
+        drop(state);
         Some(if at_max { self.too_many() } else { self.no_capacity() })
     }
 
@@ -139,6 +139,8 @@ impl Pool {
             let now = now();
             let mut state = lock(&self.state);
             if state.roster.wanted(now) == 0 || shared.is_stopped() {
+                // Under the lock: who comes next must find itself in line.
+                shared.ledger.leave(self.id);
                 return false;
             }
             match shared.ledger.ask(self, self.estimate(shared), now) {
@@ -157,6 +159,7 @@ impl Pool {
                 Asked::Evict(_) | Asked::Wait if state.roster.waiting() > 0 => return true,
                 Asked::Evict(_) | Asked::Wait => {
                     state.roster.postpone(now);
+                    shared.ledger.leave(self.id);
                     self.schedule(&mut state);
                     return false;
                 }

@@ -41,6 +41,12 @@ pub(crate) struct Reserved {
     bytes: usize,
 }
 
+/// A payload with its share.
+struct Counted {
+    bytes: Bytes,
+    _reserved: Reserved,
+}
+
 // === impl Budget ===
 
 impl Budget {
@@ -60,6 +66,24 @@ impl Reserved {
         self.bytes += bytes;
         let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > self.budget.max { Err(BodyError::NoMemory) } else { Ok(()) }
+    }
+
+    /// A payload that holds its share until its last owner lets go: the engine may be that, long after the client
+    /// has gone.
+    pub fn hold(mut self, bytes: Bytes) -> Result<Bytes, BodyError> {
+        // Without a body the event is small and bounded by the head: not worth counting on a warm call.
+        if self.bytes == 0 {
+            return Ok(bytes);
+        }
+        // As an event it may have become longer than what was read.
+        self.grow(bytes.len().saturating_sub(self.bytes))?;
+        Ok(Bytes::from_owner(Counted { bytes, _reserved: self }))
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -133,5 +157,24 @@ async fn discard<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
     while let Ok(Some(Ok(frame))) = timeout_at(end, body.frame()).await {
         let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
         left = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_keeps_its_share_until_its_last_owner_lets_go() {
+        let budget = Budget::new(10);
+        let mut reserved = budget.nothing();
+        reserved.grow(6).unwrap();
+        let payload = reserved.hold(Bytes::from_static(b"12345678")).unwrap();
+        let elsewhere = payload.clone();
+        drop(payload);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 8, "as an event it is longer than what was read");
+        assert_eq!(budget.nothing().grow(3), Err(BodyError::NoMemory));
+        drop(elsewhere);
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 }

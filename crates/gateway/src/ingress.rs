@@ -83,8 +83,7 @@ impl<I: Invoker> Gateway<I> {
             let message = format!("no function {shown:?} with a URL: deploy it, or set url = true in its hearth.toml");
             return and_close(reference.refuse(StatusCode::NOT_FOUND, FaultCode::NotFound, &message));
         };
-        // Held until the answer: the payload lives as long as the invocation does.
-        let (body, _reserved) = match body::read(body, MAX_REQUEST_BYTES, &options.limits, &self.shared.budget).await {
+        let (body, reserved) = match body::read(body, MAX_REQUEST_BYTES, &options.limits, &self.shared.budget).await {
             Ok(body) => body,
             Err(error) => return and_close(refuse_body(&reference, error)),
         };
@@ -93,6 +92,10 @@ impl<I: Invoker> Gateway<I> {
         if payload.len() > MAX_REQUEST_BYTES {
             return too_large(&reference);
         }
+        let payload = match reserved.hold(payload) {
+            Ok(payload) => payload,
+            Err(error) => return refuse_body(&reference, error),
+        };
         let invocation = Invocation {
             id: reference.id,
             function: name,

@@ -75,7 +75,7 @@ impl<I: Invoker> Gateway<I> {
         // Before the body is read: a stranger shall not make us hold six megabytes.
         let authorized = self.bearer(parts).map_err(Refused::early)?;
         let options = self.options();
-        let (body, _reserved) =
+        let (body, reserved) =
             body::read(body, MAX_REQUEST_BYTES, &options.limits, &self.shared.budget).await.map_err(Refused::body)?;
         if !authorized {
             self.signature(parts, &body, received)?;
@@ -94,7 +94,7 @@ impl<I: Invoker> Gateway<I> {
         let invocation = Invocation {
             id: reference.id,
             function: name,
-            payload,
+            payload: reserved.hold(payload).map_err(Refused::body)?,
             door: Door::Invoke,
             received,
             trace_id: reference.trace.clone(),

@@ -3,18 +3,38 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use aws::errors::AwsError;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{any, post};
+use bytes::Bytes;
 use engine::Engine;
 use gateway::{Gateway, Invoker};
 use hyper_util::service::TowerToHyperService;
-use model::{Fault, Function, FunctionName, Invocation, Outcome};
+use model::{Fault, Function, FunctionName, Invocation, Outcome, RequestId};
 use tokio::net::TcpListener;
 
 use crate::keys::Keys;
+
+/// What the paths of AWS Lambda's API begin with: the dates of its versions.
+const AWS_API_VERSIONS: [&str; 13] = [
+    "2014-11-13",
+    "2015-03-31",
+    "2016-08-19",
+    "2017-03-31",
+    "2017-10-31",
+    "2018-10-31",
+    "2019-09-25",
+    "2019-09-30",
+    "2020-04-22",
+    "2020-06-30",
+    "2021-07-20",
+    "2021-10-31",
+    "2021-11-15",
+];
 
 /// Both listeners' shared state.
 #[derive(Clone)]
@@ -49,7 +69,11 @@ impl Doors {
         let gateway = self.gateway;
         let invoke = post(move |request: Request| async move { invoke(&gateway, request).await });
         // Beside the API's layers, not within them: AWS clients authenticate by signature, and have no browser.
-        let router = Router::new().route("/2015-03-31/functions/{name}/invocations", invoke).fallback_service(api);
+        let mut router = Router::new().route("/2015-03-31/functions/{name}/invocations", invoke);
+        for date in AWS_API_VERSIONS {
+            router = router.route(&format!("/{date}/{{*rest}}"), any(not_yet));
+        }
+        let router = router.fallback_service(api);
         let service = move |_peer| TowerToHyperService::new(router.clone());
         gateway::serve(listener, service, shutdown, self.limits).await;
     }
@@ -57,6 +81,18 @@ impl Doors {
 
 async fn invoke(gateway: &Gateway<Dispatch>, request: Request) -> Response {
     gateway.handle_invoke(request).await.map(Body::new)
+}
+
+/// The part of AWS Lambda's API that is not here yet says so, in AWS's way.
+async fn not_yet(request: Request) -> Response {
+    let text = format!(
+        "{} {} of AWS Lambda's API is not in this version of Hearth, which has Invoke of it: functions are made with \
+         `hearth deploy` or /api/v1",
+        request.method(),
+        request.uri().path()
+    );
+    let error = AwsError::new(StatusCode::NOT_IMPLEMENTED, "NotImplementedException", text);
+    error.response::<Bytes>(&RequestId::random()).map(Body::from)
 }
 
 impl Invoker for Dispatch {

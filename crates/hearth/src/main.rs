@@ -13,7 +13,7 @@ mod runtimes;
 mod server;
 mod up;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         }
         cli::Command::Server(args) => {
             log_to_stderr();
-            run_server(&args.config)
+            Ok(run_server(&args.config))
         }
         cli::Command::DockerHost(args) => {
             log_to_stderr();
@@ -37,16 +37,22 @@ fn main() -> ExitCode {
         cli::Command::Client(command) => cli::run(command),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("hearth: {error:#}");
+        let _ = writeln!(std::io::stderr(), "hearth: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-fn run_server(config: &str) -> anyhow::Result<ExitCode> {
-    let config = serde_json::from_str(config).context("read the server's configuration")?;
-    let socket = spawner::Client::inherited_socket(spawner::SPAWNER_FD)?;
-    let docker = spawner::Client::inherited_socket(spawner::HELPER_FD)?;
-    server::run(config, socket, docker)
+fn run_server(config: &str) -> ExitCode {
+    let started = || {
+        let config = serde_json::from_str(config).context("read the server's configuration")?;
+        let socket = spawner::Client::inherited_socket(spawner::SPAWNER_FD)?;
+        let docker = spawner::Client::inherited_socket(spawner::HELPER_FD)?;
+        server::run(config, socket, docker)
+    };
+    started().unwrap_or_else(|error: anyhow::Error| {
+        let _ = writeln!(std::io::stderr(), "hearth: {error:#}");
+        ExitCode::from(spawner::CANNOT_START as u8)
+    })
 }
 
 fn run_docker_host(config: &str) -> anyhow::Result<ExitCode> {
@@ -59,5 +65,11 @@ fn run_docker_host(config: &str) -> anyhow::Result<ExitCode> {
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("HEARTH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        // A log that cannot be written must not end Hearth: telling so on stderr would panic.
+        .log_internal_errors(false)
+        .init();
 }

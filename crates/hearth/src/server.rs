@@ -1,5 +1,7 @@
 //! The server: unprivileged, a child of the spawner. config → store → engine → doors → drain.
 
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use control::{ControlState, Hosts};
 use driver::{Capability, Severity};
 use model::Isolation;
@@ -58,7 +60,8 @@ pub struct ServerConfig {
     pub memory_budget: u64,
 }
 
-/// Runs the server until it is told to end. `spawner` and `docker` are the inherited sockets.
+/// Runs the server until it is told to end. `spawner` and `docker` are the inherited sockets. An error means that it
+/// could not start; what goes wrong later is in the exit code and the log.
 pub fn run(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hearth").build()?;
     let result = runtime.block_on(serve(config, spawner, docker));
@@ -122,15 +125,16 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let mut control = tokio::spawn(doors.clone().serve_control(control, api, until_true(closed.clone())));
     let mut ingress = tokio::spawn(doors.serve_ingress(ingress, until_true(closed)));
     ready.store(true, Ordering::Release);
+    client.ready().await.context("tell the spawner that the server is ready")?;
 
     tokio::spawn(collect_packages(store.clone()));
     greet(&config, &control_url, &ingress_url, &keys, &capabilities);
 
-    let result = tokio::select! {
-        _ = terminate.recv() => Ok(ExitCode::SUCCESS),
-        _ = &mut events => Err(anyhow!("the spawner is gone")),
-        end = &mut control => Err(anyhow!("the control listener ended: {end:?}")),
-        end = &mut ingress => Err(anyhow!("the ingress ended: {end:?}")),
+    let ended = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = &mut events => Some("the spawner is gone".to_owned()),
+        end = &mut control => Some(format!("the control listener ended: {end:?}")),
+        end = &mut ingress => Some(format!("the ingress ended: {end:?}")),
     };
     // Not ready first, then no new connections and calls, then the calls in flight, then the instances.
     tracing::info!("draining");
@@ -148,7 +152,13 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     if let Err(error) = closed {
         tracing::warn!(%error, "the store did not close cleanly");
     }
-    result
+    Ok(match ended {
+        None => ExitCode::SUCCESS,
+        Some(why) => {
+            tracing::error!("{why}");
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// Removes packages that nothing refers to any more: at the start, and soon after functions changed. Ends with the
@@ -179,8 +189,15 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Tcp
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return Ok(listener),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && address.port() < 1024 => {
+                let port = address.port();
+                bail!(
+                    "bind {what} to {address}: ports below 1024 need a privilege that the server gives up: choose another \
+                     with {flag}, or allow it with `sysctl net.ipv4.ip_unprivileged_port_start={port}`"
+                );
             }
             Err(error) => {
                 let advice = format!("bind {what} to {address}: choose another address with {flag}");
@@ -191,12 +208,17 @@ async fn bind(address: SocketAddr, what: &str, flag: &str) -> anyhow::Result<Tcp
 }
 
 fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys, capabilities: &[Capability]) {
-    println!("Hearth {} is up.", env!("CARGO_PKG_VERSION"));
-    println!("  API        {control}  (AWS Lambda's Invoke, and /api/v1)");
-    println!("  functions  {ingress}/fn/NAME/");
-    println!("  data       {}", config.data_dir.display());
+    let mut text = String::new();
+    let _ = writeln!(text, "Hearth {} is up.", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(text, "  API        {control}  (AWS Lambda's Invoke, and /api/v1)");
+    let _ = writeln!(text, "  functions  {ingress}/fn/NAME/");
+    let _ = writeln!(text, "  data       {}", config.data_dir.display());
     if let Some(token) = &keys.new_token {
-        println!("  token      {token}  (shown this once; kept in {})", config.data_dir.join(TOKEN_FILE).display());
+        let _ = writeln!(
+            text,
+            "  token      {token}  (shown this once; kept in {})",
+            config.data_dir.join(TOKEN_FILE).display()
+        );
     }
     // The one that functions have unless they ask for another; of those, `hearth doctor` tells.
     let capabilities: Vec<_> = capabilities.iter().filter(|one| one.isolation == Isolation::Namespace).collect();
@@ -204,10 +226,16 @@ fn greet(config: &ServerConfig, control: &str, ingress: &str, keys: &Keys, capab
         let worst = if capability.works { Severity::Weaker } else { Severity::Missing };
         for finding in capability.findings.iter().filter(|finding| finding.severity >= worst) {
             let what = if finding.severity == Severity::Missing { "missing" } else { "weaker " };
-            println!("  {what}    {} isolation, {}: {}", capability.isolation, finding.subject, finding.state);
+            let _ = writeln!(
+                text,
+                "  {what}    {} isolation, {}: {}",
+                capability.isolation, finding.subject, finding.state
+            );
         }
     }
     if capabilities.iter().flat_map(|one| &one.findings).any(|finding| finding.severity != Severity::Ok) {
-        println!("             `hearth doctor` says what to do about it");
+        let _ = writeln!(text, "             `hearth doctor` says what to do about it");
     }
+    // Nobody may be listening any more; that is no reason to end.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

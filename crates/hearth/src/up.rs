@@ -5,9 +5,9 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -26,11 +26,20 @@ use crate::server::ServerConfig;
 /// an entry in the password file, and takes them from the top.
 const SERVER_ID: u32 = 61_500;
 
+/// A budget below this starts no function.
+const LEAST_MEMORY: model::Memory = model::Memory::mib(64);
+
 /// How long a Hearth that is ending on the same data directory is waited for.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs until told to end.
 pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    if args.listen == args.ingress && args.listen.port() != 0 {
+        bail!("--listen and --ingress are both {}: they must differ", args.listen);
+    }
+    if let Some(memory) = args.memory.filter(|memory| *memory < LEAST_MEMORY) {
+        bail!("--memory {memory} is too little to run any function: expected {LEAST_MEMORY} or more");
+    }
     let root = rustix::process::geteuid().is_root();
     let data_dir = match args.data_dir {
         Some(dir) => dir,
@@ -90,8 +99,8 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let _ = fs::remove_dir(&run_dir);
     Ok(match ended {
         Ended::Drained => ExitCode::SUCCESS,
-        Ended::ServerFailed(_) => {
-            eprintln!("hearth: the server cannot start; its message is above");
+        Ended::ServerFailed => {
+            let _ = writeln!(io::stderr(), "hearth: the server cannot start; its message is above");
             ExitCode::FAILURE
         }
     })
@@ -138,13 +147,24 @@ fn give(path: &Path, user: ServerUser) -> io::Result<()> {
 
 fn lock(data_dir: &Path) -> anyhow::Result<File> {
     let path = data_dir.join("hearth.lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    // The folder is the server's: a link in it could have root make or open a file anywhere.
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32;
+    let file = File::options().create(true).truncate(false).write(true).custom_flags(flags).open(&path);
     let file = file.with_context(|| format!("open {}", path.display()))?;
     let until = Instant::now() + LOCK_LIMIT;
+    let mut told = false;
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                if !told {
+                    let dir = data_dir.display();
+                    let _ = writeln!(
+                        io::stderr(),
+                        "hearth: another Hearth runs on {dir}: waiting for it to end, up to 10 s"
+                    );
+                    told = true;
+                }
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(rustix::io::Errno::WOULDBLOCK) => {

@@ -125,6 +125,11 @@ impl Client {
         self.capabilities.iter().map(driver).collect()
     }
 
+    /// Tells the spawner that this server has started well.
+    pub async fn ready(&self) -> io::Result<()> {
+        self.request(&Request::Ready).await
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change of the state is one insert or remove: a panic in between leaves it whole.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -79,6 +79,8 @@ async fn next(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> io::Result<Opt
 impl Helper {
     async fn obey(&mut self, request: Request) -> io::Result<()> {
         match request {
+            // For who supervises the server; a helper does not.
+            Request::Ready => {}
             Request::Start { isolation, spec } => {
                 let id = spec.id.clone();
                 let error = if isolation != self.driver.isolation() {

@@ -103,18 +103,27 @@ fn leash(signal: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
+/// As many descriptors as may be had. Makes system calls only: it is also called between fork and exec.
+pub fn raise_descriptors() -> io::Result<()> {
+    // SAFETY: plain structures, which outlive the calls.
+    unsafe {
+        let most = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const most) == 0 {
+            return Ok(());
+        }
+        let mut limit = std::mem::zeroed::<libc::rlimit>();
+        check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
+        limit.rlim_cur = limit.rlim_max;
+        check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))
+    }
+}
+
 /// In the new process, before exec.
 fn prepare_server(user: Option<ServerUser>) -> io::Result<()> {
+    // Thousands of instances, five descriptors each.
+    raise_descriptors()?;
     // SAFETY: plain numbers throughout; `none` is what capset's version 3 reads.
     unsafe {
-        // Thousands of instances, five descriptors each.
-        let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: 1 << 20 };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
-            let mut limit = std::mem::zeroed::<libc::rlimit>();
-            check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
-            limit.rlim_cur = limit.rlim_max;
-            check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
-        }
         // The bounding set first: it takes a capability to drop it.
         for capability in 0..64 {
             if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 {

@@ -22,4 +22,4 @@ mod supervise;
 pub use client::Client;
 pub use helper::serve;
 pub use launch::{HELPER_FD, HelperOptions, SPAWNER_FD, ServerUser};
-pub use process::{Ended, FATAL_EXIT, Options, run};
+pub use process::{CANNOT_START, Ended, Options, run};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! up ─► server runs ──(it dies)──► its sandboxes killed ─► back-off ─► server runs again
-//!          │ SIGTERM, SIGINT                                   └─ 5 deaths before it was ever ready: give up
+//!          │ SIGTERM, SIGINT                                   └─ it never could start: give up
 //!          ▼
 //!       draining: SIGTERM to the server ──(it exits, or the limit passes: SIGKILL)──► sandboxes killed ─► end
 //! ```
@@ -23,13 +23,14 @@ use crate::protocol::{Event, Request};
 use crate::socket;
 use crate::supervise::Helper;
 
+/// The exit code of a server that could not start (`EX_CONFIG` of sysexits.h).
+pub const CANNOT_START: i32 = 78;
+
 /// How long a draining server may take before it is killed: beyond the longest that the engine waits.
 const DRAIN_LIMIT: Duration = Duration::from_secs(35);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
-/// A server that lived this long had started well.
-const LIVED: Duration = Duration::from_secs(5);
-const EARLY_DEATHS: u32 = 5;
+const FAILED_STARTS: u32 = 5;
 /// Messages to a server that does not read them; more than it may have sandboxes, so reaching it means that it
 /// hangs.
 const MAX_BACKLOG: usize = 65_536;
@@ -51,8 +52,8 @@ pub struct Options {
 pub enum Ended {
     /// Asked to, and drained.
     Drained,
-    /// The server cannot start: its last exit code, if it exited.
-    ServerFailed(Option<i32>),
+    /// The server cannot start, and has said why on stderr.
+    ServerFailed,
 }
 
 struct Spawner {
@@ -66,12 +67,14 @@ struct Spawner {
     backlog: VecDeque<Packet>,
     buffer: Vec<u8>,
     tidying: bool,
+    /// The running server has said so.
+    server_ready: bool,
 }
 
 struct Sandbox {
     host: usize,
     pidfd: OwnedFd,
-    _oom: Option<OwnedFd>,
+    oom: Option<OwnedFd>,
     tokens: Vec<u64>,
 }
 
@@ -95,6 +98,8 @@ const FIRST_TOKEN: u64 = 16;
 
 /// Runs until told to end. The process must have one thread, and be in the namespaces that its drivers need.
 pub fn run(options: Options) -> io::Result<Ended> {
+    // Six descriptors for each sandbox, which sets a limit of its own.
+    launch::raise_descriptors()?;
     // Children must not get the signals that are blocked for the pipe below, so exec resets them (see `launch.rs`).
     let signals = signal_pipe()?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -110,6 +115,7 @@ pub fn run(options: Options) -> io::Result<Ended> {
         backlog: VecDeque::new(),
         buffer: Vec::new(),
         tidying: false,
+        server_ready: false,
     };
     for host in &mut spawner.hosts {
         if let Err(error) = host.sweep() {
@@ -127,20 +133,21 @@ pub fn run(options: Options) -> io::Result<Ended> {
 impl Spawner {
     fn supervise(&mut self, command: &[String], user: Option<ServerUser>, signals: &UnixStream) -> io::Result<Ended> {
         let mut back_off = FIRST_BACK_OFF;
-        let mut early_deaths = 0;
+        let mut failed_starts = 0;
+        let mut ever_ready = false;
         loop {
-            let born = Instant::now();
             let (code, asked) = self.serve(command, user, signals)?;
             if asked {
                 return Ok(Ended::Drained);
             }
-            if born.elapsed() > LIVED {
-                (early_deaths, back_off) = (0, FIRST_BACK_OFF);
-            } else if code.is_some() {
-                // It ended by itself, soon: a port in use, a broken store. A killed one is simply started again.
-                early_deaths += 1;
-                if early_deaths >= EARLY_DEATHS || code == Some(FATAL_EXIT) {
-                    return Ok(Ended::ServerFailed(code));
+            if self.server_ready {
+                (failed_starts, back_off, ever_ready) = (0, FIRST_BACK_OFF, true);
+            } else {
+                failed_starts += 1;
+                // One that cannot start says so by its exit code: a port in use, a broken store. Once there was one
+                // that could, the cause may pass.
+                if !ever_ready && (code == Some(CANNOT_START) || failed_starts >= FAILED_STARTS) {
+                    return Ok(Ended::ServerFailed);
                 }
             }
             tracing::warn!(code, back_off_ms = back_off.as_millis() as u64, "the server ended; starting it again");
@@ -158,6 +165,7 @@ impl Spawner {
         user: Option<ServerUser>,
         signals: &UnixStream,
     ) -> io::Result<(Option<i32>, bool)> {
+        self.server_ready = false;
         let (ours, theirs) = socket::pair()?;
         let helper = self.helper.connect()?;
         let pidfd = launch::server(command, user, theirs, helper)?;
@@ -286,6 +294,7 @@ impl Spawner {
                     Err(error) => self.tell(&Event::Refused { id, error }, vec![]),
                 }
             }
+            Request::Ready => self.server_ready = true,
             Request::Kill { id } => {
                 if let Some(sandbox) = self.sandboxes.get(&id) {
                     self.hosts[sandbox.host].kill(&id);
@@ -322,21 +331,30 @@ impl Spawner {
         fds.extend(started.usage.cpu);
         fds.extend(invoke);
 
-        let mut tokens = vec![self.watch_sandbox(&started.pidfd, Watch::Gone(spec.id.clone())).map_err(system)?];
-        if let Some(oom) = &started.oom {
-            tokens.push(self.watch_sandbox(oom, Watch::OutOfMemory(spec.id.clone())).map_err(system)?);
-        }
-        let sandbox = Sandbox { host, pidfd: started.pidfd, _oom: started.oom, tokens };
+        // In the table before anything else can fail: from here on it has an owner.
+        let sandbox = Sandbox { host, pidfd: started.pidfd, oom: started.oom, tokens: vec![] };
         self.sandboxes.insert(spec.id.clone(), sandbox);
+        if let Err(error) = self.watch_sandbox(&spec.id) {
+            self.hosts[host].kill(&spec.id);
+            self.bury(&spec.id);
+            return Err(StartError::System(format!("watch it: {error}")));
+        }
         Ok((event, fds))
     }
 
-    fn watch_sandbox(&mut self, fd: &OwnedFd, about: Watch) -> io::Result<u64> {
-        let token = self.next_token;
-        self.next_token += 1;
-        watch(&self.poll, fd, token)?;
-        self.by_token.insert(token, about);
-        Ok(token)
+    /// Has the loop told of its end, and of its running out of memory.
+    fn watch_sandbox(&mut self, id: &InstanceId) -> io::Result<()> {
+        let Some(sandbox) = self.sandboxes.get_mut(id) else { return Ok(()) };
+        let watched =
+            [(Some(&sandbox.pidfd), Watch::Gone(id.clone())), (sandbox.oom.as_ref(), Watch::OutOfMemory(id.clone()))];
+        for (fd, about) in watched {
+            let Some(fd) = fd else { continue };
+            watch(&self.poll, fd, self.next_token)?;
+            self.by_token.insert(self.next_token, about);
+            sandbox.tokens.push(self.next_token);
+            self.next_token += 1;
+        }
+        Ok(())
     }
 
     fn sandbox_event(&mut self, token: u64) {
@@ -353,7 +371,7 @@ impl Spawner {
                 // One notice is enough, and the counter behind it stays readable.
                 self.by_token.remove(&token);
                 if let Some(sandbox) = self.sandboxes.get(&id)
-                    && let Some(oom) = &sandbox._oom
+                    && let Some(oom) = &sandbox.oom
                 {
                     let _ = epoll::delete(&self.poll, oom);
                 }
@@ -415,9 +433,6 @@ impl Spawner {
         let _ = epoll::modify(&self.poll, socket, epoll::EventData::new_u64(SOCKET), flags);
     }
 }
-
-/// The server's exit code for what no restart can mend.
-pub const FATAL_EXIT: i32 = 78;
 
 pub(crate) fn watch(poll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
     epoll::add(poll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;

@@ -14,8 +14,15 @@ pub const MAX_FDS: usize = 68;
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", tag = "do")]
 pub enum Request {
-    Start { isolation: Isolation, spec: SandboxSpec },
-    Kill { id: InstanceId },
+    Start {
+        isolation: Isolation,
+        spec: SandboxSpec,
+    },
+    Kill {
+        id: InstanceId,
+    },
+    /// The server takes calls now.
+    Ready,
 }
 
 /// Spawner to server.

@@ -9,7 +9,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use model::{LogLevel, Timestamp};
 
-use crate::{FLAG_LAST, Frame, HEADER, Invoke, Kind, Log, MAX_BODY, Side, Stream, WireError};
+use crate::{FLAG_LAST, Frame, HEADER, Invoke, Kind, Log, Side, Stream, WireError};
 
 /// One direction of one stream. Holds no memory between frames.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Decoder {
         if !kind.belongs(self.stream, self.from) {
             return Err(WireError::Misplaced { kind, stream: self.stream, from: self.from });
         }
-        if len > MAX_BODY {
+        if len > kind.longest() {
             return Err(WireError::TooLong(len));
         }
         let missing = (HEADER + len).saturating_sub(self.buffer.len());

@@ -120,6 +120,16 @@ impl Kind {
         }
     }
 
+    /// Its longest body. What a guest has begun to send waits in the host's memory, which no sandbox pays for.
+    pub fn longest(self) -> usize {
+        match self {
+            Kind::Hello => 4 << 10,
+            Kind::Ready | Kind::End => 0,
+            Kind::Log => crate::MAX_LOG,
+            Kind::Init | Kind::InitError | Kind::Invoke | Kind::Data | Kind::Response | Kind::Error => crate::MAX_BODY,
+        }
+    }
+
     /// Whether `from` may send it on `stream`.
     pub fn belongs(self, stream: Stream, from: Side) -> bool {
         let (its_stream, its_side) = match self {

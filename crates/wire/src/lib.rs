@@ -22,6 +22,9 @@ pub const VERSION: u16 = 1;
 /// Longest body of a frame, bytes.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
 
+/// Longest body of a LOG frame. Bootstraps cut longer messages.
+pub const MAX_LOG: usize = 1024 * 1024;
+
 /// Bytes before a body: its length and the kind.
 pub const HEADER: usize = 5;
 

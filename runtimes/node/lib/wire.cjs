@@ -10,6 +10,7 @@ const fs = require('fs');
 
 const VERSION = 1;
 const MAX_BODY = 16 * 1024 * 1024;
+const MAX_LOG = 1024 * 1024;
 const LAST = 1; // flag bit: the payload is complete in this frame
 
 const CONTROL = 3;
@@ -52,7 +53,7 @@ function str16(text) {
 function log(timeUs, level, requestId, message) {
   const id = str16(requestId);
   const start = 14 + id.length;
-  const room = Math.min(Buffer.byteLength(message), 5 + MAX_BODY - start);
+  const room = Math.min(Buffer.byteLength(message), 5 + MAX_LOG - start);
   const out = Buffer.allocUnsafe(start + room);
   const size = out.write(message, start, room); // less than room where that would cut a character
   out.writeUInt32LE(start + size - 5, 0);

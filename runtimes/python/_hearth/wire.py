@@ -9,6 +9,7 @@ from posix import read, readv, writev
 
 VERSION = 1
 MAX_BODY = 16 << 20
+MAX_LOG = 1 << 20
 LAST = 1  # flag bit: the payload is complete in this frame
 
 HELLO, INIT, READY, INIT_ERROR, LOG = 0x01, 0x02, 0x03, 0x04, 0x05
@@ -86,8 +87,8 @@ def hello(runtime):
 def log(time_us, level, request_id, message):
     head = time_us.to_bytes(8, "little") + bytes((level,)) + _str16(request_id)
     data = message.encode("utf-8", "replace")
-    if len(data) > MAX_BODY - len(head):  # cut between two characters
-        data = data[: MAX_BODY - len(head)].decode("utf-8", "ignore").encode("utf-8")
+    if len(data) > MAX_LOG - len(head):  # cut between two characters
+        data = data[: MAX_LOG - len(head)].decode("utf-8", "ignore").encode("utf-8")
     return frame(LOG, head + data)
 
 

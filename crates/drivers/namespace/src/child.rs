@@ -99,6 +99,9 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<Never, (Step, io::Error
     // No user namespace can be made inside, even if the system call filter had a hole. Not every kernel has the
     // switch.
     let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
+    // inotify's limits are for each user, and for whoever made the user namespace: without root, that is everybody.
+    let _ = std::fs::write("/proc/sys/user/max_inotify_instances", "32");
+    let _ = std::fs::write("/proc/sys/user/max_inotify_watches", "8192");
 
     // Last of what needs capabilities is done.
     sys::drop_capabilities().map_err(at(Step::Capabilities))?;
@@ -126,8 +129,15 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<Never, (Step, io::Error
 fn own_mounts(plan: &Plan<'_>) -> io::Result<()> {
     let quiet = libc::MS_NOSUID | libc::MS_NODEV;
     sys::mount(c"proc", c"proc", c"proc", quiet | libc::MS_NOEXEC, c"")?;
-    for hidden in [c"proc/kcore", c"proc/keys", c"proc/sysrq-trigger", c"proc/timer_list", c"proc/kmsg"] {
+    for hidden in [c"proc/kcore", c"proc/keys", c"proc/sysrq-trigger", c"proc/timer_list", c"proc/kmsg", c"proc/locks"]
+    {
         hide(hidden)?;
+    }
+    // Anybody may write triggers into its files, each of which the host's kernel then watches.
+    let nothing = c"size=0,nr_inodes=1,mode=555";
+    match sys::mount(c"none", c"proc/pressure", c"tmpfs", quiet | libc::MS_RDONLY, nothing) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
     // An inode for every 4 KiB, so that neither bytes nor empty files get past the size.
     let tmp = plan.limits.tmp.bytes();
@@ -157,6 +167,8 @@ fn limits(plan: &Plan<'_>) -> io::Result<()> {
     // One byte, not none: where the host's core_pattern is a pipe, the kernel runs its handler, as the host's root,
     // for every limit but one (core(5)).
     sys::set_rlimit(libc::RLIMIT_CORE, 1)?;
+    // As inotify's.
+    sys::set_rlimit(libc::RLIMIT_SIGPENDING, 4096)?;
     if plan.rootless {
         // Counted for each user namespace by itself since Linux 5.14, so it is this sandbox's own.
         sys::set_rlimit(libc::RLIMIT_NPROC, u64::from(plan.limits.pids))?;

@@ -42,7 +42,8 @@ use report::Report;
 pub use root::{ETC_FILES, SANDBOX_ID, USR_LINKS, etc_folders, etc_texts};
 use root::{Root, at};
 
-/// First host uid of sandboxes. Above what useradd, container tools and systemd's dynamic users give out.
+/// First host uid of sandboxes, above what useradd, container tools and systemd's dynamic users give out. Each
+/// installation has one of 256 ranges of its own from there on, by its name.
 const FIRST_UID: u32 = 0x7000_0000;
 /// Host uids are used in turn, so that one comes back only long after its last files are gone.
 const UIDS: u32 = 1 << 20;
@@ -70,6 +71,7 @@ pub struct Namespace {
     arguments: Option<sys::ArgumentArea>,
     capability: Capability,
     rootless: bool,
+    first_uid: u32,
     next_uid: u32,
     running: HashMap<InstanceId, Running>,
     /// Groups whose removal failed because the kernel was not done with their processes.
@@ -129,7 +131,8 @@ impl Namespace {
     /// Prepares everything that sandboxes share. `rootless`: [`enter`] was called by an ordinary user. What does
     /// not work here is in the capability, not an error: Hearth starts and says so.
     pub fn new(options: &Options, rootless: bool) -> io::Result<Self> {
-        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Its parent belongs to the server: a link put in its place is not followed.
+        let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let code_dir = rustix::fs::open(&options.code_dir, folder, Mode::empty())
             .map_err(|error| at("open", &options.code_dir)(error.into()))?;
         let dev_null = OwnedFd::from(File::options().read(true).write(true).open("/dev/null")?);
@@ -155,6 +158,7 @@ impl Namespace {
             arguments: sys::ArgumentArea::of_self(),
             capability: Capability { isolation: Isolation::Namespace, works, findings },
             rootless,
+            first_uid: FIRST_UID + UIDS * u32::from(options.name.bytes().fold(0u8, |sum, b| sum.wrapping_mul(31) ^ b)),
             next_uid: 0,
             running: HashMap::new(),
             removing: Vec::new(),
@@ -177,6 +181,7 @@ impl Namespace {
 
     fn spawn(&mut self, spec: &SandboxSpec, streams: GuestStreams, code: OwnedFd) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
+        let outside = self.next_uid();
         let root = self.root.as_ref().ok_or_else(|| self.unavailable())?;
         let root = root.copy().map_err(system("copy the root file system"))?;
         let group = self.cgroups.create(&spec.id, &spec.limits).map_err(system("make its cgroup"))?;
@@ -210,8 +215,12 @@ impl Namespace {
             | libc::CLONE_NEWUTS
             | libc::CLONE_NEWCGROUP;
         let into = group.dir_fd_for_clone();
+        // What the kernel counts for each user (inotify, pending signals, message queues, namespaces) it also counts
+        // for whoever made the user namespace: were that root, one function could use up what the host's root has.
+        let owner = if self.rootless { None } else { Some(outside) };
         // SAFETY: the spawner has one thread.
-        let (pidfd, pid) = match unsafe { sys::clone(NEW as u64, into) } {
+        let cloned = sys::owned_by(owner, || unsafe { sys::clone(NEW as u64, into) });
+        let (pidfd, pid) = match cloned {
             Ok(sys::Cloned::Child) => child::run(plan),
             Ok(sys::Cloned::Parent { pidfd, pid }) => (pidfd, pid),
             Err(error) => {
@@ -224,7 +233,7 @@ impl Namespace {
         let in_v2_group = into.is_some();
         let running =
             Running { pidfd, status: status_read, usage: group.usage_files(), group: Some(group), killed: false };
-        let result = self.release(pid, &running, in_v2_group, go_write);
+        let result = self.release(pid, outside, &running, in_v2_group, go_write);
         let running = match result {
             Ok(()) => running,
             Err(error) => {
@@ -251,14 +260,17 @@ impl Namespace {
         }
     }
 
+    /// The next sandbox's id on the host.
+    fn next_uid(&mut self) -> u32 {
+        if self.rootless {
+            return 0;
+        }
+        self.next_uid = (self.next_uid + 1) % UIDS;
+        self.first_uid + self.next_uid
+    }
+
     /// Maps the ids, joins the cgroup, lets the child go on.
-    fn release(&mut self, pid: i32, running: &Running, in_v2_group: bool, go: OwnedFd) -> io::Result<()> {
-        let outside = if self.rootless {
-            0
-        } else {
-            self.next_uid = (self.next_uid + 1) % UIDS;
-            FIRST_UID + self.next_uid
-        };
+    fn release(&mut self, pid: i32, outside: u32, running: &Running, in_v2_group: bool, go: OwnedFd) -> io::Result<()> {
         let map = format!("{SANDBOX_ID} {outside} 1");
         let write = |file: &str, text: &str| {
             let path = format!("/proc/{pid}/{file}");

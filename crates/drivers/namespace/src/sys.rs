@@ -55,6 +55,24 @@ pub unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cl
     Ok(Cloned::Parent { pidfd, pid: pid as i32 })
 }
 
+/// Does `what` with another effective user id and all capabilities, and comes back. A process that cannot come back
+/// must not go on.
+pub fn owned_by(uid: Option<u32>, what: impl FnOnce() -> io::Result<Cloned>) -> io::Result<Cloned> {
+    let Some(uid) = uid else { return what() };
+    const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+    // The raw calls: glibc's wrappers signal other threads, of which there are none.
+    // SAFETY: plain numbers; -1 leaves an id as it is.
+    let set = |uid: u32| check(unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) });
+    prctl(libc::PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)?;
+    let result = set(uid).and_then(|_| what());
+    // In the child, the new user namespace has reset the bits, and `become_user` sets the ids. (Not told apart by
+    // its number: that is 1 in there, and may be ours too, in a container.)
+    if !matches!(result, Ok(Cloned::Child)) && (set(0).is_err() || prctl(libc::PR_SET_SECUREBITS, 0).is_err()) {
+        std::process::abort();
+    }
+    result
+}
+
 /// A detached copy of a mount (with what is mounted below it), to be attached elsewhere, perhaps by another
 /// process in another mount namespace.
 pub fn open_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool) -> io::Result<OwnedFd> {
@@ -85,9 +103,10 @@ pub fn move_mount(tree: BorrowedFd<'_>, to: &CStr) -> io::Result<()> {
     Ok(())
 }
 
-/// Adds attributes (`MOUNT_ATTR_*`) to a mount, and to those below it if asked.
+/// Adds attributes (`MOUNT_ATTR_*`) to a mount, and to those below it if asked, and cuts it off from the mount that it
+/// was copied from: what the host mounts there later must not appear here, without these attributes.
 pub fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, set: u64) -> io::Result<()> {
-    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;

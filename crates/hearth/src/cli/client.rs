@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use control::Token;
+use control::{FunctionList, Token};
+use model::FunctionName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, StatusCode};
@@ -43,6 +44,8 @@ pub enum ClientError {
     /// What Hearth itself said.
     #[error("{message}")]
     Refused { status: u16, code: Option<String>, message: String },
+    #[error("the answer is longer than {}: ask for less, for example with --limit", super::text::memory(MOST))]
+    TooLarge,
     #[error("{endpoint} answers, but not as Hearth does ({cause}): is HEARTH_ENDPOINT right?")]
     Stranger { endpoint: String, cause: String },
 }
@@ -220,7 +223,11 @@ impl Client {
 
     /// All bytes of an answer.
     pub fn body(&self, response: &mut Response<Body>) -> Result<Vec<u8>, ClientError> {
-        response.body_mut().with_config().limit(MOST).read_to_vec().map_err(|error| self.failed(error))
+        self.body_within(response, MOST)
+    }
+
+    fn body_within(&self, response: &mut Response<Body>, most: u64) -> Result<Vec<u8>, ClientError> {
+        response.body_mut().with_config().limit(most).read_to_vec().map_err(|error| self.failed(error))
     }
 
     /// Turns an error answer into an error, in Hearth's own shape or in AWS's.
@@ -238,9 +245,24 @@ impl Client {
         let Some(message) = text("message").or_else(|| text("Message")) else {
             return Err(self.stranger(format_args!("HTTP status {}", status.as_u16())));
         };
-        let kind = || response.headers().get("x-amzn-errortype")?.to_str().ok().map(str::to_owned);
-        let code = text("code").or_else(|| text("Code")).or_else(kind);
+        let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        // AWS's door has a code of AWS's in its body, and Hearth's own in a header.
+        let code = header("x-hearth-fault").or_else(|| text("code")).or_else(|| text("Code"));
+        let code = code.or_else(|| header("x-amzn-errortype"));
         Err(ClientError::Refused { status: status.as_u16(), code, message })
+    }
+
+    /// Says that it is the function that is missing, and which one may have been meant.
+    pub fn explain_absent(&self, name: &FunctionName, error: ClientError) -> ClientError {
+        match error {
+            ClientError::Refused { status: 404, code, .. } if code.as_deref() == Some("HEARTH-C003") => {
+                let list = self.get::<FunctionList>("/api/v1/functions").map(|list| list.functions).unwrap_or_default();
+                let near = control::nearest(name.as_str(), list.iter().map(|one| one.name.as_str()));
+                let near = near.map(|near| format!(": did you mean {near}?")).unwrap_or_default();
+                ClientError::Refused { status: 404, code, message: format!("no function named {name}{near}") }
+            }
+            error => error,
+        }
     }
 
     fn failed(&self, error: ureq::Error) -> ClientError {
@@ -253,6 +275,7 @@ impl Client {
             error @ (Io(_) | HostNotFound | ConnectionFailed | Timeout(_) | BadUri(_)) => {
                 ClientError::Unreachable { endpoint, cause: error.to_string() }
             }
+            BodyExceedsLimit(_) => ClientError::TooLarge,
             error => ClientError::Stranger { endpoint, cause: error.to_string() },
         }
     }
@@ -270,6 +293,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Token(_) | Self::Stranger { .. } => true,
             Self::Refused { status, .. } => *status == 401,
+            Self::TooLarge => false,
         }
     }
 
@@ -283,5 +307,35 @@ impl ClientError {
             Self::Refused { code: Some(code), .. } if code.starts_with("HEARTH-") => Some(code),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> Client {
+        let agent = Agent::new_with_defaults();
+        Client { agent, endpoint: "http://127.0.0.1:7070".into(), token: Err("none".into()) }
+    }
+
+    fn answer(status: u16, fault: &str, body: &str) -> Response<Body> {
+        let response = Response::builder().status(status).header("x-hearth-fault", fault);
+        response.body(Body::builder().data(body)).unwrap()
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_is_no_stranger_s() {
+        let mut long = answer(200, "", &"x".repeat(11));
+        let error = client().body_within(&mut long, 10).unwrap_err();
+        assert!(matches!(error, ClientError::TooLarge), "{error}");
+        assert!(!error.no_hearth());
+    }
+
+    #[test]
+    fn hearth_s_own_code_outranks_aws_s() {
+        let body = r#"{"Type":"User","Message":"Function not found: f"}"#;
+        let error = client().checked(answer(404, "HEARTH-C003", body)).unwrap_err();
+        assert_eq!((error.code(), error.is_absent()), (Some("HEARTH-C003"), true));
     }
 }

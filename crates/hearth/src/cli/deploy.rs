@@ -15,9 +15,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::{ArgAction, Args};
+use clap::Args;
 use control::{CodeRef, FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
-use model::{CodeHash, Cpu, FunctionName, FunctionSpec, Idle, Isolation, Memory, Runtime};
+use model::{CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, Memory, Runtime};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
 
@@ -49,7 +49,7 @@ pub struct DeployArgs {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
     /// Of one invocation, 1ms to 15m [default: 3s]
-    #[arg(long, value_name = "TIME", value_parser = model::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = manifest::timeout)]
     timeout: Option<Duration>,
     /// Share of a core, 0.01 to 64 [default: in proportion to memory]
     #[arg(long, value_name = "CORES")]
@@ -61,7 +61,7 @@ pub struct DeployArgs {
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::env::pair)]
     env: Vec<(String, String)>,
     /// How long an instance without work is kept: auto, or a time; 0s: none outlives its call [default: auto]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = manifest::idle)]
     idle: Option<Idle>,
     /// Instances kept ready although nothing calls [default: 0]
     #[arg(long, value_name = "COUNT")]
@@ -76,10 +76,10 @@ pub struct DeployArgs {
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// Answer HTTP at /fn/NAME/ [the default]
-    #[arg(long, action = ArgAction::SetTrue, overrides_with = "no_url")]
+    #[arg(long, conflicts_with = "no_url")]
     url: bool,
     /// Do not answer HTTP
-    #[arg(long, action = ArgAction::SetTrue, overrides_with = "url")]
+    #[arg(long)]
     no_url: bool,
     /// What is not said goes back to its default, on a function that exists
     #[arg(long)]
@@ -251,39 +251,21 @@ impl DeployArgs {
         let folder = match source {
             Source::Zip(path) => {
                 let (bytes, files) = pack::open_zip(path)?;
-                identify(
-                    &files,
-                    &|module| has_module(module, |file| files.contains_key(file)),
-                    client,
-                    before,
-                    write,
-                    told,
-                )?;
+                let has = |module: &str| has_module(module, |file| files.contains_key(file));
+                self.identify(&files, &has, client, before, write, told)?;
                 return Ok(bytes);
             }
             Source::File(path) => {
                 let contents = Contents::of_file(path)?;
-                identify(
-                    &contents.telling(),
-                    &|module| has_module(module, |file| contents.has(file)),
-                    client,
-                    before,
-                    write,
-                    told,
-                )?;
+                let has = |module: &str| has_module(module, |file| contents.has(file));
+                self.identify(&contents.telling(), &has, client, before, write, told)?;
                 return contents.pack();
             }
             Source::Folder(folder) => folder,
         };
         let mut contents = Contents::of_folder(folder, &[])?;
-        let runtime = identify(
-            &contents.telling(),
-            &|module| has_module(module, |file| contents.has(file)),
-            client,
-            before,
-            write,
-            told,
-        )?;
+        let has = |module: &str| has_module(module, |file| contents.has(file));
+        let runtime = self.identify(&contents.telling(), &has, client, before, write, told)?;
         if !self.no_install {
             let install =
                 Install { folder, runtime: &runtime, scripts: self.install_scripts, afresh: self.reinstall, progress };
@@ -303,54 +285,109 @@ impl DeployArgs {
         }
         contents.pack()
     }
-}
-
-/// Says runtime and handler where neither manifest nor flags do, and tells what it guessed.
-fn identify(
-    files: &RootFiles,
-    has_module: &dyn Fn(&str) -> bool,
-    client: &Client,
-    before: Option<&FunctionView>,
-    write: &mut FunctionWrite,
-    told: &mut Vec<String>,
-) -> anyhow::Result<Runtime> {
-    let runtime = match write.runtime.clone() {
-        Some(runtime) => runtime,
-        None => {
-            let language = guess::language(files).ok_or_else(|| {
-                Usage("no .py or .js file, no package.json and no requirements.txt: say --runtime and --handler".into())
-            })?;
-            let same =
-                before.and_then(|one| one.runtime.parse::<Runtime>().ok()).filter(|one| one.language() == language);
-            match same {
-                Some(runtime) => runtime,
-                None => {
-                    let RuntimeList { runtimes } = client.get("/api/v1/runtimes")?;
-                    let here = runtimes.iter().filter(|one| one.works).map(|one| &one.name);
-                    let newest = guess::runtime(language, here);
-                    let newest = newest.context("this Hearth has no runtime for these files: see `hearth runtimes`")?;
-                    told.push(format!("runtime {newest}, by its files"));
-                    newest.clone()
+    /// Says runtime and handler where neither manifest nor flags do, and tells what it guessed. What can be seen
+    /// to be wrong is refused here, before anything is installed or packed.
+    fn identify(
+        &self,
+        files: &RootFiles,
+        has_module: &dyn Fn(&str) -> bool,
+        client: &Client,
+        before: Option<&FunctionView>,
+        write: &mut FunctionWrite,
+        told: &mut Vec<String>,
+    ) -> anyhow::Result<Runtime> {
+        let RuntimeList { runtimes } = client.get("/api/v1/runtimes")?;
+        let here: Vec<&Runtime> = runtimes.iter().filter(|one| one.works).map(|one| &one.name).collect();
+        let runtime = match write.runtime.clone() {
+            Some(runtime) => runtime,
+            None => {
+                let language = guess::language(files).ok_or_else(|| {
+                    let message = "no .py or .js file, no package.json and no requirements.txt";
+                    Usage(format!("{message}: say --runtime and --handler"))
+                })?;
+                let same =
+                    before.and_then(|one| one.runtime.parse::<Runtime>().ok()).filter(|one| one.language() == language);
+                match same {
+                    Some(runtime) => runtime,
+                    None => {
+                        let newest = guess::runtime(language, here.iter().copied());
+                        let newest =
+                            newest.context("this Hearth has no runtime for these files: see `hearth runtimes`")?;
+                        told.push(format!("runtime {newest}, by its files"));
+                        newest.clone()
+                    }
                 }
             }
+        };
+        if !here.contains(&&runtime) {
+            return Err(no_runtime(&runtime, &here).into());
         }
-    };
-    if write.handler.is_none() {
-        let module = |handler: &str| handler.rsplit_once('.').map_or(String::new(), |(module, _)| module.to_owned());
-        let same = before.map(|one| one.handler.clone()).filter(|handler| has_module(&module(handler)));
-        write.handler = Some(match same {
+        if let Some(handler) = write.handler.as_ref().filter(|handler| !handler.contains('.')) {
+            // As on AWS it is deployed all the same, and fails when it is called.
+            told.push(format!("handler {handler} has no dot: expected MODULE.FUNCTION"));
+        }
+        let handler = match write.handler.clone() {
             Some(handler) => handler,
             None => {
-                let guessed = guess::handler(files, runtime.language()).ok_or_else(|| {
-                    Usage("no handler found: expected a function named handler, or say --handler FILE.FUNCTION".into())
-                })?;
-                told.push(format!("handler {guessed}, by its files"));
-                guessed
+                let module = |handler: &str| handler.rsplit_once('.').map_or("", |(module, _)| module).to_owned();
+                let same = before.map(|one| one.handler.clone()).filter(|handler| has_module(&module(handler)));
+                match same {
+                    Some(handler) => handler,
+                    None => guessed_handler(files, &runtime, told)?,
+                }
             }
-        });
+        };
+        check(write, &runtime, &handler, before.filter(|_| !self.reset))?;
+        write.handler = Some(handler);
+        write.runtime = Some(runtime.clone());
+        Ok(runtime)
     }
-    write.runtime = Some(runtime.clone());
-    Ok(runtime)
+}
+
+fn guessed_handler(files: &RootFiles, runtime: &Runtime, told: &mut Vec<String>) -> Result<String, Usage> {
+    let found = guess::handlers(files, runtime.language());
+    let (first, others) = found.split_first().ok_or_else(|| {
+        Usage("no handler found: expected a function named handler, or say --handler FILE.FUNCTION".into())
+    })?;
+    told.push(match others {
+        [] => format!("handler {first}, by its files"),
+        _ => format!("handler {first}, by its files; --handler chooses another: {}", others.join(", ")),
+    });
+    Ok(first.clone())
+}
+
+/// What the server would say, without its having to be given the package.
+fn no_runtime(runtime: &Runtime, here: &[&Runtime]) -> ClientError {
+    let here = here.iter().map(|one| one.to_string()).collect::<Vec<_>>().join(", ");
+    let here = if here.is_empty() { "none" } else { &here };
+    ClientError::Refused {
+        status: 422,
+        code: Some(FaultCode::RuntimeUnavailable.as_str().to_owned()),
+        message: format!("the runtime {runtime} is not on this machine; here are: {here}"),
+    }
+}
+
+/// Whether the function may be so. Only what was said can be wrong, beside what an existing function keeps.
+fn check(write: &FunctionWrite, runtime: &Runtime, handler: &str, before: Option<&FunctionView>) -> Result<(), Usage> {
+    let Some(name) = write.name.clone() else { return Ok(()) };
+    let mut spec = FunctionSpec::new(name, runtime.clone(), handler);
+    if let Some(before) = before {
+        spec.scale.min = before.scale.min;
+        spec.scale.max = before.scale.max;
+        spec.env.clone_from(&before.env);
+    }
+    let said = write.scale.clone().unwrap_or_default();
+    spec.memory = write.memory.unwrap_or(spec.memory);
+    spec.timeout = write.timeout.unwrap_or(spec.timeout);
+    spec.tmp = write.tmp.unwrap_or(spec.tmp);
+    spec.description = write.description.clone().unwrap_or_default();
+    spec.scale.min = said.min.unwrap_or(spec.scale.min);
+    spec.scale.max = said.max.unwrap_or(spec.scale.max);
+    spec.scale.concurrency = said.concurrency.unwrap_or(spec.scale.concurrency);
+    spec.scale.idle = said.idle.unwrap_or(spec.scale.idle);
+    let env = write.env.iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    spec.env.extend(env);
+    spec.validate().map_err(|error| Usage(error.to_string()))
 }
 
 /// Whether a handler's module is among the files, in any language.
@@ -449,15 +486,45 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_url_and_no_url_counts() {
+    fn url_and_no_url_exclude_each_other() {
         let said = |line: &[&str]| {
             let mut write = FunctionWrite::default();
             flags(line).override_in(&mut write);
             write.url
         };
         assert_eq!(said(&["x"]), None);
-        assert_eq!(said(&["x", "--no-url", "--url"]), Some(true));
-        assert_eq!(said(&["x", "--url", "--no-url"]), Some(false));
+        assert_eq!(said(&["x", "--url"]), Some(true));
+        assert_eq!(said(&["x", "--no-url"]), Some(false));
+        assert!(Line::try_parse_from(["hearth", "x", "--url", "--no-url"]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_before_anything_is_made() {
+        let said = |line: &[&str]| {
+            let mut write = FunctionWrite { name: Some("f".parse().unwrap()), ..FunctionWrite::default() };
+            flags(line).override_in(&mut write);
+            check(&write, &Runtime::python("3.11"), "app.handler", None).err().map(|usage| usage.0)
+        };
+        assert_eq!(said(&["x", "--memory", "256MB", "--env", "A=1", "--min", "1", "--max", "1"]), None);
+        for (line, key) in [
+            (["x", "--memory", "1MB"], "memory = 1MB"),
+            (["x", "--timeout", "16m"], "timeout = 16m"),
+            (["x", "--max", "0"], "scale.max = 0"),
+            (["x", "--min", "1001"], "scale.min = 1001"),
+            (["x", "--idle", "8d"], "scale.idle = 8d"),
+            (["x", "--env", "AWS_REGION=x"], "AWS_REGION"),
+        ] {
+            assert!(said(&line).unwrap().contains(key), "{line:?}: {:?}", said(&line));
+        }
+    }
+
+    #[test]
+    fn of_two_handlers_the_other_is_told_too() {
+        let files = [("app.py", "def handler(e, c): pass"), ("main.py", "handler = f")];
+        let files = files.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let mut told = Vec::new();
+        assert_eq!(guessed_handler(&files, &Runtime::python("3.11"), &mut told).unwrap(), "app.handler");
+        assert_eq!(told, ["handler app.handler, by its files; --handler chooses another: main.handler"]);
     }
 
     #[test]

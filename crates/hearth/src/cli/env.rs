@@ -42,8 +42,9 @@ pub fn run(args: EnvArgs) -> anyhow::Result<ExitCode> {
     let mut env: BTreeMap<String, Option<String>> = args.unset.into_iter().map(|name| (name, None)).collect();
     env.extend(args.set.into_iter().map(|(name, value)| (name, Some(value))));
     let changes = !env.is_empty();
+    let absent = |error| client.explain_absent(&args.name, error);
     let function: FunctionView = if changes {
-        let before: FunctionView = client.get(&path)?;
+        let before: FunctionView = client.get(&path).map_err(absent)?;
         for name in env.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name) {
             if !before.env.contains_key(name) {
                 out::note(&format!("{} was not set", text::one_line(name)));
@@ -51,7 +52,7 @@ pub fn run(args: EnvArgs) -> anyhow::Result<ExitCode> {
         }
         client.write(Method::PATCH, &path, &FunctionWrite { env: Some(env), ..FunctionWrite::default() })?
     } else {
-        client.get(&path)?
+        client.get(&path).map_err(absent)?
     };
     if args.json {
         out::json(&function.env)?;

@@ -46,8 +46,8 @@ pub fn version(runtime: &Runtime) -> Vec<u32> {
     runtime.version().split('.').map(|part| part.parse().unwrap_or(0)).collect()
 }
 
-/// `file.function`: the likeliest file that has such a function; failing that, the likeliest file.
-pub fn handler(files: &RootFiles, language: Language) -> Option<String> {
+/// `file.function` of all files that have such a function, the likeliest first; failing that, of the only file.
+pub fn handlers(files: &RootFiles, language: Language) -> Vec<String> {
     let ends: &[&str] = match language {
         Language::Python => &[".py"],
         Language::Node => &[".mjs", ".js", ".cjs"],
@@ -65,16 +65,16 @@ pub fn handler(files: &RootFiles, language: Language) -> Option<String> {
         let rank = likely.iter().position(|known| known == stem).unwrap_or(likely.len());
         (!named, rank, stem.clone())
     });
-    let defined = stems.iter().find_map(|(stem, text)| {
+    let defined = stems.iter().filter_map(|(stem, text)| {
         let name = HANDLERS.iter().find(|name| defines(text, name, language))?;
         Some(format!("{stem}.{name}"))
     });
-    // A file that gets its handler by other ways; only where there is no choice.
-    let only = || match stems.as_slice() {
-        [(stem, _)] => Some(format!("{stem}.handler")),
-        _ => None,
-    };
-    defined.or_else(only)
+    let defined: Vec<_> = defined.collect();
+    match stems.as_slice() {
+        // A file that gets its handler by other ways; only where there is no choice.
+        [(stem, _)] if defined.is_empty() => vec![format!("{stem}.handler")],
+        _ => defined,
+    }
 }
 
 /// The stem of package.json's `main`, where that is a file in the root.
@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_handler_is_where_it_is_defined() {
-        let python = |of: &[(&str, &str)]| handler(&files(of), Language::Python);
+        let handler = |of: &[(&str, &str)], language| handlers(&files(of), language).into_iter().next();
+        let python = |of: &[(&str, &str)]| handler(of, Language::Python);
         assert_eq!(python(&[("app.py", "def handler(event, context):")]).unwrap(), "app.handler");
         assert_eq!(
             python(&[("lambda_function.py", "def lambda_handler(e, c):")]).unwrap(),
@@ -140,7 +141,7 @@ mod tests {
         assert_eq!(python(&[("odd.py", "")]).unwrap(), "odd.handler");
         assert_eq!(python(&[("a.py", ""), ("b.py", "handlers = 1")]), None);
 
-        let node = |of: &[(&str, &str)]| handler(&files(of), Language::Node);
+        let node = |of: &[(&str, &str)]| handler(of, Language::Node);
         assert_eq!(node(&[("index.mjs", "export const handler = async () => {}")]).unwrap(), "index.handler");
         assert_eq!(node(&[("app.js", "exports.handler = f"), ("index.js", "")]).unwrap(), "app.handler");
         assert_eq!(node(&[("a.js", "module.exports = { handler };"), ("b.js", "")]).unwrap(), "a.handler");

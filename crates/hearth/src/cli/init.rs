@@ -77,9 +77,16 @@ pub fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
     }
     let shown = folder.display();
     out::line(&format!("made {shown} with {}", files.iter().map(|(file, _)| *file).collect::<Vec<_>>().join(", ")))?;
-    out::line(&format!("  deploy  hearth deploy {shown}"))?;
-    out::line(&format!("  call    hearth invoke {name} @{}", folder.join("event.json").display()))?;
+    let event = format!("@{}", folder.join("event.json").display());
+    out::line(&format!("  deploy  hearth deploy {}", quoted(&shown.to_string())))?;
+    out::line(&format!("  call    hearth invoke {name} {}", quoted(&event)))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// For a shell, which would take some texts apart.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "@%+=:,./-_".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// What the folder is called, as far as a function may be called so.
@@ -136,6 +143,13 @@ mod tests {
             assert_eq!(manifest.name.unwrap().as_str(), "hello");
             assert_eq!(manifest.runtime.unwrap().to_string(), runtime);
         }
+    }
+
+    #[test]
+    fn a_path_that_a_shell_would_take_apart_is_quoted() {
+        assert_eq!(quoted("a/hello.d"), "a/hello.d");
+        assert_eq!(quoted("@bad name"), "'@bad name'");
+        assert_eq!(quoted("it's $x"), r"'it'\''s $x'");
     }
 
     #[test]

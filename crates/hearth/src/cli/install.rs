@@ -84,7 +84,7 @@ impl Install<'_> {
                 command.args(python.platform());
                 command.arg("-r").arg("requirements.txt").current_dir(self.folder);
                 command.env("PIP_ROOT_USER_ACTION", "ignore");
-                watch(&mut command, step)
+                watch("pip", &mut command, step)
             };
             let (status, said) = install(true)?;
             // Wheels run nothing of the package's; building from source does, so only where there is no other way.
@@ -147,7 +147,7 @@ impl Install<'_> {
                 // A package's install script is anybody's code with the developer's rights.
                 command.arg("--ignore-scripts");
             }
-            let (status, said) = watch(command.current_dir(target), step)
+            let (status, said) = watch("npm", command.current_dir(target), step)
                 .context("npm is needed for package.json: install it, or deploy with --no-install")?;
             if !status.success() {
                 bail!("npm could not install package.json's dependencies:\n{said}");
@@ -277,9 +277,8 @@ fn no_wheel(said: &str) -> bool {
 }
 
 /// Runs a tool and shows its last line; returns its last lines for an error.
-fn watch(command: &mut Command, step: &Step) -> anyhow::Result<(ExitStatus, String)> {
+fn watch(name: &str, command: &mut Command, step: &Step) -> anyhow::Result<(ExitStatus, String)> {
     let (reader, writer) = std::io::pipe()?;
-    let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)

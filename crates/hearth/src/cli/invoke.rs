@@ -72,7 +72,7 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
         headers.push(("x-amz-log-type", "Tail"));
     }
     let response = client.send(Method::POST, &path, &headers, Some(event), Some(PATIENCE))?;
-    let mut response = client.checked(response)?;
+    let mut response = client.checked(response).map_err(|error| client.explain_absent(&args.name, error))?;
     let payload = client.body(&mut response)?;
     let header = |name: &str| header(&response, name);
     let log = header("x-amz-log-result").and_then(|tail| STANDARD.decode(tail).ok());
@@ -169,6 +169,7 @@ impl InvokeArgs {
                 Ok(event)
             }
             Some(text) => match text.strip_prefix('@') {
+                Some("") => Err(Usage("@ needs a file name".into()).into()),
                 Some(path) => read(&PathBuf::from(path)),
                 None => Ok(text.as_bytes().to_vec()),
             },

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use control::{LogLineView, LogPageView};
-use model::{FunctionName, RequestId};
+use model::{FunctionName, LogLevel, RequestId};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ureq::http::Method;
 
@@ -51,7 +51,8 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.connect)?;
     let mut printer = Printer { json: args.json, paint: out::Paint::stdout() };
     if !args.follow {
-        let page: LogPageView = client.get(&args.path(None)).map_err(misused)?;
+        let page: LogPageView =
+            client.get(&args.path(None)).map_err(|error| misused(client.explain_absent(&args.name, error)))?;
         page.lines.iter().try_for_each(|line| printer.print(line))?;
         if page.lines.is_empty() && !args.json {
             out::note("no lines");
@@ -66,7 +67,9 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
             Ok(()) => away = None,
             Err(Broken::Output(error)) => return Err(error),
             // Never seen: the first answer decides whether there is anything to follow.
-            Err(Broken::Hearth(error)) if after.is_none() && away.is_none() => return Err(misused(error)),
+            Err(Broken::Hearth(error)) if after.is_none() && away.is_none() => {
+                return Err(misused(client.explain_absent(&args.name, error)));
+            }
             Err(Broken::Hearth(error)) => match error {
                 ClientError::Refused { status, .. } if status < 500 => return Err(error.into()),
                 error if away.is_some_and(|since| since.elapsed() > AWAY) => return Err(error.into()),
@@ -142,8 +145,35 @@ impl Printer {
         let id = line.request_id.as_deref().unwrap_or("-");
         let id = format!("{:<8}", id.chars().take(8).collect::<String>());
         let (time, id) = (paint.dim(&text::one_line(&line.time)), paint.dim(&text::one_line(&id)));
-        format!("{time} {level} {id} {}", text::lines(&line.message))
+        format!("{time} {level} {id} {}", text::lines(own_message(line)))
     }
+}
+
+/// The message without AWS's prefix where that only repeats time, level and request:
+/// `TIME\tID\tLEVEL\t` of Node, `[LEVEL]\tTIME\tID\t` of Python's logging.
+fn own_message(line: &LogLineView) -> &str {
+    let message = line.message.as_str();
+    let mut parts = message.splitn(4, '\t');
+    let (Some(first), Some(second), Some(third), Some(rest)) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return message;
+    };
+    let bracketed = first.strip_prefix('[').and_then(|level| level.strip_suffix(']'));
+    let (time, id, level) = match bracketed {
+        Some(level) => (second, third, level),
+        None => (first, second, third),
+    };
+    let level = LogLevel::parse(level).map(LogLevel::as_str);
+    let same_level = level.is_some() && level == line.level.as_deref();
+    let same_id = match line.request_id.as_deref() {
+        Some(one) => one == id,
+        // As Node and Python write none.
+        None => id == "undefined" || id.is_empty(),
+    };
+    let moment = |text: &str| text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
+    // Python looks at the clock twice.
+    let same_time = moment(time).zip(moment(&line.time)).is_some_and(|(one, other)| one.abs_diff(other) < 1000);
+    if same_level && same_id && same_time { rest } else { message }
 }
 
 // === impl LogsArgs ===
@@ -190,6 +220,36 @@ mod tests {
         let args = Line::parse_from(["hearth", "f", "-f", "--since", "10m", "--grep", "a&b=c d"]).logs;
         assert_eq!(args.path(None), "/api/v1/functions/f/logs?limit=1000&since=10m&grep=a%26b%3Dc%20d&follow=true");
         assert_eq!(args.path(Some(7)), "/api/v1/functions/f/logs?limit=1000&after=7&grep=a%26b%3Dc%20d&follow=true");
+    }
+
+    #[test]
+    fn a_prefix_that_repeats_the_columns_is_left_out() {
+        let own = |level: &str, id: Option<&str>, message: &str| {
+            let line = LogLineView {
+                time: "2026-11-22T10:00:00.123Z".into(),
+                function: "f".into(),
+                request_id: id.map(str::to_owned),
+                instance: "0123456789abcdef".into(),
+                level: Some(level.into()),
+                message: message.into(),
+                cursor: None,
+            };
+            own_message(&line).to_owned()
+        };
+        assert_eq!(own("info", Some("a-b"), "2026-11-22T10:00:00.123Z\ta-b\tINFO\tx\ty\nz"), "x\ty\nz");
+        assert_eq!(own("info", None, "2026-11-22T10:00:00.123Z\tundefined\tINFO\tearly"), "early");
+        assert_eq!(own("warn", Some("a-b"), "[WARNING]\t2026-11-22T10:00:00.122Z\ta-b\tx"), "x");
+        assert_eq!(own("error", None, "[ERROR]\t2026-11-22T10:00:00.122Z\t\tearly"), "early");
+        for other in [
+            "2026-11-22T10:00:00.123Z\tother\tINFO\tx",
+            "2026-11-22T10:00:00.123Z\ta-b\tERROR\tx",
+            "2026-11-22T11:00:00.123Z\ta-b\tINFO\tx",
+            "now\ta-b\tINFO\tx",
+            "a\tb",
+            "",
+        ] {
+            assert_eq!(own("info", Some("a-b"), other), other);
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use control::{FunctionWrite, ScaleWrite, explain_unknown};
-use model::{Cpu, Egress, FunctionName, Idle, Isolation, Memory, Runtime};
+use model::{Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, Memory, Runtime};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
@@ -107,15 +108,14 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
     later("port", &raw.port)?;
     later("health", &raw.health)?;
     let scale = raw.scale.unwrap_or_default();
-    let scale = ScaleWrite {
-        min: scale.min,
-        max: scale.max,
-        concurrency: scale.concurrency,
-        idle: read::<Idle>(text, "scale.idle", scale.idle)?,
-    };
+    let wait = scale.idle.map(|time| {
+        let at = time.span().start;
+        idle(&time.into_inner().0).map_err(|error| refuse(text, at, &format!("scale.idle: {error}")))
+    });
+    let scale = ScaleWrite { min: scale.min, max: scale.max, concurrency: scale.concurrency, idle: wait.transpose()? };
     let timeout = raw.timeout.map(|timeout| {
         let at = timeout.span().start;
-        let time = model::parse_duration(&timeout.into_inner().0);
+        let time = self::timeout(&timeout.into_inner().0);
         time.map_err(|error| refuse(text, at, &format!("timeout: {error}")))
     });
     Ok(FunctionWrite {
@@ -134,6 +134,23 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         url: raw.url,
         code: None,
     })
+}
+
+/// Reads a time that an invocation may take.
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    model::parse_duration(text).map_err(|error| range(text, "1ms to 15m").unwrap_or_else(|| error.to_string()))
+}
+
+/// Reads how long an instance is kept.
+pub fn idle(text: &str) -> Result<Idle, String> {
+    text.parse().map_err(|error: InvalidQuantity| range(text, "0s to 7d, or auto").unwrap_or_else(|| error.to_string()))
+}
+
+/// What to say of a time that is well written, and beyond what can be read.
+fn range(text: &str, expected: &str) -> Option<String> {
+    let unit = text.trim().trim_start_matches(|c: char| c.is_ascii_digit());
+    let written = unit.len() < text.trim().len() && model::parse_duration(&format!("1{unit}")).is_ok();
+    written.then(|| format!("{text} is out of range: expected {expected}"))
 }
 
 fn variables(
@@ -263,6 +280,10 @@ mod tests {
             ("[env]\nA = 1", "line 2: env.A: expected a text in quotes, got a integer"),
             ("memory = [1]", "line 1: expected a text or a number"),
             ("[scale]\nidle = \"soon\"", "line 2: scale.idle"),
+            (
+                "[scale]\nidle = \"9999999h\"",
+                "line 2: scale.idle: 9999999h is out of range: expected 0s to 7d, or auto",
+            ),
             ("name = ", "line 1"),
         ];
         for (text, expected) in cases {

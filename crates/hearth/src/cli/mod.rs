@@ -184,6 +184,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.chain().find_map(|cause| cause.downcast_ref::<client::ClientError>()) {
         Some(error) if error.no_hearth() => NO_HEARTH,
+        // Only the server could tell that what was asked for cannot be.
+        Some(error) if error.code() == Some("HEARTH-C001") => 2,
         _ => 1,
     }
 }
@@ -249,5 +251,13 @@ mod tests {
         assert_eq!(exit_code(&anyhow::anyhow!("x")), 1);
         let gone = client::ClientError::Unreachable { endpoint: "http://x".into(), cause: "refused".into() };
         assert_eq!(exit_code(&gone.into()), NO_HEARTH);
+        let refused = |code: &str| client::ClientError::Refused {
+            status: 400,
+            code: Some(code.into()),
+            message: "memory = 1MB is out of range".into(),
+        };
+        assert_eq!(exit_code(&refused("HEARTH-C001").into()), 2);
+        assert_eq!(exit_code(&refused("HEARTH-C002").into()), 1);
+        assert_eq!(exit_code(&client::ClientError::TooLarge.into()), 1);
     }
 }

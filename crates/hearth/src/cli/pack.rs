@@ -22,6 +22,10 @@ const MOST_PACKED: usize = control::MAX_PACKAGE_BYTES;
 /// Code that is longer is not looked into for a handler.
 const MOST_TELLING: u64 = 1024 * 1024;
 
+#[derive(Debug, thiserror::Error)]
+#[error("over {MOST_FILES} files")]
+struct TooMany;
+
 /// What goes into a package, by its path there.
 #[derive(Debug, Default)]
 pub struct Contents(BTreeMap<String, Entry>);
@@ -43,8 +47,15 @@ impl Contents {
             Err(error) => return Err(error).context("reading .hearthignore"),
         };
         let mut contents = Self::default();
-        contents.walk(folder, "", &|path, is_folder| skip.contains(&path) || ignore.leaves_out(path, is_folder))?;
-        Ok(contents)
+        let leave_out = |path: &str, is_folder| skip.contains(&path) || ignore.leaves_out(path, is_folder);
+        match contents.walk(folder, "", &leave_out) {
+            Err(error) if error.is::<TooMany>() => {
+                let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+                let message = "is it the function's folder? If so, leave some out with .hearthignore";
+                Err(Usage(format!("{} has {error}: {message}", whole.display())).into())
+            }
+            result => result.map(|()| contents),
+        }
     }
 
     /// A single file, under its own name.
@@ -59,7 +70,7 @@ impl Contents {
     pub fn add_folder(&mut self, folder: &Path, inside: &str) -> anyhow::Result<()> {
         let mut added = Self::default();
         let compiled = |path: &str, _: bool| path.ends_with(".pyc") || path.ends_with("__pycache__");
-        added.walk(folder, inside, &compiled)?;
+        added.walk(folder, inside, &compiled).context("adding what was installed")?;
         for (path, entry) in added.0 {
             self.0.entry(path).or_insert(entry);
         }
@@ -113,7 +124,7 @@ impl Contents {
                 return Err(Usage(format!("{path} is no file, folder or link: ignore it in .hearthignore")).into());
             }
             if self.0.len() > MOST_FILES {
-                return Err(Usage(format!("over {MOST_FILES} files: leave some out with .hearthignore")).into());
+                return Err(TooMany.into());
             }
         }
         Ok(())
@@ -241,6 +252,16 @@ mod tests {
         contents.add_folder(deps.path(), "").unwrap();
         assert_eq!(contents.0.keys().collect::<Vec<_>>(), ["other.py", "six.py"]);
         assert_eq!(contents.telling()["six.py"], "mine");
+    }
+
+    #[test]
+    fn a_folder_of_too_many_files_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..=MOST_FILES {
+            File::create(folder.path().join(number.to_string())).unwrap();
+        }
+        let said = Contents::of_folder(folder.path(), &[]).unwrap_err().downcast::<Usage>().unwrap().0;
+        assert!(said.starts_with(&format!("{} has over 20000 files: is it", folder.path().display())), "{said}");
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub fn run(args: RmArgs) -> anyhow::Result<ExitCode> {
             out::note(&format!("{name} stays"));
             continue;
         }
-        client.delete(&format!("/api/v1/functions/{name}"))?;
+        let removing = client.delete(&format!("/api/v1/functions/{name}"));
+        removing.map_err(|error| client.explain_absent(&name, error))?;
         if !args.json {
             out::line(&format!("removed {name}; its logs stay for a while"))?;
         }

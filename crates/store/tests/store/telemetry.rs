@@ -175,6 +175,30 @@ async fn a_follower_sees_each_line_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_page_ends_when_it_is_long_enough_and_goes_on_behind_its_cursor() {
+    let home = Home::new();
+    // Of 3 MiB each: the sixth takes a page beyond 16 MiB.
+    let text = |n: u32| format!("{n} {}", "x".repeat(3 << 20));
+    for n in 0..14 {
+        home.store.log(line("f", &text(n)));
+        home.store.logs(LogQuery { limit: 1, ..all() }).await.unwrap();
+    }
+    let numbers = |page: &LogPage| -> Vec<u32> {
+        page.lines.iter().map(|line| line.message.split(' ').next().unwrap().parse().unwrap()).collect()
+    };
+    let newest = home.store.logs(of("f")).await.unwrap();
+    assert_eq!((numbers(&newest), newest.cursor), ((8..14).collect(), 14));
+    let (mut cursor, mut seen) = (0, Vec::new());
+    for cursors in [6, 12, 14, 14] {
+        let page = home.store.logs(LogQuery { after: Some(cursor), ..of("f") }).await.unwrap();
+        cursor = page.cursor;
+        assert_eq!(cursor, cursors);
+        seen.extend(numbers(&page));
+    }
+    assert_eq!(seen, (0..14).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn a_cursor_outlives_a_restart_and_the_lines_before_it() {
     let home = Home::with(|options| options.retention.age = Duration::ZERO);
     home.store.log(line("f", "short-lived"));

@@ -139,7 +139,7 @@ fn limits_are_written_and_everything_is_removed() {
     };
     expect(("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864"));
     expect(("cpu.cfs_quota_us", "10000"), ("cpu.max", "10000 20000"));
-    expect(("cpu.shares", "256"), ("cpu.weight", "25"));
+    expect(("cpu.shares", "3555"), ("cpu.weight", "347"));
     assert_eq!(read("pids.max").as_deref(), Some("32"));
 
     real.0.set_ceiling(Memory::mib(512)).unwrap();
@@ -362,7 +362,7 @@ fn version_2_at_the_top() {
     machine.has(&at("memory.swap.max"), "0");
     machine.has(&at("memory.oom.group"), "1");
     machine.has(&at("cpu.max"), "10000 20000");
-    machine.has(&at("cpu.weight"), "25");
+    machine.has(&at("cpu.weight"), "347");
     machine.has(&at("pids.max"), "32");
     group.add(4242).unwrap();
     machine.has(&at("cgroup.procs"), "4242");
@@ -449,7 +449,7 @@ fn version_1_trees_and_the_hybrid() {
     machine.has(&at("mem ory", "memory.memsw.limit_in_bytes"), "67108864");
     machine.has(&at("cpu,cpuacct", "cpu.cfs_period_us"), "20000");
     machine.has(&at("cpu,cpuacct", "cpu.cfs_quota_us"), "10000");
-    machine.has(&at("cpu,cpuacct", "cpu.shares"), "256");
+    machine.has(&at("cpu,cpuacct", "cpu.shares"), "3555");
     machine.has(&at("pids", "pids.max"), "32");
     assert!(!machine.path("systemd/hearth-x").exists());
 

@@ -58,6 +58,14 @@ impl Site {
     }
 }
 
+/// A share as the kernel's number, where `usual` is what every other group of the host has. The smallest of AWS's
+/// sizes, 128 MB with 0.072 cores, weighs as much as one of those: with less, a busy neighbour on the host would
+/// stretch every cold start. Above it, shares stay in proportion.
+fn weight(share: u32, usual: u64) -> u64 {
+    const SMALLEST: u64 = 72;
+    u64::from(share) * usual / SMALLEST
+}
+
 // === impl Tree ===
 
 impl Tree {
@@ -97,6 +105,11 @@ impl Tree {
         let Duties { memory, cpu, pids, .. } = self.duties;
         if memory {
             self.limit_memory(&prefix, limits.memory)?;
+            if self.version == Version::V1 {
+                // Version 1 counts what TCP and UDP sockets hold only where it is limited, and by itself.
+                let buffers = limits.memory.bytes() / 4;
+                optional(self.number(&prefix, "memory.kmem.tcp.limit_in_bytes", buffers))?;
+            }
         }
         if cpu {
             self.limit_cpu(&prefix, limits)?;
@@ -145,12 +158,12 @@ impl Tree {
         match self.version {
             Version::V2 => {
                 self.text(prefix, "cpu.max", &format!("{quota} {period}"))?;
-                self.number(prefix, "cpu.weight", u64::from((share / 10).clamp(1, 10_000)))
+                self.number(prefix, "cpu.weight", weight(share, 100).clamp(1, 10_000))
             }
             Version::V1 => {
                 self.number(prefix, "cpu.cfs_period_us", period)?;
                 self.number(prefix, "cpu.cfs_quota_us", quota)?;
-                self.number(prefix, "cpu.shares", (u64::from(share) * 1024 / 1000).clamp(2, 262_144))
+                self.number(prefix, "cpu.shares", weight(share, 1024).clamp(2, 262_144))
             }
         }
     }

@@ -12,6 +12,9 @@ use crate::{LogPage, LogQuery, RecordQuery, StoreError};
 /// Lines are nearly in order of time: a line is at most this much older than one written before it.
 const DISORDER: Duration = Duration::from_secs(300);
 
+/// A page ends with the line whose message takes it beyond this, whatever its limit.
+const PAGE_BYTES: usize = 16 << 20;
+
 pub(super) fn records(conn: &Connection, query: &RecordQuery) -> Result<Vec<Record>, StoreError> {
     let mut filter = Filter::default();
     if let Some(id) = query.request_id {
@@ -62,6 +65,7 @@ pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, Store
     let mut statement = snapshot.prepare(&sql)?;
     let mut found = statement.query(rusqlite::params_from_iter(filter.values))?;
     let mut page = nothing;
+    let mut bytes = 0;
     while let Some(row) = found.next()? {
         if let Some(since) = query.since {
             let time = Timestamp(row.get(2)?);
@@ -77,8 +81,10 @@ pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, Store
         {
             continue;
         }
-        page.lines.push(rows::read_line(row)?);
-        if page.lines.len() == query.limit {
+        let line = rows::read_line(row)?;
+        bytes += line.message.len();
+        page.lines.push(line);
+        if page.lines.len() == query.limit || bytes > PAGE_BYTES {
             if after.is_some() {
                 page.cursor = row.get::<_, i64>(0)? as u64;
             }
