@@ -81,7 +81,11 @@ impl Helper {
     /// Its pidfd is readable.
     pub fn ended(&mut self, poll: &OwnedFd) {
         let status = self.reap(poll);
-        tracing::warn!(?status, "the helper process ended; starting it again");
+        // It ends well when the server has hung up, which is most often the server's own end.
+        match status {
+            Some(0) => tracing::debug!("the helper process ended with the server"),
+            status => tracing::warn!(?status, "the helper process ended; starting it again"),
+        }
         self.pause();
     }
 
