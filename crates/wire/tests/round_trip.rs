@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use model::{LogLevel, Timestamp};
 use proptest::prelude::*;
-use wire::{Decoder, Frame, Invoke, Kind, Log, MAX_BODY, Side, Stream, WireError};
+use wire::{Decoder, Frame, Invoke, Kind, Log, MAX_BODY, MAX_LOG, Side, Stream, WireError};
 
 fn place(kind: Kind) -> (Stream, Side) {
     let places = [
@@ -109,6 +109,20 @@ fn a_length_over_the_limit_is_refused_before_its_body_is_there() {
     assert_eq!(decoder.next_frame(), Ok(None));
     decoder.push(&[Kind::Data as u8]);
     assert_eq!(decoder.next_frame(), Err(WireError::TooLong(MAX_BODY + 1)));
+}
+
+#[test]
+fn a_log_and_a_hello_have_limits_of_their_own() {
+    // What a guest has begun to send waits in the host's memory, which no sandbox pays for.
+    for (kind, longest) in [(Kind::Log, MAX_LOG), (Kind::Hello, 4096), (Kind::Ready, 0)] {
+        let head = |len: usize| [(len as u32).to_le_bytes().as_slice(), &[kind as u8]].concat();
+        let mut decoder = Decoder::new(Stream::Control, Side::Guest);
+        decoder.push(&head(longest + 1));
+        assert_eq!(decoder.next_frame(), Err(WireError::TooLong(longest + 1)), "{kind:?}");
+        let mut decoder = Decoder::new(Stream::Control, Side::Guest);
+        decoder.push(&head(longest));
+        assert_ne!(decoder.next_frame(), Err(WireError::TooLong(longest)), "{kind:?}");
+    }
 }
 
 #[test]

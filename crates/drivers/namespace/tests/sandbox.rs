@@ -166,6 +166,10 @@ const CASES: &[Case] = &[
         let run = bed.run("cat /proc/net/dev | tail -n +3 | cut -d: -f1; cat /proc/net/if_inet6");
         check(run.output.split_whitespace().next() == Some("lo") && run.output.contains("00000001 01"), &run)
     }),
+    ("inotify and pending signals, which the kernel counts for each user, are limited", |bed| {
+        let run = bed.run("cat /proc/sys/user/max_inotify_instances; grep 'pending signals' /proc/self/limits");
+        check(run.output.split_whitespace().eq("32 Max pending signals 4096 4096 signals".split(' ')), &run)
+    }),
     ("mounts and namespaces are refused", |bed| {
         let run = bed.run("unshare -U true 2>&1; mount -t tmpfs x /tmp 2>&1; echo done");
         check(run.output.contains("Operation not permitted") && run.output.ends_with("done\n"), &run)
