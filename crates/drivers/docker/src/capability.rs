@@ -91,7 +91,7 @@ fn findings(engine: &str, info: &SystemInfo) -> Vec<Finding> {
         false => finding(
             Severity::Weaker,
             "user ids",
-            &format!("all containers run under one id of the host, {}", namespace::SANDBOX_ID),
+            &format!("all containers run under one id of the host, {}", linux::root::SANDBOX_ID),
             "the namespace isolation gives each sandbox an id of its own",
         ),
     });

@@ -98,7 +98,7 @@ pub fn body(
         auto_remove: Some(false),
         ..HostConfig::default()
     };
-    let user = namespace::SANDBOX_ID;
+    let user = linux::root::SANDBOX_ID;
     ContainerCreateBody {
         image: Some(image.to_owned()),
         hostname: Some(spec.id.to_string()),

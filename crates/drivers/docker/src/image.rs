@@ -64,7 +64,7 @@ impl HostRoot {
         }
         folder(&mut tar, MEETING.trim_start_matches('/'), 0o755)?;
         folder(&mut tar, "tmp", 0o1777)?;
-        for name in namespace::USR_LINKS {
+        for name in linux::root::USR_LINKS {
             let host = Path::new("/").join(name);
             match fs::read_link(&host) {
                 Ok(target) => link(&mut tar, name, &target)?,
@@ -75,15 +75,15 @@ impl HostRoot {
                 Err(_) => {}
             }
         }
-        for (name, text) in namespace::etc_texts() {
+        for (name, text) in linux::root::etc_texts() {
             file(&mut tar, &format!("etc/{name}"), text.as_bytes(), 0o644)?;
         }
-        for name in namespace::ETC_FILES {
+        for name in linux::root::ETC_FILES {
             if let Ok(content) = fs::read(Path::new("/etc").join(name)) {
                 file(&mut tar, &format!("etc/{name}"), &content, 0o644)?;
             }
         }
-        for name in namespace::etc_folders() {
+        for name in linux::root::etc_folders() {
             let path = PathBuf::from("/etc").join(name);
             folder(&mut tar, path.strip_prefix("/").unwrap_or(&path), 0o755)?;
             binds.push(Bind::of(&path, &path));

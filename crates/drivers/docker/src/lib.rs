@@ -31,7 +31,7 @@ use std::time::Duration;
 use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions};
 use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, StartError};
 use model::Isolation;
-use namespace::seccomp;
+use linux::seccomp;
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 

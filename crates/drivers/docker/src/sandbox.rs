@@ -13,7 +13,7 @@ use bollard::query_parameters::{
 };
 use driver::{BoxFuture, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage, UsageFiles};
 use model::{CodeHash, Isolation};
-use namespace::seccomp::SockFilter;
+use linux::seccomp::SockFilter;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
@@ -130,7 +130,7 @@ impl Inner {
 
 /// The host's ends, and the guest's: log, control, invoke.
 fn streams(invoke_streams: u16) -> io::Result<(Streams, Vec<OwnedFd>)> {
-    let (log, guest_log) = log_pipe(namespace::SANDBOX_ID)?;
+    let (log, guest_log) = log_pipe(linux::root::SANDBOX_ID)?;
     let (control, guest_control) = UnixStream::pair()?;
     let mut streams = Streams { control: control.into(), invoke: vec![], log };
     let mut guest = vec![guest_log, guest_control.into()];

@@ -21,9 +21,9 @@ use driver::GuestStreams;
 use driver::Limits;
 
 use crate::report::{Report, Step};
-use crate::root::SANDBOX_ID;
-use crate::seccomp::Program;
-use crate::sys;
+use linux::root::SANDBOX_ID;
+use linux::seccomp::Program;
+use linux::sys;
 
 /// Everything the child needs, allocated before it exists.
 pub struct Plan<'a> {

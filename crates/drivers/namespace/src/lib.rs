@@ -12,13 +12,9 @@
 //! is tied to the spawner's life, so that a killed spawner takes every sandbox along; the cgroups that it leaves
 //! are removed by the next start's [`Host::sweep`].
 
-pub mod cgroup;
 mod child;
 mod probe;
 mod report;
-mod root;
-pub mod seccomp;
-mod sys;
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -36,11 +32,11 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use cgroup::{Cgroups, Group};
+use linux::cgroup::{Cgroups, Group};
 use child::Plan;
 use report::Report;
-pub use root::{ETC_FILES, SANDBOX_ID, USR_LINKS, etc_folders, etc_texts};
-use root::{Root, at};
+use linux::root::{self, Root, SANDBOX_ID, at};
+use linux::{seccomp, sys};
 
 /// First host uid of sandboxes, above what useradd, container tools and systemd's dynamic users give out. Each
 /// installation has one of 256 ranges of its own from there on, by its name.

@@ -159,12 +159,12 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o644))
 }
 
-pub(crate) fn c_path(path: &Path) -> io::Result<CString> {
+pub fn c_path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
 }
 
 /// Names the step and its subject in an error.
-pub(crate) fn at(step: &str, subject: impl AsRef<Path>) -> impl FnOnce(io::Error) -> io::Error {
+pub fn at(step: &str, subject: impl AsRef<Path>) -> impl FnOnce(io::Error) -> io::Error {
     let what = format!("{step} {}", subject.as_ref().display());
     move |error| io::Error::new(error.kind(), format!("{what}: {error}"))
 }
