@@ -3,10 +3,12 @@
 //! The spawner is one thread with one event loop, so nothing here may wait: a step that takes time happens in
 //! the sandbox's own first process, which reports by exiting.
 
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use model::{InstanceId, Isolation};
+use model::{CodeHash, InstanceId, Isolation};
+use serde::{Deserialize, Serialize};
 
 use crate::{Capability, Exit, SandboxSpec, StartError, Usage};
 
@@ -24,12 +26,36 @@ pub struct GuestStreams {
 pub struct Started {
     /// Becomes readable when the sandbox's first process is gone, and everything in it with it.
     pub pidfd: OwnedFd,
-    /// Files that the server reads for [`crate::Usage`] without asking the spawner; none where this machine
-    /// does not measure.
-    pub usage: UsageFiles,
+    /// Files that the server uses without asking the spawner; none where this machine lacks what they control.
+    pub files: SandboxFiles,
     /// Becomes readable when the sandbox has run out of memory and must be killed whole; none where the kernel
     /// does that itself.
     pub oom: Option<OwnedFd>,
+}
+
+/// A sandbox's files of the host's control groups.
+#[derive(Debug, Default)]
+pub struct SandboxFiles {
+    pub usage: UsageFiles,
+    pub freezer: Option<Freezer>,
+}
+
+/// Stops a sandbox's processes and lets them go on.
+#[derive(Debug)]
+pub struct Freezer {
+    pub kind: FreezerKind,
+    /// Open for writing.
+    pub file: OwnedFd,
+}
+
+/// How it wants to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FreezerKind {
+    /// `freezer.state` of control groups version 1.
+    V1,
+    /// `cgroup.freeze` of version 2.
+    V2,
 }
 
 /// Open read-only files with a sandbox's figures.
@@ -67,6 +93,39 @@ impl UsageFiles {
     }
 }
 
+// === impl SandboxFiles ===
+
+impl SandboxFiles {
+    /// The same files again; those that cannot be duplicated are left out.
+    pub fn duplicate(&self) -> Self {
+        let freezer = self.freezer.as_ref();
+        let freezer = freezer.and_then(|one| Some(Freezer { kind: one.kind, file: one.file.try_clone().ok()? }));
+        Self { usage: self.usage.duplicate(), freezer }
+    }
+
+    /// Freezes or thaws; false where that cannot be.
+    pub fn freeze(&self, frozen: bool) -> bool {
+        self.freezer.as_ref().is_some_and(|freezer| freezer.set(frozen).is_ok())
+    }
+}
+
+// === impl Freezer ===
+
+impl Freezer {
+    /// One write. Processes stop within microseconds, those in the kernel when they leave it; nothing here waits for
+    /// them.
+    pub fn set(&self, frozen: bool) -> io::Result<()> {
+        let text: &[u8] = match (self.kind, frozen) {
+            (FreezerKind::V1, true) => b"FROZEN",
+            (FreezerKind::V1, false) => b"THAWED",
+            (FreezerKind::V2, true) => b"1",
+            (FreezerKind::V2, false) => b"0",
+        };
+        rustix::io::pwrite(&self.file, text, 0)?;
+        Ok(())
+    }
+}
+
 /// A driver inside the spawner.
 pub trait Host {
     fn isolation(&self) -> Isolation;
@@ -77,8 +136,15 @@ pub trait Host {
     /// [`crate::ExitCause::Setup`] from [`Host::reap`].
     fn start(&mut self, spec: &SandboxSpec, streams: GuestStreams) -> Result<Started, StartError>;
 
-    /// Kills every process of the sandbox; unknown ids are ignored. Its pidfd becomes readable soon after.
+    /// Gives a stem its code, once its command runs. Must not wait for the sandbox's processes.
+    fn adopt(&mut self, id: &InstanceId, code: &CodeHash) -> Result<(), StartError>;
+
+    /// Kills every process of the sandbox, the frozen too; unknown ids are ignored. Its pidfd becomes readable soon after.
     fn kill(&mut self, id: &InstanceId);
+
+    /// [`Started::oom`] became readable: kills the sandbox, and remembers why. It need not have lost a process yet, and
+    /// the kernel counts none that was about to die anyway.
+    fn out_of_memory(&mut self, id: &InstanceId);
 
     /// Called once the pidfd is readable: collects the exit, and removes what the sandbox had on the host
     /// (cgroups, mounts, files). What cannot be removed yet is retried in [`Host::tidy`].

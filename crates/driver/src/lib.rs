@@ -11,7 +11,7 @@
 
 mod host;
 
-pub use host::{GuestStreams, Host, Started, UsageFiles};
+pub use host::{Freezer, FreezerKind, GuestStreams, Host, SandboxFiles, Started, UsageFiles};
 
 use std::fmt;
 use std::future::Future;
@@ -35,8 +35,9 @@ pub struct SandboxSpec {
     /// The process environment. What the function itself is configured with comes later, over `wire`, so that
     /// no secret passes through the spawner.
     pub env: Vec<(String, String)>,
-    /// The unpacked package that appears read-only at `/var/task`.
-    pub code: CodeHash,
+    /// The unpacked package that appears read-only at `/var/task`. None: the sandbox is a stem, and gets its code by
+    /// [`Handle::adopt`].
+    pub code: Option<CodeHash>,
     pub limits: Limits,
     /// How many invoke streams are opened into it.
     pub invoke_streams: u16,
@@ -118,9 +119,18 @@ pub trait Handle: Send + Sync {
     /// A reading, cheap enough (microseconds) to be taken at both ends of every call.
     fn usage(&self) -> Usage;
 
-    /// Copies of the files that [`Handle::usage`] reads, for a process that hands the sandbox on to another one.
-    fn usage_files(&self) -> UsageFiles {
-        UsageFiles::default()
+    /// Gives a stem, whose command must have begun to run, its code, which is there for the sandbox's processes when this resolves; once for each stem. When
+    /// it fails, the sandbox is of no use any more. Bounded in time as [`Driver::start`] is.
+    fn adopt(&self, code: CodeHash) -> BoxFuture<'static, Result<(), StartError>>;
+
+    /// Stops every process in the sandbox where it stands, or lets all go on: one write to a file. False where this
+    /// machine cannot. A frozen sandbox can be killed like any other.
+    fn freeze(&self, frozen: bool) -> bool;
+
+    /// Copies of the files that [`Handle::usage`] and [`Handle::freeze`] use, for a process that hands the sandbox on
+    /// to another one.
+    fn files(&self) -> SandboxFiles {
+        SandboxFiles::default()
     }
 }
 

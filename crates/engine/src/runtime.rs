@@ -84,7 +84,7 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
         id: id.clone(),
         command: command(runtime, spec),
         env: process_env(spec),
-        code: function.code.clone(),
+        code: Some(function.code.clone()),
         limits: Limits {
             memory: spec.memory,
             cpu_cap: spec.cpu_cap(),

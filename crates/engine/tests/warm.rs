@@ -63,6 +63,14 @@ impl Handle for Held {
     fn usage(&self) -> Usage {
         Usage { memory_peak: Some(1), cpu: Some(Duration::ZERO) }
     }
+
+    fn adopt(&self, _code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn freeze(&self, _frozen: bool) -> bool {
+        true
+    }
 }
 
 fn guest(mut control: UnixStream, mut invoke: UnixStream) {

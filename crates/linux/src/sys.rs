@@ -55,6 +55,27 @@ pub unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cl
     Ok(Cloned::Parent { pidfd, pid: pid as i32 })
 }
 
+/// Does `what` in the mount namespace of the process behind `pidfd`, and comes back. Afterwards the working directory
+/// is that of `home`'s root. A process that cannot come back must not go on.
+///
+/// `home` is a descriptor of the caller's own mount namespace. The caller must have one thread and share its
+/// root and working directory with nobody (setns(2)).
+pub fn inside_mounts<T>(
+    pidfd: BorrowedFd<'_>,
+    home: BorrowedFd<'_>,
+    what: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    // SAFETY: plain numbers; moving one thread between mount namespaces touches no memory.
+    check(unsafe { libc::setns(pidfd.as_raw_fd(), libc::CLONE_NEWNS) }.into())?;
+    let result = what();
+    // SAFETY: as above.
+    if unsafe { libc::setns(home.as_raw_fd(), libc::CLONE_NEWNS) } < 0 {
+        // What is done next would be done to a sandbox's files, with the spawner's privilege.
+        std::process::abort();
+    }
+    result
+}
+
 /// Does `what` with another effective user id and all capabilities, and comes back. A process that cannot come back
 /// must not go on.
 pub fn owned_by(uid: Option<u32>, what: impl FnOnce() -> io::Result<Cloned>) -> io::Result<Cloned> {

@@ -42,6 +42,8 @@ pub enum Isolation {
     Namespace,
     /// Containers of a Docker Engine on this machine.
     Docker,
+    /// gVisor: a kernel of its own for each sandbox, in user space.
+    Gvisor,
 }
 
 /// What a function may reach over the network.
@@ -292,12 +294,13 @@ impl<'de> Deserialize<'de> for Idle {
 // === impl Isolation ===
 
 impl Isolation {
-    pub const ALL: &[Isolation] = &[Isolation::Namespace, Isolation::Docker];
+    pub const ALL: &[Isolation] = &[Isolation::Namespace, Isolation::Docker, Isolation::Gvisor];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Isolation::Namespace => "namespace",
             Isolation::Docker => "docker",
+            Isolation::Gvisor => "gvisor",
         }
     }
 }
@@ -314,7 +317,7 @@ impl FromStr for Isolation {
         Isolation::ALL.iter().copied().find(|i| i.as_str() == text).ok_or_else(|| InvalidId {
             what: "isolation",
             given: text.chars().take(40).collect(),
-            expected: "namespace or docker",
+            expected: "namespace, docker or gvisor",
         })
     }
 }

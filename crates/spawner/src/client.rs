@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driver::{
-    BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage,
-    UsageFiles,
+    BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams,
+    Usage,
 };
-use model::{InstanceId, Isolation};
+use model::{CodeHash, InstanceId, Isolation};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 
@@ -45,13 +45,14 @@ struct Shared {
 struct State {
     starting: HashMap<InstanceId, oneshot::Sender<Result<Live, StartError>>>,
     live: HashMap<InstanceId, watch::Sender<Option<Exit>>>,
+    adopting: HashMap<InstanceId, oneshot::Sender<Result<(), StartError>>>,
     gone: bool,
 }
 
 /// A sandbox as the spawner reports it.
 struct Live {
     streams: Streams,
-    usage: UsageFiles,
+    files: SandboxFiles,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -63,7 +64,7 @@ struct HostedDriver {
 struct SandboxHandle {
     id: InstanceId,
     client: Client,
-    usage: UsageFiles,
+    files: SandboxFiles,
     exit: watch::Receiver<Option<Exit>>,
 }
 
@@ -146,13 +147,13 @@ impl Client {
         match event {
             // A new helper has taken the place of one that died, and of all that it had made.
             Event::Hello { .. } => self.lose_sandboxes(&StartError::System("the process that makes it died".into())),
-            Event::Started { id, memory_peak, cpu } => {
+            Event::Started { id, files } => {
                 let (sender, exit) = watch::channel(None);
                 let mut state = self.state();
                 let waiting = state.starting.remove(&id);
                 state.live.insert(id.clone(), sender);
                 drop(state);
-                let live = unpack(fds, memory_peak, cpu).map(|(streams, usage)| Live { streams, usage, exit });
+                let live = files.unpack(fds).map(|(streams, files)| Live { streams, files, exit });
                 let live = live.ok_or_else(|| StartError::System("the spawner sent too few descriptors".into()));
                 let nobody = match waiting {
                     Some(waiting) => waiting.send(live).is_err(),
@@ -167,7 +168,15 @@ impl Client {
                     let _ = waiting.send(Err(error));
                 }
             }
+            Event::Adopted { id, error } => {
+                if let Some(waiting) = self.state().adopting.remove(&id) {
+                    let _ = waiting.send(error.map_or(Ok(()), Err));
+                }
+            }
             Event::Exited { id, exit } => {
+                if let Some(waiting) = self.state().adopting.remove(&id) {
+                    let _ = waiting.send(Err(StartError::System("the sandbox ended".into())));
+                }
                 if let Some(sender) = self.state().live.remove(&id) {
                     sender.send_replace(Some(exit));
                 }
@@ -183,6 +192,9 @@ impl Client {
     fn lose_sandboxes(&self, error: &StartError) {
         let mut state = self.state();
         for (_, waiting) in state.starting.drain() {
+            let _ = waiting.send(Err(error.clone()));
+        }
+        for (_, waiting) in state.adopting.drain() {
             let _ = waiting.send(Err(error.clone()));
         }
         for (_, sender) in state.live.drain() {
@@ -240,8 +252,44 @@ impl Client {
         let limit = self.shared.start_limit;
         let live = tokio::time::timeout(limit, sent).await.map_err(|_| StartError::TimedOut(limit))??;
         guard.armed = false;
-        let handle = SandboxHandle { id: id.clone(), client: self.clone(), usage: live.usage, exit: live.exit };
+        let handle = SandboxHandle { id: id.clone(), client: self.clone(), files: live.files, exit: live.exit };
         Ok(Sandbox { id, streams: live.streams, handle: Arc::new(handle) })
+    }
+
+    async fn adopt(self, id: InstanceId, code: CodeHash) -> Result<(), StartError> {
+        let (sender, adopted) = oneshot::channel();
+        {
+            let mut state = self.state();
+            if state.gone {
+                return Err(StartError::SpawnerGone);
+            }
+            if !state.live.contains_key(&id) {
+                return Err(StartError::System("the sandbox ended".into()));
+            }
+            if state.adopting.insert(id.clone(), sender).is_some() {
+                return Err(StartError::Spec(format!("sandbox {id} is getting its code already")));
+            }
+        }
+        let _guard = AdoptGuard { id: id.clone(), client: self.clone() };
+        let sent = async {
+            let request = Request::Adopt { id, code };
+            self.request(&request).await.map_err(|error| StartError::System(format!("ask the spawner: {error}")))?;
+            adopted.await.map_err(|_| StartError::SpawnerGone)?
+        };
+        let limit = self.shared.start_limit;
+        tokio::time::timeout(limit, sent).await.map_err(|_| StartError::TimedOut(limit))?
+    }
+}
+
+/// Takes a stem's wait out of the state however it ends.
+struct AdoptGuard {
+    id: InstanceId,
+    client: Client,
+}
+
+impl Drop for AdoptGuard {
+    fn drop(&mut self) {
+        self.client.state().adopting.remove(&self.id);
     }
 }
 
@@ -253,18 +301,6 @@ async fn next_event(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> io::Resu
             Err(_would_block) => {}
         }
     }
-}
-
-fn unpack(fds: Vec<OwnedFd>, memory_peak: bool, cpu: bool) -> Option<(Streams, UsageFiles)> {
-    let mut fds = fds.into_iter();
-    let (control, log) = (fds.next()?, fds.next()?);
-    let memory_peak = if memory_peak { Some(fds.next()?) } else { None };
-    let cpu = if cpu { Some(fds.next()?) } else { None };
-    let invoke: Vec<OwnedFd> = fds.collect();
-    if invoke.is_empty() {
-        return None;
-    }
-    Some((Streams { control, invoke, log }, UsageFiles { memory_peak, cpu }))
 }
 
 fn killed() -> Exit {
@@ -315,7 +351,19 @@ impl Handle for SandboxHandle {
     }
 
     fn usage(&self) -> Usage {
-        self.usage.read()
+        self.files.usage.read()
+    }
+
+    fn adopt(&self, code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {
+        Box::pin(self.client.clone().adopt(self.id.clone(), code))
+    }
+
+    fn freeze(&self, frozen: bool) -> bool {
+        self.files.freeze(frozen)
+    }
+
+    fn files(&self) -> SandboxFiles {
+        self.files.duplicate()
     }
 }
 

@@ -17,7 +17,7 @@ use model::InstanceId;
 use tokio::io::unix::AsyncFd;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::protocol::{Event, Request};
+use crate::protocol::{Event, Files, Request};
 use crate::socket;
 
 struct Helper {
@@ -34,6 +34,7 @@ enum State {
 
 enum Done {
     Start(InstanceId, Result<Sandbox, StartError>),
+    Adopt(InstanceId, Result<(), StartError>),
     Exit(InstanceId, Exit),
 }
 
@@ -105,6 +106,16 @@ impl Helper {
                 }
                 None => {}
             },
+            Request::Adopt { id, code } => match self.sandboxes.get(&id) {
+                Some(State::Running(handle)) => {
+                    let adopted = handle.adopt(code);
+                    self.tasks.spawn(async move { Done::Adopt(id, adopted.await) });
+                }
+                _ => {
+                    let error = Some(StartError::Spec(format!("there is no sandbox {id}")));
+                    self.tell(&Event::Adopted { id, error }, vec![]).await?;
+                }
+            },
         }
         Ok(())
     }
@@ -118,16 +129,17 @@ impl Helper {
                 self.tell(&Event::Refused { id, error }, vec![]).await
             }
             Done::Start(id, Ok(Sandbox { streams, handle, .. })) => {
-                let usage = handle.usage_files();
-                let (memory_peak, cpu) = (usage.memory_peak.is_some(), usage.cpu.is_some());
-                let mut fds = vec![streams.control, streams.log];
-                fds.extend(usage.memory_peak);
-                fds.extend(usage.cpu);
-                fds.extend(streams.invoke);
+                let files = handle.files();
+                let which = Files::of(&files);
+                let fds = Files::pack(streams, files);
                 let (exited, name) = (handle.exited(), id.clone());
                 self.tasks.spawn(async move { Done::Exit(name, exited.await) });
                 self.sandboxes.insert(id.clone(), State::Running(handle));
-                self.tell(&Event::Started { id, memory_peak, cpu }, fds).await
+                self.tell(&Event::Started { id, files: which }, fds).await
+            }
+            Done::Adopt(id, adopted) => {
+                let error = adopted.err();
+                self.tell(&Event::Adopted { id, error }, vec![]).await
             }
             Done::Exit(id, exit) => {
                 self.sandboxes.remove(&id);

@@ -13,13 +13,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use driver::{GuestStreams, Host, StartError};
+use driver::{GuestStreams, Host, StartError, Streams};
 use model::{InstanceId, Isolation};
 use rustix::event::epoll;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use crate::launch::{self, HelperOptions, ServerUser};
-use crate::protocol::{Event, Request};
+use crate::protocol::{Event, Files, Request};
 use crate::socket;
 use crate::supervise::Helper;
 
@@ -295,6 +295,13 @@ impl Spawner {
                 }
             }
             Request::Ready => self.server_ready = true,
+            Request::Adopt { id, code } => {
+                let adopted = match self.sandboxes.get(&id) {
+                    Some(sandbox) => self.hosts[sandbox.host].adopt(&id, &code),
+                    None => Err(StartError::Spec(format!("there is no sandbox {id}"))),
+                };
+                self.tell(&Event::Adopted { id, error: adopted.err() }, vec![]);
+            }
             Request::Kill { id } => {
                 if let Some(sandbox) = self.sandboxes.get(&id) {
                     self.hosts[sandbox.host].kill(&id);
@@ -324,12 +331,8 @@ impl Spawner {
         let streams = GuestStreams { control: guest_control.into(), invoke: guest_invoke, log: guest_log.into() };
         let started = self.hosts[host].start(spec, streams)?;
 
-        let (memory_peak, cpu) = (started.usage.memory_peak.is_some(), started.usage.cpu.is_some());
-        let event = Event::Started { id: spec.id.clone(), memory_peak, cpu };
-        let mut fds = vec![OwnedFd::from(control), OwnedFd::from(log)];
-        fds.extend(started.usage.memory_peak);
-        fds.extend(started.usage.cpu);
-        fds.extend(invoke);
+        let event = Event::Started { id: spec.id.clone(), files: Files::of(&started.files) };
+        let fds = Files::pack(Streams { control: control.into(), invoke, log: log.into() }, started.files);
 
         // In the table before anything else can fail: from here on it has an owner.
         let sandbox = Sandbox { host, pidfd: started.pidfd, oom: started.oom, tokens: vec![] };
@@ -366,7 +369,7 @@ impl Spawner {
             Some(Watch::OutOfMemory(id)) => {
                 let id = id.clone();
                 if let Some(sandbox) = self.sandboxes.get(&id) {
-                    self.hosts[sandbox.host].kill(&id);
+                    self.hosts[sandbox.host].out_of_memory(&id);
                 }
                 // One notice is enough, and the counter behind it stays readable.
                 self.by_token.remove(&token);

@@ -126,7 +126,7 @@ mod tests {
             id: InstanceId::random(),
             command: vec!["/usr/bin/python3".into()],
             env: vec![("TOKEN".into(), "secret".into())],
-            code: CodeHash::from_digest(&[0; 32]),
+            code: Some(CodeHash::from_digest(&[0; 32])),
             limits: Limits {
                 memory: Memory::mib(128),
                 cpu_cap: Cpu::millis(500),

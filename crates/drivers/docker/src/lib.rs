@@ -30,8 +30,8 @@ use std::time::Duration;
 
 use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions};
 use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, StartError};
-use model::Isolation;
 use linux::seccomp;
+use model::Isolation;
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 

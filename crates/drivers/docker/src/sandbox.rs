@@ -11,9 +11,11 @@ use agent::{Launch, Report};
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions,
 };
-use driver::{BoxFuture, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage, UsageFiles};
-use model::{CodeHash, Isolation};
+use driver::{
+    BoxFuture, Exit, ExitCause, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams, Usage, UsageFiles,
+};
 use linux::seccomp::SockFilter;
+use model::{CodeHash, Isolation};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
@@ -57,10 +59,13 @@ impl Inner {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let _turn = self.starts.acquire().await;
         let meeting = Meeting::make(self.options.run_dir.join(spec.id.as_str())).map_err(system("make its folder"))?;
-        let code = self.code(&spec.code).map_err(system("open its code"))?;
+        let Some(hash) = &spec.code else {
+            return Err(StartError::System("the docker isolation has no stems yet".into()));
+        };
+        let code = self.code(hash).map_err(system("open its code"))?;
         let mut binds = self.image.binds.clone();
         binds.push(Bind::of(&self.options.runtime_dir, "/var/runtime"));
-        binds.push(Bind::of(self.options.code_dir.join(spec.code.as_str()), "/var/task"));
+        binds.push(Bind::of(self.options.code_dir.join(hash.as_str()), "/var/task"));
         binds.push(Bind::of(meeting.path(), MEETING));
         let body = container::body(&spec, &self.options.name, &self.image.name, &binds, self.processors);
         let name = format!("{}-{}", self.options.name, spec.id);
@@ -269,8 +274,16 @@ impl Handle for Held {
         self.usage.read()
     }
 
-    fn usage_files(&self) -> UsageFiles {
-        self.usage.duplicate()
+    fn adopt(&self, _code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {
+        Box::pin(async { Err(StartError::System("the docker isolation has no stems yet".into())) })
+    }
+
+    fn freeze(&self, _frozen: bool) -> bool {
+        false
+    }
+
+    fn files(&self) -> SandboxFiles {
+        SandboxFiles { usage: self.usage.duplicate(), freezer: None }
     }
 }
 

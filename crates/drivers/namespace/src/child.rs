@@ -33,8 +33,8 @@ pub struct Plan<'a> {
     pub status: OwnedFd,
     /// Detached copy of the template root.
     pub root: OwnedFd,
-    /// Detached mount of the code.
-    pub code: OwnedFd,
+    /// Detached mount of the code; none in a stem.
+    pub code: Option<OwnedFd>,
     pub dev_null: BorrowedFd<'a>,
     pub streams: GuestStreams,
     pub host_name: CString,
@@ -146,7 +146,7 @@ fn own_mounts(plan: &Plan<'_>) -> io::Result<()> {
     // AWS Lambda has no /dev/shm, and Python's multiprocessing fails there for want of it. Counted as memory.
     let options = c_format(format!("size={},nr_inodes=1024,mode=1777", plan.limits.memory.bytes() / 2))?;
     sys::mount(c"shm", c"dev/shm", c"tmpfs", quiet, &options)?;
-    sys::move_mount(plan.code.as_fd(), c"var/task")
+    plan.code.as_ref().map_or(Ok(()), |code| sys::move_mount(code.as_fd(), c"var/task"))
 }
 
 fn c_format(text: String) -> io::Result<CString> {

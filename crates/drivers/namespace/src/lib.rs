@@ -25,18 +25,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use driver::{
-    Capability, Exit, ExitCause, GuestStreams, Host, SandboxSpec, Severity, StartError, Started, Usage, UsageFiles,
+    Capability, Exit, ExitCause, GuestStreams, Host, SandboxFiles, SandboxSpec, Severity, StartError, Started, Usage,
 };
-use model::{InstanceId, Isolation};
+use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use linux::cgroup::{Cgroups, Group};
 use child::Plan;
-use report::Report;
+use linux::cgroup::{Cgroups, Group};
 use linux::root::{self, Root, SANDBOX_ID, at};
 use linux::{seccomp, sys};
+use report::Report;
 
 /// First host uid of sandboxes, above what useradd, container tools and systemd's dynamic users give out. Each
 /// installation has one of 256 ranges of its own from there on, by its name.
@@ -61,6 +61,8 @@ pub struct Options {
 pub struct Namespace {
     code_dir: OwnedFd,
     dev_null: OwnedFd,
+    /// The spawner's own mount namespace.
+    mounts: OwnedFd,
     root: Option<Root>,
     cgroups: Cgroups,
     seccomp: seccomp::Program,
@@ -78,9 +80,13 @@ struct Running {
     pidfd: OwnedFd,
     status: OwnedFd,
     group: Option<Group>,
-    usage: UsageFiles,
+    files: SandboxFiles,
     /// Hearth asked for its death.
     killed: bool,
+    /// The kernel said that its memory ran out.
+    out_of_memory: bool,
+    /// It has no code yet.
+    stem: bool,
 }
 
 /// Gives the calling process a mount namespace of its own and, for an ordinary user, a user namespace in which it
@@ -148,6 +154,7 @@ impl Namespace {
         let mut driver = Self {
             code_dir,
             dev_null,
+            mounts: File::open("/proc/self/ns/mnt")?.into(),
             root,
             cgroups,
             seccomp: seccomp::Program::compile(&seccomp::Policy::default()),
@@ -167,15 +174,21 @@ impl Namespace {
     }
 
     /// The package's folder, as a mount of its own that can be attached inside.
-    fn code_mount(&self, hash: &model::CodeHash) -> io::Result<OwnedFd> {
+    fn code_mount(&self, hash: &CodeHash) -> Result<OwnedFd, StartError> {
+        let failed = |error: io::Error| StartError::System(format!("open the code {hash}: {error}"));
         // The folder belongs to the server, which is not trusted here: no link is followed out of it.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let folder = rustix::fs::openat2(&self.code_dir, hash.as_str(), flags, Mode::empty(), resolve)?;
-        mount_of(folder.as_fd())
+        let folder = rustix::fs::openat2(&self.code_dir, hash.as_str(), flags, Mode::empty(), resolve);
+        mount_of(folder.map_err(|errno| failed(errno.into()))?.as_fd()).map_err(failed)
     }
 
-    fn spawn(&mut self, spec: &SandboxSpec, streams: GuestStreams, code: OwnedFd) -> Result<Started, StartError> {
+    fn spawn(
+        &mut self,
+        spec: &SandboxSpec,
+        streams: GuestStreams,
+        code: Option<OwnedFd>,
+    ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
         let root = self.root.as_ref().ok_or_else(|| self.unavailable())?;
@@ -227,8 +240,16 @@ impl Namespace {
         drop(plan);
 
         let in_v2_group = into.is_some();
-        let running =
-            Running { pidfd, status: status_read, usage: group.usage_files(), group: Some(group), killed: false };
+        let (files, stem) = (group.files(), spec.code.is_none());
+        let running = Running {
+            pidfd,
+            status: status_read,
+            files,
+            group: Some(group),
+            killed: false,
+            out_of_memory: false,
+            stem,
+        };
         let result = self.release(pid, outside, &running, in_v2_group, go_write);
         let running = match result {
             Ok(()) => running,
@@ -240,7 +261,7 @@ impl Namespace {
         let started = (|| {
             Ok(Started {
                 pidfd: running.pidfd.try_clone()?,
-                usage: clone_usage(&running.usage)?,
+                files: running.files.duplicate(),
                 oom: running.group.as_ref().and_then(Group::oom_eventfd).transpose()?,
             })
         })();
@@ -311,11 +332,6 @@ fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(flags)?)
 }
 
-fn clone_usage(files: &UsageFiles) -> io::Result<UsageFiles> {
-    let clone = |file: &Option<OwnedFd>| file.as_ref().map(OwnedFd::try_clone).transpose();
-    Ok(UsageFiles { memory_peak: clone(&files.memory_peak)?, cpu: clone(&files.cpu)? })
-}
-
 impl Host for Namespace {
     fn isolation(&self) -> Isolation {
         Isolation::Namespace
@@ -333,15 +349,36 @@ impl Host for Namespace {
         if self.running.contains_key(&spec.id) {
             return Err(StartError::Spec(format!("sandbox {} exists already", spec.id)));
         }
-        let code = self.code_mount(&spec.code);
-        let code = code.map_err(|error| StartError::System(format!("open the code {}: {error}", spec.code)))?;
+        let code = spec.code.as_ref().map(|code| self.code_mount(code)).transpose()?;
         self.spawn(spec, streams, code)
+    }
+
+    fn adopt(&mut self, id: &InstanceId, code: &CodeHash) -> Result<(), StartError> {
+        let code = self.code_mount(code)?;
+        let Some(running) = self.running.get_mut(id).filter(|running| running.stem) else {
+            return Err(StartError::Spec(format!("there is no stem {id}")));
+        };
+        running.stem = false;
+        // In place: the one thread goes there and comes back, some 20 µs.
+        let mounted = sys::inside_mounts(running.pidfd.as_fd(), self.mounts.as_fd(), || {
+            // The template's own folder, which nobody inside can change or put a link in place of.
+            sys::move_mount(code.as_fd(), c"/var/task")
+        });
+        mounted.map_err(|error| StartError::System(format!("mount its code: {error}")))
     }
 
     fn kill(&mut self, id: &InstanceId) {
         if let Some(running) = self.running.get_mut(id) {
             running.killed = true;
             let _ = rustix::process::pidfd_send_signal(&running.pidfd, Signal::KILL);
+            running.group.iter().for_each(Group::let_die);
+        }
+    }
+
+    fn out_of_memory(&mut self, id: &InstanceId) {
+        self.kill(id);
+        if let Some(running) = self.running.get_mut(id) {
+            running.out_of_memory = true;
         }
     }
 
@@ -351,8 +388,8 @@ impl Host for Namespace {
         let Some(mut running) = self.running.remove(id) else {
             return Exit { cause: ExitCause::Killed, usage: Usage::default() };
         };
-        let usage = running.usage.read();
-        let oom = running.group.as_ref().is_some_and(Group::oom_killed);
+        let usage = running.files.usage.read();
+        let oom = running.out_of_memory || running.group.as_ref().is_some_and(Group::oom_killed);
         let cause = match Report::receive(running.status.as_fd()) {
             Some(Report::Setup { step, errno }) => {
                 let error = io::Error::from_raw_os_error(errno);

@@ -57,11 +57,21 @@ impl Bed {
     }
 
     fn start(&mut self, id: &InstanceId, command: &[&str], limits: Limits) -> (Started, std::io::PipeReader) {
+        self.start_with(id, command, limits, Some(CodeHash::from_digest(&CODE)))
+    }
+
+    fn start_with(
+        &mut self,
+        id: &InstanceId,
+        command: &[&str],
+        limits: Limits,
+        code: Option<CodeHash>,
+    ) -> (Started, std::io::PipeReader) {
         let spec = SandboxSpec {
             id: id.clone(),
             command: command.iter().map(|&arg| arg.to_owned()).collect(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
-            code: CodeHash::from_digest(&CODE),
+            code,
             limits,
             invoke_streams: 1,
         };
@@ -78,7 +88,10 @@ impl Bed {
         let (started, mut log) = self.start(&id, &["/bin/sh", "-c", script], limits);
         let ended = wait(&started, Duration::from_secs(20));
         if !ended {
-            self.driver.kill(&id);
+            match &started.oom {
+                Some(oom) if readable(oom, Duration::ZERO) => self.driver.out_of_memory(&id),
+                _ => self.driver.kill(&id),
+            }
         }
         let exit = self.driver.reap(&id, started.pidfd.as_fd());
         let mut output = String::new();
@@ -107,6 +120,12 @@ fn wait(started: &Started, limit: Duration) -> bool {
     }
     let limit = Timespec::try_from(limit).expect("a time");
     poll(&mut fds, Some(&limit)).expect("poll") > 0 && !fds[0].revents().is_empty()
+}
+
+fn readable(fd: impl AsFd, limit: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let limit = Timespec::try_from(limit).expect("a time");
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).expect("poll") > 0
 }
 
 fn check(ok: bool, run: &Run) -> Result<(), String> {
@@ -228,7 +247,7 @@ const CASES: &[Case] = &[
             id: InstanceId::random(),
             command: vec!["/bin/true".into()],
             env: vec![],
-            code: spec_code,
+            code: Some(spec_code),
             limits: limits(),
             invoke_streams: 1,
         };
@@ -236,6 +255,72 @@ const CASES: &[Case] = &[
         match bed.driver.start(&spec, streams) {
             Err(error) if error.to_string().contains("open the code") => Ok(()),
             other => Err(format!("{other:?}")),
+        }
+    }),
+    ("a stem sees its code once it has been given it, and never another", |bed| {
+        let id = InstanceId::random();
+        let script = "ls; echo up; until [ -e /var/task/hello.txt ]; do :; done; cd /var/task; cat hello.txt; touch x";
+        let (started, mut log) = bed.start_with(&id, &["/bin/sh", "-c", script], limits(), None);
+        // It runs: only then may it be given its code.
+        let mut up = [0; 3];
+        log.read_exact(&mut up).map_err(|error| error.to_string())?;
+        let code = CodeHash::from_digest(&CODE);
+        bed.driver.adopt(&id, &code).map_err(|error| error.to_string())?;
+        let again = bed.driver.adopt(&id, &code);
+        if !wait(&started, Duration::from_secs(20)) {
+            bed.driver.kill(&id);
+        }
+        let exit = bed.driver.reap(&id, started.pidfd.as_fd());
+        let mut output = String::new();
+        log.read_to_string(&mut output).map_err(|error| error.to_string())?;
+        let run = Run { output, exit };
+        check(run.output.starts_with("hello from the package\n") && run.output.contains("Read-only"), &run)?;
+        if again.is_ok() {
+            return Err("a stem was given code twice".into());
+        }
+        Ok(())
+    }),
+    ("an instance that has its code is given no other", |bed| {
+        let id = InstanceId::random();
+        let (started, _log) = bed.start(&id, &["/bin/sleep", "20"], limits());
+        let adopted = bed.driver.adopt(&id, &CodeHash::from_digest(&CODE));
+        bed.driver.kill(&id);
+        wait(&started, Duration::from_secs(20));
+        bed.driver.reap(&id, started.pidfd.as_fd());
+        if adopted.is_ok() { Err("it was".into()) } else { Ok(()) }
+    }),
+    ("a frozen sandbox stands still, goes on when thawed, and dies frozen", |bed| {
+        let id = InstanceId::random();
+        let script = "while :; do echo tick; done";
+        let (started, log) = bed.start(&id, &["/bin/sh", "-c", script], limits());
+        if started.files.freezer.is_none() {
+            bed.driver.kill(&id);
+            wait(&started, Duration::from_secs(20));
+            bed.driver.reap(&id, started.pidfd.as_fd());
+            return Err("skip: nothing freezes here".into());
+        }
+        let ticks = |limit: Duration| {
+            let more = readable(&log, limit);
+            if more {
+                let _ = rustix::io::read(&log, &mut [0u8; 1 << 16]);
+            }
+            more
+        };
+        let second = Duration::from_secs(1);
+        let began = ticks(20 * second);
+        started.files.freeze(true);
+        // What was written before is in the pipe; after that, nothing comes.
+        while ticks(second / 10) {}
+        let still = !ticks(second / 5);
+        started.files.freeze(false);
+        let goes_on = ticks(20 * second);
+        started.files.freeze(true);
+        bed.driver.kill(&id);
+        let died = wait(&started, 20 * second);
+        bed.driver.reap(&id, started.pidfd.as_fd());
+        match (began, still, goes_on, died) {
+            (true, true, true, true) => Ok(()),
+            other => Err(format!("began, still, goes on, died: {other:?}")),
         }
     }),
     ("nothing is left on the host", |bed| {

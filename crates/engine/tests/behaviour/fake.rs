@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use driver::{
     BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage,
 };
-use model::{Isolation, LogLevel, Timestamp};
+use model::{CodeHash, Isolation, LogLevel, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
@@ -177,6 +177,14 @@ impl Handle for FakeHandle {
     fn usage(&self) -> Usage {
         let cpu = self.cpu.fetch_add(500, Ordering::Relaxed);
         Usage { memory_peak: self.peak, cpu: Some(Duration::from_micros(cpu)) }
+    }
+
+    fn adopt(&self, _code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn freeze(&self, _frozen: bool) -> bool {
+        true
     }
 }
 

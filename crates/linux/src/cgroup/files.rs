@@ -29,6 +29,12 @@ pub fn open(dir: impl AsFd, path: &str) -> io::Result<OwnedFd> {
     rustix::fs::openat(dir, path, flags, Mode::empty()).map_err(at("open", path))
 }
 
+/// Opens a control file that is there.
+pub fn open_to_write(dir: impl AsFd, path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat(dir, path, flags, Mode::empty()).map_err(at("open", path))
+}
+
 pub fn read(dir: impl AsFd, path: &str) -> io::Result<String> {
     let file = open(dir, path)?;
     let mut text = Vec::with_capacity(4096);

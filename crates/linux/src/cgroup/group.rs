@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use driver::{Limits, UsageFiles};
+use driver::{Freezer, FreezerKind, Limits, SandboxFiles, UsageFiles};
 use model::InstanceId;
 
 use super::detect::Version;
@@ -55,6 +55,21 @@ impl Group {
     /// wait for every processor to pass through the scheduler: some 8 ms.
     pub fn add(&self, pid: i32) -> io::Result<()> {
         self.trees.iter().try_for_each(|tree| tree.add(self.name(), pid))
+    }
+
+    /// Open files with its figures, and the one that freezes it.
+    pub fn files(&self) -> SandboxFiles {
+        SandboxFiles { usage: self.usage_files(), freezer: self.freezer() }
+    }
+
+    fn freezer(&self) -> Option<Freezer> {
+        let tree = self.trees.iter().find(|tree| tree.duties.freeze)?;
+        let (kind, file) = match tree.version {
+            Version::V2 => (FreezerKind::V2, "cgroup.freeze"),
+            Version::V1 => (FreezerKind::V1, "freezer.state"),
+        };
+        let file = files::open_to_write(&tree.dir, &format!("{}/{file}", self.name())).ok()?;
+        Some(Freezer { kind, file })
     }
 
     /// Open files with its figures.
@@ -128,10 +143,13 @@ impl Group {
         if let Some(tree) = self.trees.iter().find(|tree| tree.duties.kill) {
             tree.kill(self.name());
         }
-        // Version 2 kills the frozen; version 1 keeps them until they thaw.
-        if self.trees.iter().any(|tree| tree.duties.freeze && tree.version == Version::V1) {
-            let _ = self.freeze(false);
-        }
+        self.let_die();
+    }
+
+    /// Lets processes that were sent a SIGKILL while frozen die of it. Version 2 does by itself; version 1 keeps them
+    /// until they thaw.
+    pub fn let_die(&self) {
+        self.trees.iter().for_each(|tree| tree.let_die(self.name()));
     }
 
     /// Takes the group away: true when it is gone from every tree, false while processes are still in it and it

@@ -125,6 +125,7 @@ impl Cgroups {
             for tree in trees.iter() {
                 for name in tree.groups()? {
                     tree.kill(&name);
+                    tree.let_die(&name);
                     if !tree.remove(&name)? {
                         left.push(name);
                     }

@@ -192,6 +192,13 @@ impl Tree {
         kill::each(|| files::read(&self.dir, &list));
     }
 
+    /// Thaws a group of version 1, in which the killed live on while they are frozen.
+    pub fn let_die(&self, name: &str) {
+        if self.version == Version::V1 && self.duties.freeze {
+            let _ = files::write(&self.dir, &format!("{name}/freezer.state"), "THAWED", false);
+        }
+    }
+
     /// Whether the group is gone; false while processes are still in it.
     pub fn remove(&self, name: &str) -> io::Result<bool> {
         match rustix::fs::unlinkat(&self.dir, name, AtFlags::REMOVEDIR) {
