@@ -103,7 +103,7 @@ pub fn serve(shared: &Arc<Shared>) {
 /// Kills the least recently used idle instances of any function, `need` bytes of them.
 pub fn evict(shared: &Shared, need: u64) {
     let mut idle = Vec::new();
-    for pool in shared.catalogue.pools() {
+    for pool in shared.catalogue.entries().iter().flat_map(|entry| entry.pools()) {
         pool.evictable(|since, bytes| idle.push((since, bytes, pool.clone())));
     }
     for pool in victims(need, idle) {

@@ -17,6 +17,7 @@
 mod call;
 mod catalogue;
 mod decide;
+mod entry;
 mod failure;
 mod instance;
 mod invoke;

@@ -17,6 +17,9 @@ pub struct EngineLimits {
     pub exit: Duration,
     /// How long `idle = "auto"` keeps an instance.
     pub idle_auto: Duration,
+    /// How long an instance is idle before its processes are stopped: what a handler left running does not run on, and
+    /// calls that follow close on one another pay nothing.
+    pub freeze: Duration,
     /// What an instance is charged before any of its function was measured, bytes.
     pub estimate: u64,
     /// Processes and threads in one sandbox.
@@ -40,6 +43,7 @@ impl Default for EngineLimits {
             // What OpenWhisk and, by all that is measured, AWS Lambda keep; until a histogram for each function
             // decides. Memory that is needed elsewhere is taken back earlier.
             idle_auto: Duration::from_secs(600),
+            freeze: Duration::from_millis(100),
             estimate: 24 * 1024 * 1024,
             pids: 256,
             starts: 32,

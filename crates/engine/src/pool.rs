@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use model::{Fault, FaultCode, Function, Idle, InstanceId, InstanceState};
+use model::{Fault, FaultCode, Function, Idle, InstanceId, InstanceState, Isolation, Probe, ProbeStart};
 use store::Telemetry;
 use tokio::sync::oneshot;
 
@@ -20,10 +20,16 @@ use crate::start::{self, NotStarted};
 /// What callers who are told to come back later are told.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a warm instance that measurements asked for outlives its last call.
+const PROBE_KEEP: Duration = Duration::from_secs(5);
+
 pub struct Pool {
     /// Unique in this engine.
     pub id: u64,
     pub function: Arc<Function>,
+    pub isolation: Isolation,
+    /// Whether a start may claim a stem.
+    pub stems: bool,
     pub telemetry: Arc<dyn Telemetry>,
     arn: OnceLock<String>,
     shared: Weak<Shared>,
@@ -57,20 +63,43 @@ pub struct Lease {
 // === impl Pool ===
 
 impl Pool {
-    pub fn new(shared: &Arc<Shared>, function: Function) -> Arc<Self> {
+    /// For `share` percent of a function's calls.
+    pub fn new(shared: &Arc<Shared>, function: &Arc<Function>, isolation: Isolation, share: u8) -> Arc<Self> {
         let scale = &function.spec.scale;
+        let part = |of: u32| (u64::from(of) * u64::from(share)).div_ceil(100) as u32;
         let rules = Rules {
-            max: scale.max,
-            min: scale.min,
+            max: part(scale.max),
+            min: part(scale.min),
             keep: match scale.idle {
                 Idle::Auto => shared.limits.idle_auto,
                 Idle::For(time) => time,
             },
+            freeze: shared.limits.freeze,
             queue: shared.limits.queue,
         };
+        Self::with(shared, function, isolation, rules, true)
+    }
+
+    /// For measurements, beside those that the function's calls go to.
+    pub fn for_probe(shared: &Arc<Shared>, function: &Arc<Function>, probe: Probe) -> Arc<Self> {
+        let keep = if probe.start == ProbeStart::Warm { PROBE_KEEP } else { Duration::ZERO };
+        let (freeze, queue) = (shared.limits.freeze, shared.limits.queue);
+        let rules = Rules { max: function.spec.scale.max, min: 0, keep, freeze, queue };
+        Self::with(shared, function, probe.isolation, rules, probe.start != ProbeStart::Scratch)
+    }
+
+    fn with(
+        shared: &Arc<Shared>,
+        function: &Arc<Function>,
+        isolation: Isolation,
+        rules: Rules,
+        stems: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: shared.pools.fetch_add(1, Ordering::Relaxed),
-            function: Arc::new(function),
+            function: function.clone(),
+            isolation,
+            stems,
             telemetry: shared.telemetry.clone(),
             arn: OnceLock::new(),
             shared: Arc::downgrade(shared),
@@ -86,9 +115,11 @@ impl Pool {
 
     /// An idle instance. `Take::Closed`: look the function up again.
     pub fn take(self: &Arc<Self>) -> Take<Lease> {
-        match lock(&self.state).roster.take() {
-            Take::Idle(instance) => {
+        let taken = lock(&self.state).roster.take();
+        match taken {
+            Take::Idle(mut instance) => {
                 instance.info.set(InstanceState::Busy);
+                instance.thaw();
                 Take::Idle(Lease { pool: self.clone(), instance: Some(instance) })
             }
             Take::None => Take::None,
@@ -177,7 +208,7 @@ impl Pool {
     }
 
     fn start(self: &Arc<Self>, shared: &Arc<Shared>, charge: Charge) {
-        let info = Arc::new(Info::new(self.function.clone(), charge));
+        let info = Arc::new(Info::new(self.function.clone(), self.isolation, charge));
         shared.register(&info);
         shared.spawn(start::run(shared.clone(), self.clone(), info));
     }
@@ -271,11 +302,13 @@ impl Pool {
         }
     }
 
-    /// What is due: reaps, and tries again to keep instances warm.
+    /// What is due: reaps, freezes, and tries again to keep instances warm.
     pub fn tick(self: &Arc<Self>, shared: &Arc<Shared>, now: Instant) {
         let mut state = lock(&self.state);
         state.due = None;
         let expired = state.roster.expire(now);
+        // Under the lock, so that nobody takes one meanwhile: a write each.
+        state.roster.freezable(now).for_each(|instance| instance.freeze());
         self.schedule(&mut state);
         drop(state);
         for instance in expired {

@@ -25,6 +25,8 @@ use crate::{Options, draining};
 
 pub struct Shared {
     pub drivers: HashMap<Isolation, Arc<dyn Driver>>,
+    /// Those of them that work here.
+    working: Vec<Isolation>,
     pub runtimes: Vec<InstalledRuntime>,
     pub functions: Arc<dyn Functions>,
     pub telemetry: Arc<dyn Telemetry>,
@@ -69,7 +71,9 @@ impl Shared {
     pub fn new(options: Options) -> (Arc<Self>, Wakeups) {
         let (timers, wakeups) = Timers::new();
         let limits = options.limits;
+        let working = options.drivers.iter().map(|driver| driver.capability()).filter(|one| one.works);
         let shared = Self {
+            working: working.map(|one| one.isolation).collect(),
             drivers: options.drivers.into_iter().map(|driver| (driver.isolation(), driver)).collect(),
             runtimes: options.runtimes,
             functions: options.functions,
@@ -127,6 +131,11 @@ impl Shared {
         let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
+    /// Whether sandboxes can be made with it here.
+    pub fn works(&self, isolation: Isolation) -> bool {
+        self.working.contains(&isolation)
+    }
+
     pub fn register(&self, info: &Arc<Info>) {
         lock(&self.instances).insert(info.id.clone(), info.clone());
     }
@@ -142,15 +151,15 @@ impl Shared {
         views
     }
 
-    pub async fn drain(&self, limit: Duration) {
+    pub async fn drain(self: &Arc<Self>, limit: Duration) {
         self.gate.closed.store(true, Ordering::SeqCst);
         let finished = tokio::time::timeout(limit, self.gate.emptied()).await.is_ok();
         self.stopped.send_replace(true);
         if !finished {
             tracing::warn!(left = self.gate.inside.load(Ordering::SeqCst), "invocations were ended by the shutdown");
         }
-        for pool in self.catalogue.clear() {
-            pool.close(Some(draining()));
+        for entry in self.catalogue.clear() {
+            entry.close(self, Some(draining()));
         }
         let killed: Vec<_> = lock(&self.instances).values().cloned().collect();
         killed.iter().for_each(|info| info.kill());

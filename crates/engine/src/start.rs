@@ -123,7 +123,7 @@ async fn start(
     let turn = shared.starts.acquire().await;
     let begun = Instant::now();
     let made = async {
-        let isolation = function.spec.isolation;
+        let isolation = pool.isolation;
         let driver = shared.drivers.get(&isolation).ok_or_else(|| {
             let text = format!("isolation {isolation} of function {} is not on this machine", function.spec.name);
             Fault::new(FaultCode::IsolationUnavailable, text)

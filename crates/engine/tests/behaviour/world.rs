@@ -113,6 +113,7 @@ pub fn invocation(name: &str, event: &str) -> Invocation {
         trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793".into(),
         client_context: String::new(),
         tail: true,
+        probe: None,
     }
 }
 
