@@ -16,6 +16,12 @@ pub trait Platform: Send + Sync + 'static {
     /// Every instance that lives now.
     fn instances(&self) -> Vec<InstanceView>;
 
+    /// What is ready to become instances, and what is being made ready.
+    fn stems(&self) -> Vec<StemView>;
+
+    /// What of the machine weakens every isolation, or could; looked at now.
+    fn machine(&self) -> Vec<FindingView>;
+
     /// One entry for each isolation that this program knows, working or not.
     fn isolations(&self) -> Vec<IsolationView>;
 
@@ -30,6 +36,22 @@ pub trait Platform: Send + Sync + 'static {
 
     /// What points AWS's tools here.
     fn aws_credentials(&self) -> AwsCredentials;
+}
+
+/// Sandboxes with their runtime up and no function in them, of one shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StemView {
+    #[schema(value_type = String, example = "namespace")]
+    pub isolation: Isolation,
+    #[schema(value_type = String, example = "python3.11")]
+    pub runtime: Runtime,
+    /// What an instance made of one may hold.
+    #[schema(example = "128MB")]
+    pub memory: String,
+    pub ready: usize,
+    pub starting: usize,
+    /// What the ready ones are charged to the memory budget, bytes.
+    pub charged: u64,
 }
 
 /// An isolation on this machine.

@@ -1,9 +1,10 @@
 //! What the management API asks of the running platform, answered by engine and drivers.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use control::{AwsCredentials, BoxFuture, FindingView, IsolationView, RuntimeView, Severity};
+use control::{AwsCredentials, BoxFuture, FindingView, IsolationView, RuntimeView, Severity, StemView};
 use driver::{Capability, InstalledRuntime};
 use engine::Engine;
 use model::InstanceView;
@@ -19,6 +20,7 @@ pub struct Platform {
     keys: Arc<Keys>,
     endpoint: String,
     ready: Arc<AtomicBool>,
+    data: PathBuf,
 }
 
 impl Platform {
@@ -29,16 +31,22 @@ impl Platform {
         keys: Arc<Keys>,
         endpoint: String,
         ready: Arc<AtomicBool>,
+        data: PathBuf,
     ) -> Self {
         let isolations = capabilities.into_iter().map(isolation_view).collect();
         let runtime_view = |r: InstalledRuntime| RuntimeView { name: r.runtime, works: true, program: r.program };
         let runtimes = runtimes.into_iter().map(runtime_view).collect();
-        Self { engine, isolations, runtimes, keys, endpoint, ready }
+        Self { engine, isolations, runtimes, keys, endpoint, ready, data }
     }
 }
 
 fn isolation_view(capability: Capability) -> IsolationView {
-    let finding = |finding: driver::Finding| FindingView {
+    let findings = capability.findings.into_iter().map(finding_view).collect();
+    IsolationView { isolation: capability.isolation, works: capability.works, findings }
+}
+
+fn finding_view(finding: driver::Finding) -> FindingView {
+    FindingView {
         severity: match finding.severity {
             driver::Severity::Ok => Severity::Ok,
             driver::Severity::Weaker => Severity::Weaker,
@@ -47,14 +55,28 @@ fn isolation_view(capability: Capability) -> IsolationView {
         subject: finding.subject,
         state: finding.state,
         advice: finding.advice,
-    };
-    let findings = capability.findings.into_iter().map(finding).collect();
-    IsolationView { isolation: capability.isolation, works: capability.works, findings }
+    }
 }
 
 impl control::Platform for Platform {
     fn instances(&self) -> Vec<InstanceView> {
         self.engine.instances()
+    }
+
+    fn stems(&self) -> Vec<StemView> {
+        let view = |stems: engine::StemView| StemView {
+            isolation: stems.isolation,
+            runtime: stems.runtime,
+            memory: stems.memory.to_string(),
+            ready: stems.ready,
+            starting: stems.starting,
+            charged: stems.charged,
+        };
+        self.engine.stems().into_iter().map(view).collect()
+    }
+
+    fn machine(&self) -> Vec<FindingView> {
+        linux::host::findings(Path::new("/"), &self.data).into_iter().map(finding_view).collect()
     }
 
     fn isolations(&self) -> Vec<IsolationView> {

@@ -113,8 +113,15 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let ready = Arc::new(AtomicBool::new(false));
     let control_url = format!("http://{}", control.local_addr()?);
     let ingress_url = format!("http://{}", ingress.local_addr()?);
-    let platform =
-        Platform::new(engine.clone(), capabilities.clone(), runtimes, keys.clone(), control_url.clone(), ready.clone());
+    let platform = Platform::new(
+        engine.clone(),
+        capabilities.clone(),
+        runtimes,
+        keys.clone(),
+        control_url.clone(),
+        ready.clone(),
+        config.store_dir.clone(),
+    );
     let api = control::router(ControlState {
         functions: store.clone(),
         packages: store.clone(),

@@ -23,7 +23,20 @@ const TABLE: &[(&str, &[&str])] = &[
     ("control", &["model", "aws", "store"]),
     (
         "hearth",
-        &["model", "wire", "aws", "store", "driver", "namespace", "docker", "spawner", "engine", "gateway", "control"],
+        &[
+            "model",
+            "wire",
+            "aws",
+            "store",
+            "driver",
+            "linux",
+            "namespace",
+            "docker",
+            "spawner",
+            "engine",
+            "gateway",
+            "control",
+        ],
     ),
     ("bench", &[]),
 ];

@@ -12,7 +12,9 @@ use sha2::{Digest, Sha256};
 use store::{Functions, LogPage, LogQuery, Packages, RecordQuery, StoreError, Telemetry};
 use tokio::sync::watch;
 
-use crate::platform::{AwsCredentials, BoxFuture, FindingView, IsolationView, Platform, RuntimeView, Severity};
+use crate::platform::{
+    AwsCredentials, BoxFuture, FindingView, IsolationView, Platform, RuntimeView, Severity, StemView,
+};
 
 pub struct Store {
     functions: Mutex<BTreeMap<FunctionName, Function>>,
@@ -187,6 +189,15 @@ impl Platform for FakePlatform {
             memory_peak: Some(1 << 20),
         };
         vec![instance("00000000000000bb", "b", 1), instance("00000000000000aa", "a", 2)]
+    }
+
+    fn stems(&self) -> Vec<StemView> {
+        let (isolation, runtime, memory) = (Isolation::Namespace, Runtime::python("3.11"), "128MB".into());
+        vec![StemView { isolation, runtime, memory, ready: 1, starting: 0, charged: 24 << 20 }]
+    }
+
+    fn machine(&self) -> Vec<FindingView> {
+        vec![]
     }
 
     fn isolations(&self) -> Vec<IsolationView> {
