@@ -33,6 +33,7 @@ use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, Star
 use linux::seccomp;
 use model::Isolation;
 use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use capability::missing;
@@ -48,8 +49,9 @@ const STARTS: usize = 4;
 /// How long the removal of all that is left may take at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(8);
 
-/// What the driver is given by the composition root.
-#[derive(Debug, Clone)]
+/// What the driver is given by the composition root; it crosses to the process that the driver lives in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Options {
     /// The engine's socket.
     pub socket: PathBuf,
