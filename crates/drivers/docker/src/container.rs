@@ -76,7 +76,7 @@ pub fn body(
         memory_swap: Some(memory),
         // Docker refuses more than there are; a cap of all of them is none.
         nano_cpus: (cap < processors as i64 * 1000).then_some(cap * 1_000_000),
-        cpu_shares: Some((i64::from(limits.cpu_share.as_millis()) * 1024 / 1000).max(2)),
+        cpu_shares: Some(linux::cgroup::cpu_shares(limits.cpu_share) as i64),
         pids_limit: Some(i64::from(limits.pids)),
         // As in the `namespace` isolation, and for the same reasons.
         ulimits: Some(vec![limit("nofile", 1024), limit("core", 1)]),
@@ -145,7 +145,7 @@ mod tests {
         assert!(body.exposed_ports.is_none() && body.env.is_none() && body.cmd.is_none());
         let host = body.host_config.expect("a host configuration");
         assert_eq!((host.memory, host.memory_swap), (Some(128 << 20), Some(128 << 20)));
-        assert_eq!((host.nano_cpus, host.cpu_shares), (Some(500_000_000), Some(73)));
+        assert_eq!((host.nano_cpus, host.cpu_shares), (Some(500_000_000), Some(1024)));
         assert_eq!(host.pids_limit, Some(256));
         assert_eq!(host.cap_drop, Some(vec!["ALL".into()]));
         assert_eq!(host.cap_add, None);
