@@ -118,6 +118,30 @@ fn findings(engine: &str, info: &SystemInfo) -> Vec<Finding> {
     found
 }
 
+/// Whether containers can be started before it is known whose code they will run.
+pub fn stems(hindrance: Option<&String>) -> Finding {
+    match hindrance {
+        None => finding(Severity::Ok, "stems", "code can be mounted into a container that runs", ""),
+        Some(why) => {
+            let advice = "start Hearth as root; without, every cold start waits for a container";
+            finding(Severity::Weaker, "stems", &format!("no container can be started ahead of its code: {why}"), advice)
+        }
+    }
+}
+
+/// Whether containers can be frozen between calls.
+pub fn freezing(works: bool) -> Finding {
+    match works {
+        true => finding(Severity::Ok, "freezing", "containers can be frozen between calls", ""),
+        false => finding(
+            Severity::Weaker,
+            "freezing",
+            "the control groups of containers may not be written to: what a handler leaves running goes on",
+            "start Hearth as root, where the freezer of control groups is mounted",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

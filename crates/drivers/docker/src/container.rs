@@ -27,6 +27,8 @@ pub const MEETING: &str = "/hearth/host";
 pub struct Bind {
     pub source: String,
     pub target: String,
+    /// What the host mounts below the source later appears inside, too.
+    follows: bool,
 }
 
 // === impl Bind ===
@@ -34,7 +36,12 @@ pub struct Bind {
 impl Bind {
     pub fn of(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        Self { source: text(source.as_ref()), target: text(target.as_ref()) }
+        Self { source: text(source.as_ref()), target: text(target.as_ref()), follows: false }
+    }
+
+    /// One that follows what the host mounts below its source.
+    pub fn following(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
+        Self { follows: true, ..Self::of(source, target) }
     }
 
     fn mount(&self) -> Mount {
@@ -45,7 +52,10 @@ impl Bind {
             target: Some(self.target.clone()),
             read_only: Some(true),
             bind_options: Some(MountBindOptions {
-                propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+                propagation: Some(match self.follows {
+                    true => MountBindOptionsPropagationEnum::RSLAVE,
+                    false => MountBindOptionsPropagationEnum::RPRIVATE,
+                }),
                 ..MountBindOptions::default()
             }),
             ..Mount::default()
