@@ -190,21 +190,29 @@ mod tests {
         table.contains(path.to_str().unwrap())
     }
 
+    fn code_of(package: &Path) -> OwnedFd {
+        crate::code::mount(OwnedFd::from(fs::File::open(package).unwrap()).as_fd()).unwrap()
+    }
+
+    fn may_mount() -> bool {
+        let root = rustix::process::geteuid().is_root();
+        if !root {
+            eprintln!("SKIPPED: only root may mount here");
+        }
+        root
+    }
+
     #[test]
     fn a_slot_is_filled_once_and_nothing_is_left_of_it() {
         let folder = tempfile::tempdir().unwrap();
         let (place, package) = (folder.path().join("slots"), folder.path().join("package"));
         fs::create_dir(&package).unwrap();
         fs::write(package.join("app.py"), "1").unwrap();
-        let slots = match Slots::open(place.clone()) {
-            Ok(slots) => slots,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                eprintln!("SKIPPED: this process may not mount: {error}");
-                return;
-            }
-            Err(error) => panic!("{error}"),
-        };
-        let code = || crate::code::mount(OwnedFd::from(fs::File::open(&package).unwrap()).as_fd()).unwrap();
+        if !may_mount() {
+            return;
+        }
+        let slots = Slots::open(place.clone()).unwrap();
+        let code = || code_of(&package);
         let slot = slots.make("one").unwrap();
         slot.fill(code().as_fd()).unwrap();
         assert_eq!(fs::read(slot.path().join("task/app.py")).unwrap(), b"1");
@@ -223,5 +231,40 @@ mod tests {
         drop((left, slots, again));
         assert!(!place.exists() && !mounted_below(folder.path()));
         assert!(package.join("app.py").exists(), "what was mounted must not be emptied");
+    }
+
+    /// As on hosts with systemd, where every mount namespace gets what is mounted in `/run`.
+    #[test]
+    fn code_goes_to_nobody_who_was_not_bound_to_the_slot() {
+        if !may_mount() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let part = |name: &str| folder.path().join(name);
+        let (run, other, var) = (part("run"), part("other"), part("var"));
+        for name in ["run", "other", "var", "package/inside"] {
+            fs::create_dir_all(part(name)).unwrap();
+        }
+        sys::mount(c"test", &c_path(&run).unwrap(), c"tmpfs", 0, c"").unwrap();
+        mount_change(&run, MountPropagationFlags::SHARED).unwrap();
+        let bind =
+            |from: &Path, to: &Path| sys::mount(&c_path(from).unwrap(), &c_path(to).unwrap(), c"", libc::MS_BIND, c"");
+        bind(&run, &other).unwrap();
+
+        let slots = Slots::open(run.join("slots")).unwrap();
+        let slot = slots.make("one").unwrap();
+        bind(slot.path(), &var).unwrap();
+        mount_change(&var, MountPropagationFlags::DOWNSTREAM).unwrap();
+        slot.fill(code_of(&part("package")).as_fd()).unwrap();
+        assert!(var.join("task/inside").exists(), "the sandbox has its code");
+        assert!(!other.join("slots/one/task/inside").exists(), "somebody else has it, too");
+        drop((slot, slots));
+        assert!(!mounted_below(&part("run/slots")) && !mounted_below(&part("other/slots")));
+        assert!(!mounted_below(&var.join("task")));
+
+        for name in ["var", "other", "run"] {
+            unmount(part(name), UnmountFlags::DETACH).unwrap();
+        }
+        assert!(!mounted_below(folder.path()));
     }
 }

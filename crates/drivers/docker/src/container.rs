@@ -167,6 +167,16 @@ mod tests {
     }
 
     #[test]
+    fn only_what_shall_follows_the_host() {
+        let binds = [Bind::of("/usr", "/usr"), Bind::following("/run/slots/one", "/var")];
+        let host = body(&spec(), "hearth-00", "image", &binds, 2).host_config.expect("a host configuration");
+        let propagation = |mount: Mount| mount.bind_options.and_then(|options| options.propagation);
+        let found: Vec<_> = host.mounts.expect("mounts").into_iter().map(propagation).collect();
+        let expected = [MountBindOptionsPropagationEnum::RPRIVATE, MountBindOptionsPropagationEnum::RSLAVE];
+        assert_eq!(found, expected.map(Some));
+    }
+
+    #[test]
     fn a_cap_of_every_processor_is_none() {
         let mut spec = spec();
         spec.limits.cpu_cap = Cpu::millis(2000);

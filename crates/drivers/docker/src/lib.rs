@@ -39,7 +39,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use capability::missing;
+use capability::{Engine, missing};
 use image::HostRoot;
 
 /// Where stems' slots are, in the driver's folder.
@@ -109,7 +109,7 @@ impl Docker {
             tracing::warn!(%error, "could not take away what an earlier run left");
         }
         let (inner, mut findings) = match capability::look(&options).await {
-            Ok((api, mut findings)) => match Inner::new(options, api, busy).await {
+            Ok(Engine { api, mut findings, rootless }) => match Inner::new(options, api, rootless, busy).await {
                 Ok(inner) => {
                     findings.push(capability::stems(inner.slots.as_ref().err()));
                     findings.push(capability::freezing(cgroup::freezes()));
@@ -177,7 +177,12 @@ impl Driver for Docker {
 // === impl Inner ===
 
 impl Inner {
-    async fn new(options: Options, api: bollard::Docker, busy: mpsc::Sender<Infallible>) -> Result<Self, String> {
+    async fn new(
+        options: Options,
+        api: bollard::Docker,
+        rootless_engine: bool,
+        busy: mpsc::Sender<Infallible>,
+    ) -> Result<Self, String> {
         let io = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         fs::create_dir_all(&options.run_dir).map_err(io("make a folder"))?;
         // Sandboxes' folders below it are open to any id, since theirs may be any.
@@ -185,9 +190,10 @@ impl Inner {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let code_dir = rustix::fs::open(&options.code_dir, folder, Mode::empty());
         let code_dir = code_dir.map_err(|error| format!("open {}: {error}", options.code_dir.display()))?;
-        let slots = match options.rootless {
-            true => Err("Hearth was started as an ordinary user, who may not mount code into a container".into()),
-            false => Slots::open(options.run_dir.join(SLOTS)).map_err(|error| error.to_string()),
+        let slots = match (options.rootless, rootless_engine) {
+            (true, _) => Err("Hearth was started as an ordinary user, who may not mount code into a container".into()),
+            (_, true) => Err("Docker runs as an ordinary user, with mounts of its own".into()),
+            _ => Slots::open(options.run_dir.join(SLOTS)).map_err(|error| error.to_string()),
         };
         let image = HostRoot::of_this_host().map_err(io("describe the image"))?;
         image.ensure(&api).await.map_err(|error| format!("make the image {}: {error}", image.name))?;
