@@ -19,7 +19,7 @@ use spawner::{Ended, HelperOptions, ServerUser};
 
 use crate::bootstraps;
 use crate::cli::UpArgs;
-use crate::docker_host::{self, DockerConfig};
+use crate::docker_host;
 use crate::server::ServerConfig;
 
 /// Whom the server runs as when there is no user named `hearth`: systemd keeps 61184 to 65519 for services without
@@ -74,7 +74,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
 
     let runtime_dir = bootstraps::unpack(&run_dir).context("unpack the bootstraps")?;
-    let docker = DockerConfig {
+    let docker = docker::Options {
         socket: docker_host::socket(),
         name: name.clone(),
         run_dir: run_dir.join("docker"),
