@@ -43,7 +43,7 @@ pub struct Request {
 }
 
 /// What a pull is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// Finding out what the image is.

@@ -5,6 +5,7 @@
 //! in silence. What two readers could understand in two ways is refused.
 
 use std::io::{self, ErrorKind, Read};
+use std::ops::Range;
 
 use ::tar::{EntryType, Header};
 
@@ -90,7 +91,8 @@ impl<R: Read> Entries<R> {
             };
             let name = header.path_bytes().into_owned();
             let broken = |why: String| Broken::Entry(name.clone(), why);
-            let size = header.entry_size().map_err(|_| broken("its size is not a number".into()))?;
+            let size = number(&header, 124..136, Header::entry_size);
+            let size = size.ok_or_else(|| broken("its size is not a number".into()))?;
             match header.entry_type() {
                 EntryType::XHeader => pax = extended(&self.contents(size, EXTENDED, &name)?).map_err(broken)?,
                 EntryType::XGlobalHeader => {
@@ -138,7 +140,7 @@ impl<R: Read> Entries<R> {
             return refuse("its size is absurd");
         }
         (self.left, self.padding) = (size, padding(size));
-        let Ok(mode) = header.mode() else { return refuse("its mode is not a number") };
+        let Some(mode) = number(header, 100..108, Header::mode) else { return refuse("its mode is not a number") };
         Ok(Entry { path, kind, mode, modified: header.mtime().unwrap_or(0) })
     }
 
@@ -220,6 +222,12 @@ impl<R: Read> Read for Entries<R> {
     }
 }
 
+/// A number of a header; a blank field, as some tools leave it, is zero.
+fn number<T: Default>(header: &Header, field: Range<usize>, read: impl Fn(&Header) -> io::Result<T>) -> Option<T> {
+    let blank = header.as_bytes()[field].iter().all(|byte| matches!(byte, 0 | b' '));
+    if blank { Some(T::default()) } else { read(header).ok() }
+}
+
 fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }
@@ -292,7 +300,10 @@ mod tests {
         format!("{length} {key}={value}\n").into_bytes()
     }
 
-    fn names(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Broken> {
+    /// Path and contents.
+    type Whole = (Vec<u8>, Vec<u8>);
+
+    fn names(bytes: &[u8]) -> Result<Vec<Whole>, Broken> {
         let mut entries = Entries::new(bytes);
         let mut all = Vec::new();
         while let Some(entry) = entries.next()? {
