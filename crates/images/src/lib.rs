@@ -13,7 +13,7 @@
 //!
 //! **To wire it in.** The server opens [`Images`] once, beneath its data directory and under that directory's lock;
 //! `Images` is a cheap handle to clone.
-//! - Deploy of an image function: `images.pull(Request { … })` gives a [`Pull`]; show [`Pull::watch`] as a progress bar,
+//! - Deploy of an image function: `images.pull(Request { … })` gives a [`Pull`]; show what [`Pull::next`] says as a progress bar,
 //!   await [`Pull::finish`], keep the [`Image::digest`] in the function (never the reference: tags move), and call
 //!   [`Images::touch`] when the function is stored and whenever an instance starts.
 //! - Start of an instance: [`Images::root`] is the folder to mount read-only. Command, environment, user and
