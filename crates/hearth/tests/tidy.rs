@@ -11,6 +11,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("wire", &["model"]),
     ("aws", &["model"]),
     ("store", &["model"]),
+    ("images", &["model"]),
     ("driver", &["model"]),
     ("agent", &["model", "wire"]),
     // What several drivers are built from: none of them imports another.
