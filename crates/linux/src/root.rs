@@ -48,8 +48,8 @@ impl Root {
         Self::build_with(path, runtimes, &[])
     }
 
-    /// [`Root::build`], with programs of Hearth's own in it: path inside, content.
-    pub fn build_with(path: &Path, runtimes: &Path, programs: &[(&str, &[u8])]) -> io::Result<Self> {
+    /// [`Root::build`], with programs and other files of Hearth's own in it: path inside, content.
+    pub fn build_with(path: &Path, runtimes: &Path, more: &[(&str, &[u8])]) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let options = c"size=8m,mode=755,nr_inodes=4096";
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
@@ -61,10 +61,10 @@ impl Root {
         bind_usr(path)?;
         write_etc(path)?;
         bind_devices(path)?;
-        for (name, content) in programs {
-            let program = path.join(name.trim_start_matches('/'));
-            write(&program, content)?;
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+        for (name, content) in more {
+            let file = path.join(name.trim_start_matches('/'));
+            write(&file, content)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
         }
         bind_read_only(runtimes, &path.join("var/runtime"))?;
 

@@ -194,8 +194,8 @@ impl Works {
         let code_dir = rustix::fs::open(&options.code_dir, folder, Mode::empty())
             .map_err(|error| at("open", &options.code_dir)(error.into()))?;
         let (cgroups, findings) = Cgroups::detect(&options.name);
-        let programs = [(bundle::AGENT, agent_image::BYTES)];
-        let root = Root::build_with(&options.run_dir.join("root"), &options.runtime_dir, &programs)?;
+        let files = [(bundle::AGENT, agent_image::BYTES), (bundle::NO_DEVICE, b"")];
+        let root = Root::build_with(&options.run_dir.join("root"), &options.runtime_dir, &files)?;
         let slots = match Slots::make(options.run_dir.join("slots")) {
             Ok(slots) => slots,
             Err(error) => {

@@ -216,6 +216,23 @@ const CASES: &[Case] = &[
         let run = bed.run("i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done 2>&1; echo end");
         check(run.output.contains("fork") || run.output.contains("Cannot"), &run)
     }),
+    ("processor time is bounded, the kernel's own included", |bed| {
+        if !bed
+            .driver
+            .capability()
+            .findings
+            .iter()
+            .any(|f| f.state.contains("cpu") && f.severity == driver::Severity::Ok)
+        {
+            return Err("skip: no cpu controller here".into());
+        }
+        let begun = std::time::Instant::now();
+        let script = "timeout 2 sh -c 'while :; do :; done'";
+        let run = bed.run_limited(script, Limits { cpu_cap: Cpu::millis(250), ..limits() });
+        let used = run.exit.usage.cpu.unwrap_or_default();
+        // A period's quota may be used at once at either end.
+        check(used < begun.elapsed() * 3 / 10 && used > Duration::from_millis(200), &run)
+    }),
     ("too much memory kills the sandbox and says so", |bed| {
         if !bed
             .driver
