@@ -85,9 +85,16 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let docker = ["/proc/self/exe", "docker-host", "--config", &serde_json::to_string(&docker)?].map(String::from);
     let helper = HelperOptions { command: docker.to_vec(), mount_namespace: host_mounts };
 
+    let gvisor = gvisor::Options {
+        name: format!("{name}-gvisor"),
+        run_dir: run_dir.join("gvisor"),
+        code_dir: data_dir.join("code"),
+        runtime_dir: runtime_dir.clone(),
+        rootless: !root,
+    };
     let options = namespace::Options { name, run_dir: run_dir.clone(), code_dir: data_dir.join("code"), runtime_dir };
-    let driver = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
-    let hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(driver)];
+    let namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
+    let hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace), Box::new(gvisor::Gvisor::new(gvisor))];
     let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };
     let ended = spawner::run(options)?;
     if root {

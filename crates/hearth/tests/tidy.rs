@@ -17,7 +17,9 @@ const TABLE: &[(&str, &[&str])] = &[
     // What several drivers are built from: none of them imports another.
     ("linux", &["model", "driver"]),
     ("namespace", &["model", "driver", "wire", "linux"]),
-    ("docker", &["model", "driver", "agent", "linux"]),
+    ("agent-image", &[]),
+    ("docker", &["model", "driver", "agent", "agent-image", "linux"]),
+    ("gvisor", &["model", "driver", "agent", "agent-image", "linux"]),
     ("spawner", &["model", "driver", "wire"]),
     ("engine", &["model", "wire", "store", "driver"]),
     ("gateway", &["model", "aws", "store", "engine"]),
@@ -33,6 +35,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "linux",
             "namespace",
             "docker",
+            "gvisor",
             "spawner",
             "engine",
             "gateway",
@@ -43,7 +46,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms in which `unsafe` may be: they make system calls that no safe crate wraps.
-const MAY_BE_UNSAFE: &[&str] = &["agent", "linux", "namespace", "docker", "spawner", "bench"];
+const MAY_BE_UNSAFE: &[&str] = &["agent", "linux", "namespace", "docker", "gvisor", "spawner", "bench"];
 
 /// Past this a file explains itself in [`LONG`], or splits.
 const MAX_LINES: usize = 600;

@@ -45,6 +45,11 @@ pub struct Root {
 impl Root {
     /// Builds the template at `path`, in the calling process's mount namespace, which must be private to it.
     pub fn build(path: &Path, runtimes: &Path) -> io::Result<Self> {
+        Self::build_with(path, runtimes, &[])
+    }
+
+    /// [`Root::build`], with programs and other files of Hearth's own in it: path inside, content.
+    pub fn build_with(path: &Path, runtimes: &Path, more: &[(&str, &[u8])]) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let options = c"size=8m,mode=755,nr_inodes=4096";
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
@@ -56,12 +61,22 @@ impl Root {
         bind_usr(path)?;
         write_etc(path)?;
         bind_devices(path)?;
+        for (name, content) in more {
+            let file = path.join(name.trim_start_matches('/'));
+            write(&file, content)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+        }
         bind_read_only(runtimes, &path.join("var/runtime"))?;
 
         let mount = OwnedFd::from(fs::File::open(path)?);
         // Not recursive: the devices must stay devices, and /usr has been made read-only by itself.
         sys::mount_setattr(mount.as_fd(), c"", false, libc::MOUNT_ATTR_RDONLY).map_err(at("make read-only", path))?;
         Ok(Self { path: path.to_owned(), mount })
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A detached copy, with all that is mounted in it.
