@@ -97,7 +97,7 @@ impl Pool {
     }
 
     fn shape(shared: &Shared, function: &Function, isolation: Isolation) -> Option<Arc<Shape>> {
-        if !shared.works(isolation) {
+        if !shared.works(isolation) || !runtime::takes_stems(&function.spec) {
             return None;
         }
         let spec = runtime::sandbox(shared, function, &InstanceId::zero()).ok()?;

@@ -30,7 +30,10 @@ pub const ETC_FILES: [&str; 5] = ["ld.so.cache", "mime.types", "protocols", "ser
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// Mount points for what each sandbox adds.
-const OWN: [&str; 7] = ["proc", "tmp", "dev/shm", "var/task", "var/runtime", "var/lang", "opt"];
+///
+/// `var/task/lib` is in sight in stems only, before their code covers it: the C library looks once which folders of
+/// `LD_LIBRARY_PATH` there are, when the interpreter starts, and never in one that was not there.
+const OWN: [&str; 7] = ["proc", "tmp", "dev/shm", "var/task/lib", "var/runtime", "var/lang", "opt"];
 
 /// The template, mounted.
 #[derive(Debug)]

@@ -30,8 +30,9 @@ use crate::sys;
 /// Where the code goes.
 const TASK: &str = "task";
 
-/// The rest of a sandbox's `/var`.
-const OTHERS: [&str; 2] = ["runtime", "lang"];
+/// The folders of a sandbox's `/var`, each after the one it is in. `task/lib` is in sight until the code covers it: see
+/// [`crate::root`].
+const FOLDERS: [&str; 4] = [TASK, "task/lib", "runtime", "lang"];
 
 /// How many killed processes' mounts may lie over each other.
 const STACKED: usize = 64;
@@ -101,7 +102,7 @@ impl Slots {
         let path = self.path.join(name);
         fs::create_dir(&path).map_err(at("make", &path))?;
         let slot = Slot { path, state: Mutex::new(State::Empty) };
-        for folder in [TASK].iter().chain(&OTHERS) {
+        for folder in FOLDERS {
             let folder = slot.path.join(folder);
             fs::create_dir(&folder).map_err(at("make", &folder))?;
             // Whatever the umask is: sandboxes go in as another user.
@@ -157,7 +158,7 @@ impl Slot {
         }
         // Detached: the sandbox may still be ending. It is no mount if it was never filled.
         let _ = unmount(self.path.join(TASK), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
-        for folder in [TASK].iter().chain(&OTHERS) {
+        for folder in FOLDERS.iter().rev() {
             let _ = fs::remove_dir(self.path.join(folder));
         }
         match fs::remove_dir(&self.path) {

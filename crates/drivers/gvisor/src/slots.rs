@@ -20,7 +20,7 @@ use model::InstanceId;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 /// What is in a sandbox's `/var`: places to mount something.
-const FOLDERS: [&str; 3] = ["task", "runtime", "lang"];
+const FOLDERS: [&str; 4] = ["task", "task/lib", "runtime", "lang"];
 
 /// All slots.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Slots {
 
 /// Never what is in them: that would be a function's code, if a mount could not be taken away.
 fn remove_folders(slot: &Path) {
-    for folder in FOLDERS {
+    for folder in FOLDERS.iter().rev() {
         let _ = fs::remove_dir(slot.join(folder));
     }
     let _ = fs::remove_dir(slot);
