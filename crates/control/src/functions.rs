@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
-use model::{CodeHash, Fault, FaultCode, Function, FunctionName, FunctionSpec};
+use model::{CodeHash, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice};
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 use utoipa::ToSchema;
@@ -44,8 +44,13 @@ pub struct FunctionView {
     pub cpu: Option<f64>,
     #[schema(example = "512MB")]
     pub tmp: String,
-    #[schema(example = "namespace")]
-    pub isolation: String,
+    /// An isolation, `auto`, or shares of the calls: `{"namespace": 90, "gvisor": 10}`.
+    #[schema(value_type = serde_json::Value, example = "namespace")]
+    pub isolation: IsolationChoice,
+    /// No sandbox of it is made with a weaker one than this.
+    #[schema(value_type = Option<String>, example = "gvisor")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at_least: Option<Isolation>,
     pub env: BTreeMap<String, String>,
     pub scale: ScaleView,
     #[schema(example = "none")]
@@ -151,7 +156,7 @@ pub(crate) async fn patch(
     Input(write): Input<FunctionWrite>,
 ) -> Result<Response, ApiError> {
     let expect = precondition(&headers)?;
-    let moves = write.runtime.is_some() || write.isolation.is_some();
+    let moves = write.runtime.is_some() || write.isolation.is_some() || write.at_least.is_some();
     for attempt in 1.. {
         let Function { mut spec, revision, code, .. } = api.functions.get(&name).await?;
         let code = write.code.as_ref().map_or(code, |code| code.sha256.clone());
@@ -210,6 +215,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         cpu,
         tmp,
         isolation,
+        at_least,
         env,
         scale,
         egress,
@@ -225,7 +231,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         timeout: model::show_duration(timeout),
         cpu: cpu.map(|cpu| f64::from(cpu.as_millis()) / 1000.0),
         tmp: tmp.to_string(),
-        isolation: isolation.to_string(),
+        isolation,
+        at_least,
         env,
         scale: ScaleView {
             min: scale.min,
@@ -255,14 +262,27 @@ async fn settle(api: &Shared, name: &FunctionName) -> Result<(), ApiError> {
 
 /// Never a silent downgrade: what does not work here is refused, in the doctor's words.
 fn require_works_here(api: &Shared, spec: &FunctionSpec) -> Result<(), ApiError> {
-    let isolation = spec.isolation;
     let known = api.platform.isolations();
-    let found = known.iter().find(|one| one.isolation == isolation);
-    if !found.is_some_and(|one| one.works) {
+    let why_not = |isolation: Isolation| {
+        let found = known.iter().find(|one| one.isolation == isolation);
+        if found.is_some_and(|one| one.works) {
+            return None;
+        }
         let why = found.into_iter().flat_map(|one| &one.findings).filter(|f| f.severity == Severity::Missing);
         let why: Vec<_> = why.map(|f| format!("{}: {}", f.subject, f.state)).collect();
         let why = if why.is_empty() { "it is not built in".to_owned() } else { why.join("; ") };
-        let message = format!("the {isolation} isolation does not work here ({why}): `hearth doctor` tells what to do");
+        Some(format!("the {isolation} isolation does not work here ({why})"))
+    };
+    let refused = match &spec.isolation {
+        IsolationChoice::Auto => {
+            let strong = Isolation::ALL.iter().filter(|one| one.meets(spec.at_least));
+            // One that works is enough; if none does, each says why.
+            strong.map(|one| why_not(*one)).collect::<Option<Vec<_>>>().map(|all| all.join(", and "))
+        }
+        choice => choice.named().into_iter().find_map(|(one, _)| why_not(one)),
+    };
+    if let Some(why) = refused {
+        let message = format!("{why}: `hearth doctor` tells what to do");
         return Err(Fault::new(FaultCode::IsolationUnavailable, message).into());
     }
     let runtimes = api.platform.runtimes();

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use model::{Door, FaultCode, FunctionName, Record, RecordOutcome, RequestId};
+use model::{Door, FaultCode, FunctionName, Isolation, Record, RecordOutcome, RequestId};
 use serde::{Deserialize, Serialize};
 use store::RecordQuery;
 use utoipa::{IntoParams, ToSchema};
@@ -22,7 +22,7 @@ pub struct RecordView {
     pub revision: u64,
     /// None when no instance was reached.
     pub instance: Option<String>,
-    /// `invoke` (AWS's Invoke) or `http` (the ingress).
+    /// `invoke` (AWS's Invoke), `http` (the ingress) or `compare` (a comparison's measurement).
     #[schema(value_type = String, example = "invoke")]
     pub door: Door,
     /// RFC 3339.
@@ -30,6 +30,13 @@ pub struct RecordView {
     pub received: String,
     /// Whether the call waited for an instance to be made.
     pub cold: bool,
+    /// Cold only: whether a sandbox with its runtime up was there to become the instance.
+    #[serde(default)]
+    pub stem: bool,
+    /// What the instance's sandbox was made with, or was to be.
+    #[schema(value_type = Option<String>, example = "namespace")]
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
     pub outcome: OutcomeView,
     /// Waiting for an instance, all of the cold start included.
     pub queued_us: u64,
@@ -123,6 +130,8 @@ impl From<Record> for RecordView {
             door: record.door,
             received: record.received.rfc3339(),
             cold: record.cold,
+            stem: record.stem,
+            isolation: record.isolation,
             outcome: match record.outcome {
                 RecordOutcome::Ok => OutcomeView { status: OutcomeStatus::Ok, code: None },
                 RecordOutcome::Fault(code) => OutcomeView { status: OutcomeStatus::Fault, code: Some(code) },

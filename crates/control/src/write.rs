@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{CodeHash, Cpu, Egress, FunctionName, FunctionSpec, Idle, Isolation, Memory, Runtime, Scale};
+use model::{
+    CodeHash, Cpu, Egress, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Memory, Runtime, Scale,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -45,10 +47,15 @@ pub struct FunctionWrite {
     #[schema(value_type = Option<String>, example = "512MB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tmp: Option<Memory>,
-    /// One that `GET /api/v1/doctor` shows as working; default `namespace`.
-    #[schema(value_type = Option<String>, example = "namespace")]
+    /// One that `GET /api/v1/doctor` shows as working, `auto` for the cheapest that meets `at_least`, or shares of the
+    /// calls on several: `{"namespace": 90, "gvisor": 10}`, percent; default `namespace`.
+    #[schema(value_type = Option<serde_json::Value>, example = "namespace")]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub isolation: Option<Isolation>,
+    pub isolation: Option<IsolationChoice>,
+    /// No sandbox is made with a weaker isolation than this one; null: any will do, the default.
+    #[schema(value_type = Option<String>, example = "gvisor")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
+    pub at_least: Option<Option<Isolation>>,
     /// `PATCH` merges them into what is there, and null removes one; `PUT` sets exactly these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env: Option<BTreeMap<String, Option<String>>>,
@@ -124,6 +131,7 @@ impl FunctionWrite {
             cpu,
             tmp,
             isolation,
+            at_least,
             env,
             scale,
             egress,
@@ -144,6 +152,7 @@ impl FunctionWrite {
         set(&mut spec.cpu, cpu);
         set(&mut spec.tmp, tmp);
         set(&mut spec.isolation, isolation);
+        set(&mut spec.at_least, at_least);
         set(&mut spec.egress, egress);
         set(&mut spec.url, url);
         for (name, value) in env.into_iter().flatten() {
@@ -214,6 +223,8 @@ mod tests {
     fn what_is_written_can_be_every_key_of_a_function() {
         let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler");
         spec.cpu = Some(Cpu::millis(500));
+        spec.isolation = "namespace=90,gvisor=10".parse().unwrap();
+        spec.at_least = Some(Isolation::Docker);
         let stored = serde_json::to_value(&spec).unwrap();
         let mut back: FunctionWrite = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(&back).unwrap(), stored, "every key of the model is a key of the API");

@@ -1,7 +1,7 @@
 //! Which functions there are, as the store has them. Read on every call, replaced entry by entry.
 //!
-//! A changed function gets a new pool. It is put in place first and the old one is closed after: the old one's
-//! waiters move over, its busy instances finish, its idle ones are killed. So no call fails.
+//! A changed function gets new pools. They are put in place first and the old ones are closed after: the old ones'
+//! waiters move over, their busy instances finish, their idle ones are killed. So no call fails.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
@@ -10,15 +10,15 @@ use std::time::Duration;
 use model::{Fault, FaultCode, Function, FunctionName};
 use tokio::sync::watch;
 
-use crate::pool::Pool;
+use crate::entry::Entry;
 use crate::shared::Shared;
 
 /// Wait after the store failed to answer.
 const RETRY: Duration = Duration::from_millis(250);
 
 pub struct Catalogue {
-    pools: RwLock<HashMap<FunctionName, Arc<Pool>>>,
-    /// The change that `pools` is up to.
+    entries: RwLock<HashMap<FunctionName, Arc<Entry>>>,
+    /// The change that `entries` are up to.
     seen: watch::Sender<u64>,
 }
 
@@ -26,16 +26,16 @@ pub struct Catalogue {
 
 impl Default for Catalogue {
     fn default() -> Self {
-        Self { pools: RwLock::default(), seen: watch::Sender::new(0) }
+        Self { entries: RwLock::default(), seen: watch::Sender::new(0) }
     }
 }
 
 impl Catalogue {
-    pub fn find(&self, name: &FunctionName) -> Option<Arc<Pool>> {
+    pub fn find(&self, name: &FunctionName) -> Option<Arc<Entry>> {
         self.read().get(name).cloned()
     }
 
-    pub fn pools(&self) -> Vec<Arc<Pool>> {
+    pub fn entries(&self) -> Vec<Arc<Entry>> {
         self.read().values().cloned().collect()
     }
 
@@ -45,39 +45,39 @@ impl Catalogue {
     }
 
     /// Takes every function out.
-    pub fn clear(&self) -> Vec<Arc<Pool>> {
-        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        pools.drain().map(|(_, pool)| pool).collect()
+    pub fn clear(&self) -> Vec<Arc<Entry>> {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        entries.drain().map(|(_, entry)| entry).collect()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<FunctionName, Arc<Pool>>> {
-        self.pools.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<FunctionName, Arc<Entry>>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the catalogue hold `functions` and nothing else.
     fn apply(&self, shared: &Arc<Shared>, functions: Vec<Function>) {
         let (mut added, mut replaced) = (Vec::new(), Vec::new());
         {
-            let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-            let mut gone: HashMap<FunctionName, ()> = pools.keys().map(|name| (name.clone(), ())).collect();
+            let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+            let mut gone: HashMap<FunctionName, ()> = entries.keys().map(|name| (name.clone(), ())).collect();
             for function in functions {
                 gone.remove(&function.spec.name);
                 // The whole function is compared: one that was removed and deployed anew is at revision 1 again.
-                if pools.get(&function.spec.name).is_some_and(|pool| *pool.function == function) {
+                if entries.get(&function.spec.name).is_some_and(|entry| *entry.function == function) {
                     continue;
                 }
                 let name = function.spec.name.clone();
-                let pool = Pool::new(shared, function);
-                added.push(pool.clone());
-                replaced.extend(pools.insert(name, pool));
+                let entry = Arc::new(Entry::new(shared, function));
+                added.push(entry.clone());
+                replaced.extend(entries.insert(name, entry));
             }
-            replaced.extend(gone.keys().filter_map(|name| pools.remove(name)));
+            replaced.extend(gone.keys().filter_map(|name| entries.remove(name)));
         }
-        for pool in added {
-            pool.scale(shared);
+        for entry in added {
+            entry.open(shared);
         }
-        for pool in replaced {
-            pool.close(None);
+        for entry in replaced {
+            entry.close(shared, None);
         }
     }
 }

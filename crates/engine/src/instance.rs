@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use driver::{Exit, Handle, Usage};
-use model::{Function, InstanceId, InstanceState, InstanceView, RequestId, Timestamp};
+use model::{Function, InstanceId, InstanceState, InstanceView, Isolation, RequestId, Timestamp};
 use tokio::sync::watch;
 
 use crate::io::Io;
@@ -29,6 +29,7 @@ const FRESH: Duration = Duration::from_millis(1);
 pub struct Info {
     pub id: InstanceId,
     pub function: Arc<Function>,
+    isolation: Isolation,
     started: Timestamp,
     state: AtomicU8,
     invocations: AtomicU64,
@@ -45,6 +46,7 @@ pub struct Instance {
     pub exit: watch::Receiver<Option<Exit>>,
     /// The invocation before.
     pub previous: Option<RequestId>,
+    frozen: bool,
     read: Option<(Instant, Usage)>,
 }
 
@@ -54,15 +56,18 @@ pub struct Cold {
     pub sandbox_us: Option<u64>,
     pub runtime_us: Option<u64>,
     pub init_us: Option<u64>,
+    /// The sandbox and its runtime were there before.
+    pub stem: bool,
 }
 
 // === impl Info ===
 
 impl Info {
-    pub fn new(function: Arc<Function>, charge: Charge) -> Self {
+    pub fn new(id: InstanceId, function: Arc<Function>, isolation: Isolation, charge: Charge) -> Self {
         Self {
-            id: InstanceId::random(),
+            id,
             function,
+            isolation,
             started: Timestamp::now(),
             state: AtomicU8::new(0),
             invocations: AtomicU64::new(0),
@@ -86,12 +91,18 @@ impl Info {
             InstanceState::Starting => 0,
             InstanceState::Idle => 1,
             InstanceState::Busy => 2,
+            InstanceState::Frozen => 3,
         };
         self.state.store(number, Ordering::Relaxed);
     }
 
     pub fn count_invocation(&self) {
         self.invocations.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Stops its processes, or lets them go on. False where this machine cannot.
+    pub fn freeze(&self, frozen: bool) -> bool {
+        self.handle.get().is_some_and(|handle| handle.freeze(frozen))
     }
 
     pub fn kill(&self) {
@@ -133,9 +144,10 @@ impl Info {
             state: match self.state.load(Ordering::Relaxed) {
                 0 => InstanceState::Starting,
                 1 => InstanceState::Idle,
+                3 => InstanceState::Frozen,
                 _ => InstanceState::Busy,
             },
-            isolation: self.function.spec.isolation,
+            isolation: self.isolation,
             started: self.started,
             invocations: self.invocations.load(Ordering::Relaxed),
             memory_peak: self.peak(),
@@ -147,7 +159,23 @@ impl Info {
 
 impl Instance {
     pub fn new(info: Arc<Info>, io: Io, exit: watch::Receiver<Option<Exit>>) -> Self {
-        Self { info, io, exit, previous: None, read: None }
+        Self { info, io, exit, previous: None, frozen: false, read: None }
+    }
+
+    /// It has been idle for a moment: its processes shall not run while nobody calls.
+    pub fn freeze(&mut self) {
+        self.frozen = self.info.freeze(true);
+        if self.frozen {
+            self.info.set(InstanceState::Frozen);
+        }
+    }
+
+    /// It is about to be called.
+    pub fn thaw(&mut self) {
+        if std::mem::take(&mut self.frozen) && !self.info.freeze(false) {
+            // It would not answer: the call is told that it ended, and takes another.
+            self.info.kill();
+        }
     }
 
     /// Whether a call may begin: the sandbox is there, and says nothing unasked.

@@ -90,9 +90,11 @@ async fn run(shared: Arc<Shared>, invocation: Invocation) -> Result<Outcome, Fau
     loop {
         let name = &invocation.function;
         // No record: there is no function that it would be a record of.
-        let Some(pool) = shared.catalogue.find(name) else {
+        let Some(entry) = shared.catalogue.find(name) else {
             return Err(if shared.is_stopped() { draining() } else { not_found(invocation) });
         };
+        // None: it was replaced at this moment.
+        let Some(pool) = entry.pool(shared, invocation.probe) else { continue };
         if invocation.payload.len() > MAX_REQUEST_BYTES {
             let text = format!("the payload is over the limit of {MAX_REQUEST_BYTES} bytes");
             return Err(work.refuse(&pool, Fault::new(FaultCode::RequestTooLarge, text)));
@@ -266,6 +268,8 @@ impl Work<'_> {
             door: self.invocation.door,
             received: self.invocation.received,
             cold: self.cold.is_some(),
+            stem: cold.stem,
+            isolation: Some(pool.isolation),
             outcome,
             queued_us: self.queued.as_micros() as u64,
             sandbox_us: cold.sandbox_us,

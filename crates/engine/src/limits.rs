@@ -17,10 +17,17 @@ pub struct EngineLimits {
     pub exit: Duration,
     /// How long `idle = "auto"` keeps an instance.
     pub idle_auto: Duration,
+    /// How long an instance is idle before its processes are stopped: what a handler left running does not run on, and
+    /// calls that follow close on one another pay nothing.
+    pub freeze: Duration,
     /// What an instance is charged before any of its function was measured, bytes.
     pub estimate: u64,
     /// Processes and threads in one sandbox.
     pub pids: u32,
+    /// Sandboxes kept ready with a runtime and no function in them.
+    pub stems: crate::StemRules,
+    /// One part of this many of the memory budget stays free of them.
+    pub stem_share: u64,
     /// Sandboxes between their start and HELLO at once: more would only make each of them later.
     pub starts: usize,
     /// How long [`crate::Engine::settled`] waits at most.
@@ -40,8 +47,11 @@ impl Default for EngineLimits {
             // What OpenWhisk and, by all that is measured, AWS Lambda keep; until a histogram for each function
             // decides. Memory that is needed elsewhere is taken back earlier.
             idle_auto: Duration::from_secs(600),
+            freeze: Duration::from_millis(100),
             estimate: 24 * 1024 * 1024,
             pids: 256,
+            stems: crate::StemRules { most: 8, each: 4 },
+            stem_share: 4,
             starts: 32,
             settle: Duration::from_secs(10),
         }

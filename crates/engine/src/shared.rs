@@ -20,11 +20,14 @@ use crate::catalogue::Catalogue;
 use crate::instance::Info;
 use crate::ledger::Ledger;
 use crate::limits::EngineLimits;
+use crate::stems::Stems;
 use crate::timer::{Timers, Wakeups};
 use crate::{Options, draining};
 
 pub struct Shared {
     pub drivers: HashMap<Isolation, Arc<dyn Driver>>,
+    /// Those of them that work here.
+    working: Vec<Isolation>,
     pub runtimes: Vec<InstalledRuntime>,
     pub functions: Arc<dyn Functions>,
     pub telemetry: Arc<dyn Telemetry>,
@@ -35,6 +38,7 @@ pub struct Shared {
     pub ledger: Arc<Ledger>,
     pub timers: Timers,
     pub starts: Semaphore,
+    pub stems: Stems,
     pub pools: AtomicU64,
     /// Every instance from its start until its sandbox is gone.
     instances: Mutex<HashMap<InstanceId, Arc<Info>>>,
@@ -69,7 +73,9 @@ impl Shared {
     pub fn new(options: Options) -> (Arc<Self>, Wakeups) {
         let (timers, wakeups) = Timers::new();
         let limits = options.limits;
+        let working = options.drivers.iter().map(|driver| driver.capability()).filter(|one| one.works);
         let shared = Self {
+            working: working.map(|one| one.isolation).collect(),
             drivers: options.drivers.into_iter().map(|driver| (driver.isolation(), driver)).collect(),
             runtimes: options.runtimes,
             functions: options.functions,
@@ -80,6 +86,7 @@ impl Shared {
             ledger: Arc::new(Ledger::new(options.memory_budget, wakeups.clone())),
             timers,
             starts: Semaphore::new(limits.starts.max(1)),
+            stems: Stems::new(limits.stems),
             limits,
             pools: AtomicU64::new(0),
             instances: Mutex::default(),
@@ -127,6 +134,16 @@ impl Shared {
         let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
     }
 
+    /// Whether sandboxes can be made with it here.
+    pub fn works(&self, isolation: Isolation) -> bool {
+        self.working.contains(&isolation)
+    }
+
+    /// Whether calls wait for sandboxes and runtimes to come up.
+    pub fn is_starting(&self) -> bool {
+        self.starts.available_permits() < self.limits.starts.max(1)
+    }
+
     pub fn register(&self, info: &Arc<Info>) {
         lock(&self.instances).insert(info.id.clone(), info.clone());
     }
@@ -142,16 +159,17 @@ impl Shared {
         views
     }
 
-    pub async fn drain(&self, limit: Duration) {
+    pub async fn drain(self: &Arc<Self>, limit: Duration) {
         self.gate.closed.store(true, Ordering::SeqCst);
         let finished = tokio::time::timeout(limit, self.gate.emptied()).await.is_ok();
         self.stopped.send_replace(true);
         if !finished {
             tracing::warn!(left = self.gate.inside.load(Ordering::SeqCst), "invocations were ended by the shutdown");
         }
-        for pool in self.catalogue.clear() {
-            pool.close(Some(draining()));
+        for entry in self.catalogue.clear() {
+            entry.close(self, Some(draining()));
         }
+        self.stems.close();
         let killed: Vec<_> = lock(&self.instances).values().cloned().collect();
         killed.iter().for_each(|info| info.kill());
         drop(killed);

@@ -144,6 +144,7 @@ fn invocation() -> Invocation {
         trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793".into(),
         client_context: String::new(),
         tail: false,
+        probe: None,
     }
 }
 

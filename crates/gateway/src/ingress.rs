@@ -105,6 +105,7 @@ impl<I: Invoker> Gateway<I> {
             trace_id: reference.trace.clone(),
             client_context: String::new(),
             tail: false,
+            probe: None,
         };
         match self.invoker.invoke(invocation).await {
             Ok(outcome) => answer(&reference, outcome),

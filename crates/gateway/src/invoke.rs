@@ -100,6 +100,7 @@ impl<I: Invoker> Gateway<I> {
             trace_id: reference.trace.clone(),
             client_context: wanted.client_context,
             tail: wanted.tail,
+            probe: None,
         };
         match self.invoker.invoke(invocation).await {
             Ok(outcome) => Ok(answer(reference, outcome)),

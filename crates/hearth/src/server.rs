@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     pub ingress: SocketAddr,
     pub memory_budget: u64,
+    /// Sandboxes kept ready, at most.
+    pub stems: usize,
 }
 
 /// Runs the server until it is told to end. `spawner` and `docker` are the inherited sockets. An error means that it
@@ -90,6 +92,8 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let capabilities: Vec<_> = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;
 
+    let mut limits = engine::EngineLimits::default();
+    limits.stems.most = config.stems;
     let engine = engine::Engine::start(engine::Options {
         drivers,
         runtimes: runtimes.clone(),
@@ -98,7 +102,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         memory_budget: config.memory_budget,
         region: REGION.into(),
         account: ACCOUNT.into(),
-        limits: engine::EngineLimits::default(),
+        limits,
     })
     .await
     .map_err(|fault| anyhow!("start the engine: {fault}"))?;

@@ -68,6 +68,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         store_dir,
         listen: args.listen,
         ingress: args.ingress,
+        stems: args.stems.into(),
         memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
     };
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);

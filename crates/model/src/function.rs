@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CodeHash, FunctionName, InvalidId, Revision};
+use crate::isolation::{Isolation, IsolationChoice};
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 use crate::runtime::Runtime;
 use crate::time::Timestamp;
@@ -33,18 +34,6 @@ pub const RESERVED_ENV: &[&str] = &[
     "LAMBDA_RUNTIME_DIR",
     "HEARTH_INVOKE_STREAMS",
 ];
-
-/// The technology that a function's sandbox is made with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Isolation {
-    /// Linux namespaces, seccomp and cgroups: built in.
-    Namespace,
-    /// Containers of a Docker Engine on this machine.
-    Docker,
-    /// gVisor: a kernel of its own for each sandbox, in user space.
-    Gvisor,
-}
 
 /// What a function may reach over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,8 +89,12 @@ pub struct FunctionSpec {
     /// Size of `/tmp`.
     #[serde(default = "default_tmp")]
     pub tmp: Memory,
+    /// What its sandboxes are made with.
     #[serde(default = "default_isolation")]
-    pub isolation: Isolation,
+    pub isolation: IsolationChoice,
+    /// No sandbox of it is made with a weaker isolation than this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_least: Option<Isolation>,
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     #[serde(default)]
@@ -139,6 +132,8 @@ pub enum InvalidSpec {
     EnvValue(String),
     #[error("environment variables take {0} bytes together: at most {MAX_ENV_BYTES} are allowed, as on AWS Lambda")]
     EnvSize(usize),
+    #[error("isolation {isolation} is weaker than at_least = {floor}: name one that is as strong, or lower the floor")]
+    TooWeak { isolation: Isolation, floor: Isolation },
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error(transparent)]
@@ -154,8 +149,8 @@ fn default_timeout() -> Duration {
 fn default_tmp() -> Memory {
     Memory::mib(512)
 }
-fn default_isolation() -> Isolation {
-    Isolation::Namespace
+fn default_isolation() -> IsolationChoice {
+    IsolationChoice::One(Isolation::Namespace)
 }
 fn default_egress() -> Egress {
     Egress::None
@@ -179,6 +174,7 @@ impl FunctionSpec {
             cpu: None,
             tmp: default_tmp(),
             isolation: default_isolation(),
+            at_least: None,
             env: BTreeMap::new(),
             scale: Scale::default(),
             egress: default_egress(),
@@ -208,6 +204,11 @@ impl FunctionSpec {
             range("scale.idle", time <= Duration::from_secs(7 * 86_400), given, "0s to 7d, or auto")?;
         }
         range("description", self.description.len() <= 256, "a longer text".into(), "at most 256 bytes")?;
+        if let Some(floor) = self.at_least
+            && let Some((isolation, _)) = self.isolation.named().into_iter().find(|(one, _)| !one.meets(Some(floor)))
+        {
+            return Err(InvalidSpec::TooWeak { isolation, floor });
+        }
         self.validate_handler()?;
         self.validate_env()
     }
@@ -291,37 +292,6 @@ impl<'de> Deserialize<'de> for Idle {
     }
 }
 
-// === impl Isolation ===
-
-impl Isolation {
-    pub const ALL: &[Isolation] = &[Isolation::Namespace, Isolation::Docker, Isolation::Gvisor];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Isolation::Namespace => "namespace",
-            Isolation::Docker => "docker",
-            Isolation::Gvisor => "gvisor",
-        }
-    }
-}
-
-impl fmt::Display for Isolation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Isolation {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        Isolation::ALL.iter().copied().find(|i| i.as_str() == text).ok_or_else(|| InvalidId {
-            what: "isolation",
-            given: text.chars().take(40).collect(),
-            expected: "namespace, docker or gvisor",
-        })
-    }
-}
-
 /// A duration as its text, or as a number of seconds.
 mod duration_text {
     use super::*;
@@ -383,6 +353,7 @@ mod tests {
             (|s| s.scale.min = 1001, "scale.min"),
             (|s| s.handler = "a b".into(), "handler"),
             (|s| drop(s.env.insert("AWS_REGION".into(), "x".into())), "AWS_REGION"),
+            (|s| s.at_least = Some(Isolation::Gvisor), "weaker than at_least = gvisor"),
             (|s| drop(s.env.insert("1A".into(), "x".into())), "1A"),
             (|s| drop(s.env.insert("A".into(), "x".repeat(5000))), "4096"),
         ];

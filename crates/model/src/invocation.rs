@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::id::{FunctionName, InstanceId, RequestId};
+use crate::isolation::Isolation;
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -23,6 +24,8 @@ pub enum Door {
     Invoke,
     /// HTTP on the ingress.
     Http,
+    /// `hearth compare`, which measures.
+    Compare,
 }
 
 /// A call to be made.
@@ -41,6 +44,26 @@ pub struct Invocation {
     pub client_context: String,
     /// Whether the caller wants the last lines of the log back.
     pub tail: bool,
+    /// Says where and how it is to run, for comparisons; none: as the function is configured.
+    pub probe: Option<Probe>,
+}
+
+/// An instance that measurements want, whatever the function's configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Probe {
+    pub isolation: Isolation,
+    pub start: ProbeStart,
+}
+
+/// Whether an instance is made for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProbeStart {
+    /// One is kept, and used again.
+    Warm,
+    /// One is made from nothing, and is gone afterwards.
+    Scratch,
+    /// One is made of a stem where there is one, and is gone afterwards.
+    Stem,
 }
 
 /// What the function answered.

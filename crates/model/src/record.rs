@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::FaultCode;
 use crate::id::{FunctionName, InstanceId, RequestId, Revision};
 use crate::invocation::Door;
+use crate::isolation::Isolation;
 use crate::time::Timestamp;
 
 /// How one invocation went. All durations are microseconds.
@@ -19,6 +20,10 @@ pub struct Record {
     pub received: Timestamp,
     /// Whether the call waited for an instance to be made.
     pub cold: bool,
+    /// Cold only: whether a stem was there to become that instance.
+    pub stem: bool,
+    /// What the instance's sandbox was made with, or was to be.
+    pub isolation: Option<Isolation>,
     pub outcome: RecordOutcome,
     /// Waiting for an instance, all of the cold start included.
     pub queued_us: u64,
@@ -77,6 +82,8 @@ pub struct LogLine {
 pub enum InstanceState {
     Starting,
     Idle,
+    /// Idle, and its processes are stopped.
+    Frozen,
     Busy,
 }
 
@@ -87,7 +94,7 @@ pub struct InstanceView {
     pub function: FunctionName,
     pub revision: Revision,
     pub state: InstanceState,
-    pub isolation: crate::function::Isolation,
+    pub isolation: Isolation,
     pub started: Timestamp,
     pub invocations: u64,
     /// Highest memory use so far, bytes; none where it cannot be measured.

@@ -246,6 +246,8 @@ pub fn record(function: &str) -> Record {
         door: Door::Invoke,
         received: Timestamp(1_763_805_600_000_000),
         cold: true,
+        stem: false,
+        isolation: None,
         outcome: RecordOutcome::Fault(FaultCode::Timeout),
         queued_us: 1,
         sandbox_us: Some(2),

@@ -2,3 +2,5 @@
 
 pub mod budget;
 pub mod roster;
+pub mod share;
+pub mod stems;

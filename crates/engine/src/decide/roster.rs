@@ -8,6 +8,8 @@
 //!                     gone                   gone                  gone
 //! ```
 //!
+//! An instance that was idle for a moment is frozen, and thaws when it is taken.
+//!
 //! Idle instances are a stack: the latest used goes out first, so that the others age and can be reaped.
 //! Waiters are a queue. `T` is an idle instance, `W` a waiter; both are only moved about in here.
 
@@ -29,6 +31,8 @@ pub struct Rules {
     pub min: u32,
     /// How long an idle instance is kept; zero: none is used twice.
     pub keep: Duration,
+    /// How long an instance is idle before it is frozen.
+    pub freeze: Duration,
     /// Waiters at once at most.
     pub queue: usize,
 }
@@ -70,6 +74,8 @@ pub struct Roster<T, W> {
     rules: Rules,
     /// The longest idle in front.
     idle: VecDeque<(Instant, T)>,
+    /// How many of them are frozen: the first ones.
+    frozen: usize,
     waiters: VecDeque<(Ticket, W)>,
     tickets: u64,
     starting: u32,
@@ -86,6 +92,7 @@ impl<T, W> Roster<T, W> {
         Self {
             rules,
             idle: VecDeque::new(),
+            frozen: 0,
             waiters: VecDeque::new(),
             tickets: 0,
             starting: 0,
@@ -121,6 +128,7 @@ impl<T, W> Roster<T, W> {
         }
         match self.idle.pop_back() {
             Some((_, instance)) => {
+                self.frozen = self.frozen.min(self.idle.len());
                 self.busy += 1;
                 Take::Idle(instance)
             }
@@ -190,6 +198,11 @@ impl<T, W> Roster<T, W> {
         self.next_waiter()
     }
 
+    /// A start came to nothing, and another may be tried at once.
+    pub fn start_lost(&mut self) {
+        self.starting -= 1;
+    }
+
     /// There is no memory to keep instances warm: that is tried again later.
     pub fn postpone(&mut self, now: Instant) {
         self.refill_after = Some(now + REFILL_FIRST);
@@ -218,9 +231,23 @@ impl<T, W> Roster<T, W> {
             if now < *since + self.rules.keep || self.total() <= self.rules.min {
                 break;
             }
-            expired.extend(self.idle.pop_front().map(|(_, instance)| instance));
+            expired.extend(self.pop_oldest());
         }
         expired
+    }
+
+    fn pop_oldest(&mut self) -> Option<T> {
+        let (_, instance) = self.idle.pop_front()?;
+        self.frozen = self.frozen.saturating_sub(1);
+        Some(instance)
+    }
+
+    /// The idle instances whose time it is to be frozen; each is given out once.
+    pub fn freezable(&mut self, now: Instant) -> impl Iterator<Item = &mut T> {
+        let (from, freeze) = (self.frozen, self.rules.freeze);
+        let ripe = self.idle.iter().skip(from).take_while(|(since, _)| now >= *since + freeze).count();
+        self.frozen += ripe;
+        self.idle.iter_mut().skip(from).take(ripe).map(|(_, instance)| instance)
     }
 
     /// Idle instances that may be evicted, the longest idle first: those above the number kept always.
@@ -234,16 +261,19 @@ impl<T, W> Roster<T, W> {
         if self.total() <= self.rules.min {
             return None;
         }
-        self.idle.pop_front().map(|(_, instance)| instance)
+        self.pop_oldest()
     }
 
     /// Takes out the idle instance that `is` it.
     pub fn remove(&mut self, is: impl Fn(&T) -> bool) -> Option<T> {
         let place = self.idle.iter().position(|(_, instance)| is(instance))?;
+        if place < self.frozen {
+            self.frozen -= 1;
+        }
         self.idle.remove(place).map(|(_, instance)| instance)
     }
 
-    /// When [`Roster::expire`] or [`Roster::wanted`] will have something that they do not have now.
+    /// When [`Roster::expire`], [`Roster::freezable`] or [`Roster::wanted`] will have something that they do not have now.
     pub fn due(&self) -> Option<Instant> {
         if self.closed {
             return None;
@@ -251,13 +281,15 @@ impl<T, W> Roster<T, W> {
         let expiry =
             self.idle.front().filter(|_| self.total() > self.rules.min).map(|(since, _)| *since + self.rules.keep);
         let refill = self.refill_after.filter(|_| self.total() < self.rules.min);
-        [expiry, refill].into_iter().flatten().min()
+        let freeze = self.idle.get(self.frozen).map(|(since, _)| *since + self.rules.freeze);
+        [expiry, freeze, refill].into_iter().flatten().min()
     }
 
     /// Nothing is taken or started any more. Returns who was idle, and who waited; busy ones come back by
     /// themselves.
     pub fn close(&mut self) -> (Vec<T>, Vec<W>) {
         self.closed = true;
+        self.frozen = 0;
         let idle = self.idle.drain(..).map(|(_, instance)| instance).collect();
         (idle, self.waiters.drain(..).map(|(_, waiter)| waiter).collect())
     }
@@ -279,6 +311,7 @@ mod tests {
         Started { well: bool },
         Late(prop::sample::Index),
         Evict,
+        Gone(prop::sample::Index),
         Tick(u64),
         Close,
     }
@@ -290,6 +323,7 @@ mod tests {
             5 => prop::bool::weighted(0.8).prop_map(|well| Op::Started { well }),
             2 => any::<prop::sample::Index>().prop_map(Op::Late),
             1 => Just(Op::Evict),
+            1 => any::<prop::sample::Index>().prop_map(Op::Gone),
             2 => (0u64..5000).prop_map(Op::Tick),
             1 => prop::bool::weighted(0.1).prop_map(|close| if close { Op::Close } else { Op::Call }),
         ]
@@ -303,6 +337,8 @@ mod tests {
         starting: u32,
         busy: Vec<u32>,
         idle: Vec<u32>,
+        /// Of the idle: those that were given out to be frozen.
+        frozen: Vec<u32>,
         calls: u32,
         waiting: Vec<(Ticket, u32)>,
     }
@@ -338,6 +374,7 @@ mod tests {
                 Op::Call => match self.roster.take() {
                     Take::Idle(instance) => {
                         assert_eq!(Some(instance), self.idle.pop(), "the one used last");
+                        self.frozen.retain(|one| *one != instance);
                         self.busy.push(instance);
                     }
                     Take::None => {
@@ -376,10 +413,18 @@ mod tests {
                         assert_eq!(instance, self.idle.remove(0), "the longest idle");
                     }
                 }
+                Op::Gone(index) if !self.idle.is_empty() => {
+                    let instance = self.idle.remove(index.index(self.idle.len()));
+                    assert_eq!(self.roster.remove(|one| *one == instance), Some(instance));
+                }
                 Op::Tick(millis) => {
                     self.now += Duration::from_millis(millis);
                     for instance in self.roster.expire(self.now) {
                         assert_eq!(instance, self.idle.remove(0));
+                    }
+                    for instance in self.roster.freezable(self.now) {
+                        assert!(self.idle.contains(instance) && !self.frozen.contains(instance), "once, while idle");
+                        self.frozen.push(*instance);
                     }
                 }
                 Op::Close => {
@@ -388,13 +433,20 @@ mod tests {
                     let waiting: Vec<_> = std::mem::take(&mut self.waiting).into_iter().map(|(_, call)| call).collect();
                     assert_eq!(waiters, waiting, "everyone is told");
                 }
-                Op::Finish { .. } | Op::Started { .. } | Op::Late(_) => {}
+                Op::Finish { .. } | Op::Started { .. } | Op::Late(_) | Op::Gone(_) => {}
             }
             self.scale();
         }
 
         fn check(&self) {
             let rules = self.roster.rules();
+            let frozen = self.idle.iter().filter(|one| self.frozen.contains(one)).count();
+            assert_eq!(self.roster.frozen, frozen);
+            assert!(self.idle[..frozen].iter().all(|one| self.frozen.contains(one)), "the longest idle first");
+            if frozen < self.idle.len() {
+                let freeze = self.roster.idle[frozen].0 + rules.freeze;
+                assert!(self.roster.due().is_some_and(|due| due <= freeze), "what runs idle will be frozen");
+            }
             let count = self.starting + self.busy.len() as u32 + self.idle.len() as u32;
             assert_eq!(self.roster.total(), count);
             assert!(count <= rules.max);
@@ -415,9 +467,11 @@ mod tests {
             max in 1u32..6,
             min in 0u32..3,
             keep in 0u64..4000,
+            freeze in 0u64..4000,
             ops in prop::collection::vec(op(), 0..300),
         ) {
-            let rules = Rules { max, min: min.min(max), keep: Duration::from_millis(keep), queue: 5 };
+            let (keep, freeze) = (Duration::from_millis(keep), Duration::from_millis(freeze));
+            let rules = Rules { max, min: min.min(max), keep, freeze, queue: 5 };
             let mut model = Model {
                 roster: Roster::new(rules),
                 now: Instant::now(),
@@ -425,6 +479,7 @@ mod tests {
                 starting: 0,
                 busy: Vec::new(),
                 idle: Vec::new(),
+                frozen: Vec::new(),
                 calls: 0,
                 waiting: Vec::new(),
             };
@@ -437,7 +492,7 @@ mod tests {
 
     #[test]
     fn a_broken_function_is_kept_warm_less_and_less_often() {
-        let rules = Rules { max: 5, min: 2, keep: Duration::ZERO, queue: 5 };
+        let rules = Rules { max: 5, min: 2, keep: Duration::ZERO, freeze: Duration::ZERO, queue: 5 };
         let (mut roster, mut now) = (Roster::<(), ()>::new(rules), Instant::now());
         assert_eq!(roster.wanted(now), 2);
         let mut starts = 0;

@@ -89,6 +89,8 @@ impl Invoker for Fake {
             door: invocation.door,
             received: invocation.received,
             cold: false,
+            stem: false,
+            isolation: None,
             outcome: RecordOutcome::Ok,
             queued_us: 0,
             sandbox_us: None,

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use control::{CodeRef, FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
-use model::{CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, Memory, Runtime};
+use model::{CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Memory, Runtime};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
 
@@ -42,9 +42,13 @@ pub struct DeployArgs {
     /// file.function [default: found in the files]
     #[arg(long)]
     handler: Option<String>,
-    /// What the sandbox is made with; `hearth doctor` shows what works [default: namespace]
+    /// What the sandbox is made with; `hearth doctor` shows what works; auto: the cheapest that works;
+    /// namespace=90,gvisor=10: several, with shares of the calls [default: namespace]
     #[arg(long)]
-    isolation: Option<Isolation>,
+    isolation: Option<IsolationChoice>,
+    /// With no isolation weaker than this one
+    #[arg(long, value_name = "ISOLATION")]
+    at_least: Option<Isolation>,
     /// Of the whole sandbox, 32MB to 10GB [default: 128MB]
     #[arg(long, value_name = "SIZE")]
     memory: Option<Memory>,
@@ -218,6 +222,7 @@ impl DeployArgs {
         set(&mut write.runtime, &self.runtime);
         set(&mut write.handler, &self.handler);
         set(&mut write.isolation, &self.isolation);
+        set(&mut write.at_least, &self.at_least.map(Some));
         set(&mut write.memory, &self.memory);
         set(&mut write.timeout, &self.timeout);
         set(&mut write.cpu, &self.cpu.map(Some));
@@ -403,12 +408,14 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
     let one =
         |key: &str, unsaid: bool, is: &str, default: String| (unsaid && is != default).then(|| format!("{key} {is}"));
     let d = &defaults;
+    let floor = before.at_least.map_or(String::new(), |floor| floor.to_string());
     let keys = [
         one("memory", write.memory.is_none(), &before.memory, d.memory.to_string()),
         one("timeout", write.timeout.is_none(), &before.timeout, model::show_duration(d.timeout)),
         one("cpu", write.cpu.is_none(), &before.cpu.map_or(String::new(), |cpu| cpu.to_string()), String::new()),
         one("tmp", write.tmp.is_none(), &before.tmp, d.tmp.to_string()),
-        one("isolation", write.isolation.is_none(), &before.isolation, d.isolation.to_string()),
+        one("isolation", write.isolation.is_none(), &before.isolation.to_string(), d.isolation.to_string()),
+        one("at-least", write.at_least.is_none(), &floor, String::new()),
         one("min", said.min.is_none(), &scale.min.to_string(), d.scale.min.to_string()),
         one("max", said.max.is_none(), &scale.max.to_string(), d.scale.max.to_string()),
         one("concurrency", said.concurrency.is_none(), &scale.concurrency.to_string(), d.scale.concurrency.to_string()),

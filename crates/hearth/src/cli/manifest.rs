@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use control::{FunctionWrite, ScaleWrite, explain_unknown};
-use model::{Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, Memory, Runtime};
+use model::{Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Runtime};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
@@ -34,8 +34,12 @@ struct RawConfig {
     cpu: Option<Spanned<Text>>,
     /// Size of `/tmp`, 1MB to 10GB; default 512MB.
     tmp: Option<Spanned<Text>>,
-    /// One that `hearth doctor` shows as working; default `namespace`.
-    isolation: Option<Spanned<String>>,
+    /// One that `hearth doctor` shows as working; `auto`: the cheapest that works and meets `at-least`; or shares of
+    /// the calls on several, `{ namespace = 90, gvisor = 10 }`; default `namespace`.
+    isolation: Option<Spanned<toml::Value>>,
+    /// No sandbox is made with a weaker isolation than this one.
+    #[serde(rename = "at-least")]
+    at_least: Option<Spanned<String>>,
     /// Whether the ingress answers at `/fn/NAME/…`; default true.
     url: Option<bool>,
     /// Environment variables, at most 4 KB together.
@@ -127,7 +131,8 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         timeout: timeout.transpose()?,
         cpu: read::<Cpu>(text, "cpu", raw.cpu)?.map(Some),
         tmp: read::<Memory>(text, "tmp", raw.tmp)?,
-        isolation: word::<Isolation>(text, "isolation", raw.isolation)?,
+        isolation: raw.isolation.map(|choice| isolation_of(text, choice)).transpose()?,
+        at_least: word::<Isolation>(text, "at-least", raw.at_least)?.map(Some),
         env: raw.env.map(|env| variables(text, env)).transpose()?,
         scale: (scale != ScaleWrite::default()).then_some(scale),
         egress: raw.network.and_then(|network| network.egress).map(|egress| egress_of(text, egress)).transpose()?,
@@ -171,6 +176,12 @@ fn variables(
         }
     };
     env.into_iter().map(one).collect()
+}
+
+fn isolation_of(text: &str, choice: Spanned<toml::Value>) -> Result<IsolationChoice, Usage> {
+    let at = choice.span().start;
+    let value = choice.into_inner();
+    value.try_into().map_err(|error: toml::de::Error| refuse(text, at, &format!("isolation: {}", error.message())))
 }
 
 fn egress_of(text: &str, egress: Spanned<toml::Value>) -> Result<Egress, Usage> {
@@ -251,6 +262,17 @@ mod tests {
             "scale": {"min": 1, "max": 20, "concurrency": 1, "idle": "auto"},
         });
         assert_eq!(serde_json::to_value(&manifest).unwrap(), expected);
+    }
+
+    #[test]
+    fn several_isolations_have_shares_of_the_calls() {
+        let manifest = parse("isolation = { namespace = 90, gvisor = 10 }").unwrap();
+        assert_eq!(manifest.isolation.unwrap().to_string(), "namespace=90,gvisor=10");
+        let manifest = parse("isolation = \"auto\"\nat-least = \"gvisor\"").unwrap();
+        assert_eq!(manifest.isolation, Some(IsolationChoice::Auto));
+        assert_eq!(manifest.at_least, Some(Some(Isolation::Gvisor)));
+        let wrong = said("\nisolation = { namespace = 90 }");
+        assert!(wrong.contains("line 2: isolation: the shares of the calls sum up to 90"), "{wrong}");
     }
 
     #[test]

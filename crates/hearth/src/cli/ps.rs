@@ -44,6 +44,7 @@ pub fn run(args: PsArgs) -> anyhow::Result<ExitCode> {
             let state = match one.state {
                 InstanceState::Starting => "starting",
                 InstanceState::Idle => "idle",
+                InstanceState::Frozen => "frozen",
                 InstanceState::Busy => "busy",
             };
             let peak = one.memory_peak.map_or_else(|| "-".to_owned(), text::memory);

@@ -28,6 +28,8 @@ pub fn record(function: &str) -> Record {
         door: Door::Http,
         received: Timestamp::now(),
         cold: true,
+        stem: false,
+        isolation: None,
         outcome: RecordOutcome::Ok,
         queued_us: 1,
         sandbox_us: Some(2),

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use model::{Door, FunctionName, InstanceId, LogLevel, LogLine, Record, RecordOutcome, RequestId, Revision, Timestamp};
+use model::{
+    Door, FunctionName, InstanceId, Isolation, LogLevel, LogLine, Record, RecordOutcome, RequestId, Revision, Timestamp,
+};
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::super::database::Schema;
@@ -14,7 +16,8 @@ pub(super) const SCHEMA: Schema = Schema {
     // The WAL is synced once a second, see `writer`; checkpoints are rarer than by default and cost less.
     settings: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;
         PRAGMA journal_size_limit = 67108864;",
-    migrations: &["
+    migrations: &[
+        "
         -- Names once, not in each row and index entry.
         CREATE TABLE names (
             id INTEGER PRIMARY KEY,
@@ -64,7 +67,12 @@ pub(super) const SCHEMA: Schema = Schema {
             log_bytes INTEGER NOT NULL
         ) STRICT;
         INSERT INTO state VALUES (1, 1, 0);
-    "],
+    ",
+        "
+        ALTER TABLE records ADD COLUMN stem INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE records ADD COLUMN isolation TEXT;
+    ",
+    ],
 };
 
 pub(super) const LINE: &str = "SELECT l.id, n.name, l.time, l.instance, l.request, l.level, l.message
@@ -72,12 +80,12 @@ pub(super) const LINE: &str = "SELECT l.id, n.name, l.time, l.instance, l.reques
 
 pub(super) const RECORD: &str = "SELECT n.name, r.request, r.revision, r.instance, r.door, r.received, r.cold, r.fault,
     r.queued_us, r.sandbox_us, r.runtime_us, r.init_us, r.handler_us, r.memory_peak, r.cpu_us, r.request_bytes,
-    r.response_bytes FROM records r CROSS JOIN names n ON n.id = r.function";
+    r.response_bytes, r.stem, r.isolation FROM records r CROSS JOIN names n ON n.id = r.function";
 
 const INSERT_LINE: &str = "INSERT INTO lines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
 
 const INSERT_RECORD: &str = "INSERT INTO records VALUES
-    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
 
 /// The single row of `state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +152,8 @@ impl<'c> Inserter<'c> {
             door,
             received,
             cold,
+            stem,
+            isolation,
             outcome,
             queued_us,
             sandbox_us,
@@ -179,6 +189,8 @@ impl<'c> Inserter<'c> {
             long(*cpu_us),
             *request_len as i64,
             *response_bytes as i64,
+            stem,
+            isolation.map(Isolation::as_str),
         ])?;
         state.next_record += 1;
         Ok(())
@@ -238,6 +250,9 @@ pub(super) fn read_record(row: &Row<'_>) -> Result<Record, StoreError> {
         door: door(&row.get::<_, String>(4)?)?,
         received: Timestamp(row.get(5)?),
         cold: row.get(6)?,
+        stem: row.get(17)?,
+        // One that another Hearth knew is none.
+        isolation: row.get::<_, Option<String>>(18)?.and_then(|name| name.parse().ok()),
         outcome,
         queued_us: long(8)?,
         sandbox_us: maybe(9)?,

@@ -1,0 +1,76 @@
+//! A function in the catalogue: its pools, one for each isolation that it runs on, and the way of each call among
+//! them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use model::{Fault, Function, Isolation, Probe};
+
+use crate::decide::share;
+use crate::pool::Pool;
+use crate::shared::{Shared, lock};
+
+pub struct Entry {
+    pub function: Arc<Function>,
+    /// Each with its share of the calls, percent.
+    shares: Vec<(Arc<Pool>, u8)>,
+    calls: AtomicU64,
+    /// Made for measurements, when they ask. None once the entry is closed.
+    probes: Mutex<Option<HashMap<Probe, Arc<Pool>>>>,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    pub fn new(shared: &Arc<Shared>, function: Function) -> Self {
+        let function = Arc::new(function);
+        let works = |isolation: Isolation| shared.works(isolation);
+        let chosen = function.spec.isolation.resolve(function.spec.at_least, works);
+        let pool = |(isolation, share): (Isolation, u8)| (Pool::new(shared, &function, isolation, share), share);
+        let shares = chosen.into_iter().map(pool).collect();
+        Self { shares, calls: AtomicU64::new(0), probes: Mutex::new(Some(HashMap::new())), function }
+    }
+
+    /// The pool that a call goes to.
+    pub fn pool(&self, shared: &Arc<Shared>, probe: Option<Probe>) -> Option<Arc<Pool>> {
+        if let Some(probe) = probe {
+            let mut probes = lock(&self.probes);
+            let pool = probes.as_mut()?.entry(probe);
+            return Some(pool.or_insert_with(|| Pool::for_probe(shared, &self.function, probe)).clone());
+        }
+        match &self.shares[..] {
+            [(pool, _)] => Some(pool.clone()),
+            shares => {
+                let call = self.calls.fetch_add(1, Ordering::Relaxed);
+                let place = share::pick(call, shares.iter().map(|(_, share)| *share));
+                Some(shares.get(place)?.0.clone())
+            }
+        }
+    }
+
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        let probes = lock(&self.probes);
+        let probes = probes.iter().flat_map(|probes| probes.values());
+        self.shares.iter().map(|(pool, _)| pool).chain(probes).cloned().collect()
+    }
+
+    /// It is in the catalogue: its pools start what they keep.
+    pub fn open(&self, shared: &Arc<Shared>) {
+        for (pool, _) in &self.shares {
+            pool.join(shared);
+            pool.scale(shared);
+        }
+    }
+
+    /// It is in the catalogue no more.
+    pub fn close(&self, shared: &Arc<Shared>, fault: Option<Fault>) {
+        let probes = lock(&self.probes).take().into_iter().flatten().map(|(_, pool)| pool);
+        for (pool, _) in &self.shares {
+            pool.leave(shared);
+        }
+        for pool in self.shares.iter().map(|(pool, _)| pool.clone()).chain(probes) {
+            pool.close(fault.clone());
+        }
+    }
+}
