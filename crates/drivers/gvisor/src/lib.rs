@@ -391,7 +391,7 @@ impl Host for Gvisor {
     }
 
     fn close(&mut self) {
-        for _ in 0..50 {
+        for _ in 0..100 {
             if !self.tidy() {
                 break;
             }

@@ -126,7 +126,9 @@ fn report(platform: Platform, known: &[Platform], failed: &[(Platform, String)])
     let what = match platform {
         Platform::Systrap => "system calls are caught by a filter's signals",
         Platform::Kvm => "system calls are caught by the processor's virtualisation",
-        Platform::Ptrace => "system calls are caught as a debugger does, some 50 µs each: slow for functions with many",
+        Platform::Ptrace => {
+            "system calls are caught as a debugger does, 20 to 50 µs each: slow for functions with many"
+        }
     };
     let state = format!("{}: {what}{others}", platform.name());
     match platform {
