@@ -26,7 +26,15 @@ function main() {
   if (process.env.HEARTH_STEM === undefined) return begin();
   // The host has no function for us yet, and HELLO may take its time.
   delete process.env.HEARTH_STEM;
-  require('./lib/stem.cjs').warmUp().then(begin, (e) => die(`warming up: ${e.stack}`));
+  require('./lib/stem.cjs').warmUp().then(rehearse).then(begin).catch((e) => die(`warming up: ${e.stack}`));
+}
+
+// One call of a handler that does nothing, from finding its file to its answer.
+async function rehearse() {
+  const handler = await loadHandler(path.join(__dirname, 'lib'), 'stem.handler');
+  const call = { payload: Buffer.from('{"a":1}'), clientContext: '', cognitoIdentity: '', deadlineMs: 0 };
+  await new Promise((respond, fail) => invoke(handler, call, aboutFunction({}), { respond, fail }));
+  whenLoopIsEmpty = null;
 }
 
 function begin() {

@@ -1,3 +1,4 @@
-// Nothing: an ES module for a stem to load (stem.cjs).
+// The handler that a stem rehearses with. An ES module: their loader comes up with the first one.
 import 'node:path';
+
 export const handler = async (event) => ({ event });

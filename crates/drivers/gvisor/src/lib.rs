@@ -58,7 +58,7 @@ pub struct Options {
     pub code_dir: PathBuf,
     /// What sandboxes see as `/var/runtime`.
     pub runtime_dir: PathBuf,
-    /// Without root: runsc cannot be used.
+    /// Without root: as root of a user namespace, in which the caller is.
     pub rootless: bool,
 }
 
@@ -193,7 +193,8 @@ impl Works {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let code_dir = rustix::fs::open(&options.code_dir, folder, Mode::empty())
             .map_err(|error| at("open", &options.code_dir)(error.into()))?;
-        let (cgroups, findings) = Cgroups::detect(&options.name);
+        let (cgroups, mut findings) = Cgroups::detect(&options.name);
+        probe::processes_are_limited(&mut findings);
         let files = [(bundle::AGENT, agent_image::BYTES), (bundle::NO_DEVICE, b"")];
         let root = Root::build_with(&options.run_dir.join("root"), &options.runtime_dir, &files)?;
         let slots = match Slots::make(options.run_dir.join("slots")) {
@@ -390,7 +391,7 @@ impl Host for Gvisor {
     }
 
     fn close(&mut self) {
-        for _ in 0..50 {
+        for _ in 0..100 {
             if !self.tidy() {
                 break;
             }

@@ -17,8 +17,8 @@ const NEWER: &str = "install a runsc of 2024 or later: https://gvisor.dev/docs/u
 /// No trial takes longer.
 const TRIAL_LIMIT: Duration = Duration::from_secs(3);
 
-/// Once one platform has shown that it works, better ones are waited for this long.
-const GRACE: Duration = Duration::from_millis(500);
+/// Once one platform has shown that it works, better ones are waited for as long again, within these bounds.
+const GRACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 
 /// Releases of 2022 and before answer `EINVAL` to the flag `AT_NO_AUTOMOUNT`, which `ls` and `stat` of coreutils 9 set. So
 /// the trial runs `stat`, whose status 1 means that the sandbox works.
@@ -34,27 +34,35 @@ fn finding(severity: Severity, subject: &str, state: &str, advice: &str) -> Find
     Finding { severity, subject: subject.into(), state: state.into(), advice: advice.into() }
 }
 
+/// Without a pids controller on the host, the sandbox's kernel still counts.
+pub fn processes_are_limited(findings: &mut [Finding]) {
+    for found in findings.iter_mut().filter(|one| one.severity != Severity::Ok && one.subject == "pids limit") {
+        *found = finding(Severity::Ok, "pids limit", "enforced by each sandbox's own kernel", "");
+    }
+}
+
 /// What can be told without trying; an error where it is not worth a trial.
 pub fn look(options: &Options) -> Result<(Runsc, Vec<Finding>), Vec<Finding>> {
     let install = "apt install runsc, or as https://gvisor.dev/docs/user_guide/install/ says; then start Hearth again";
-    let runsc = match Runsc::find(PLACES) {
+    let runsc = match Runsc::find(PLACES, options.rootless) {
         None => return Err(vec![missing("runsc", "not installed", install)]),
         Some(Err(error)) => return Err(vec![missing("runsc", &format!("it does not run: {error}"), install)]),
         Some(Ok(runsc)) => runsc,
     };
     let state = format!("{} at {}", runsc.version, runsc.program().display());
     let found = finding(Severity::Ok, "runsc", &state, "");
-    if options.rootless {
-        let why = "runsc needs root to give sandbox and file server ids and a root folder of their own";
-        return Err(vec![found, missing("user", why, "start Hearth as root")]);
-    }
-    let ids = finding(
-        Severity::Weaker,
-        "user ids",
-        "each sandbox's kernel runs as the host's `nobody`, in namespaces and an empty root of its own; its file server \
-         as root, with the read-only files of the sandbox for its root folder",
-        "nothing to do: runsc chooses the ids",
-    );
+    let (state, advice) = match options.rootless {
+        true => (
+            "started as an ordinary user: each sandbox's kernel and its file server run under that user's id",
+            "start Hearth as root, and the kernel runs as `nobody`",
+        ),
+        false => (
+            "each sandbox's kernel runs as the host's `nobody`, in namespaces and an empty root of its own; its file \
+             server as root, with the read-only files of the sandbox for its root folder",
+            "nothing to do: runsc chooses the ids",
+        ),
+    };
+    let ids = finding(Severity::Weaker, "user ids", state, advice);
     let memory = format!("each sandbox may use {OVERHEAD} more than its function, for a kernel of its own");
     Ok((runsc, vec![found, ids, finding(Severity::Ok, "memory of its own", &memory, "")]))
 }
@@ -118,7 +126,9 @@ fn report(platform: Platform, known: &[Platform], failed: &[(Platform, String)])
     let what = match platform {
         Platform::Systrap => "system calls are caught by a filter's signals",
         Platform::Kvm => "system calls are caught by the processor's virtualisation",
-        Platform::Ptrace => "system calls are caught as a debugger does, some 10 µs each: slow for functions with many",
+        Platform::Ptrace => {
+            "system calls are caught as a debugger does, 20 to 50 µs each: slow for functions with many"
+        }
     };
     let state = format!("{}: {what}{others}", platform.name());
     match platform {
@@ -129,7 +139,8 @@ fn report(platform: Platform, known: &[Platform], failed: &[(Platform, String)])
 
 /// Until the best has succeeded, all have ended, or time is up.
 fn watch(driver: &mut Gvisor, trials: &mut [Trial]) {
-    let mut until = Instant::now() + TRIAL_LIMIT;
+    let begun = Instant::now();
+    let mut until = begun + TRIAL_LIMIT;
     loop {
         let first_open = trials.iter().position(|trial| trial.result.is_none());
         let first_good = trials.iter().position(|trial| matches!(trial.result, Some(Ok(_))));
@@ -156,7 +167,7 @@ fn watch(driver: &mut Gvisor, trials: &mut [Trial]) {
                 cause => Err(format!("ended with {cause:?}")),
             });
             if matches!(trial.result, Some(Ok(_))) {
-                until = until.min(Instant::now() + GRACE);
+                until = until.min(Instant::now() + begun.elapsed().clamp(GRACE.0, GRACE.1));
             }
         }
     }

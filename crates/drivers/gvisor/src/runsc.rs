@@ -41,6 +41,8 @@ pub struct Runsc {
     pub version: String,
     /// What `runsc flags` prints.
     flags: String,
+    /// An ordinary user runs it, as root of a user namespace.
+    rootless: bool,
 }
 
 /// A sandbox's folder: the bundle, what runsc writes down about it, its log.
@@ -69,18 +71,18 @@ impl Platform {
 
 impl Runsc {
     /// Looks for it; none where there is none.
-    pub fn find<'a>(places: impl IntoIterator<Item = &'a str>) -> Option<io::Result<Self>> {
+    pub fn find<'a>(places: impl IntoIterator<Item = &'a str>, rootless: bool) -> Option<io::Result<Self>> {
         let program = places.into_iter().map(PathBuf::from).find(|path| path.exists())?;
-        Some(Self::ask(program))
+        Some(Self::ask(program, rootless))
     }
 
-    fn ask(program: PathBuf) -> io::Result<Self> {
+    fn ask(program: PathBuf, rootless: bool) -> io::Result<Self> {
         // Both at once: each takes a few hundredths of a second.
         let [version, flags] = ["--version", "flags"].map(|what| output(&program, what));
         let (version, flags) = (read(version?)?, read(flags?)?);
         let first = version.lines().next().unwrap_or_default();
         let version = first.strip_prefix("runsc version ").unwrap_or(first).to_owned();
-        Ok(Self { program, version, flags })
+        Ok(Self { program, version, flags, rootless })
     }
 
     pub fn program(&self) -> &Path {
@@ -110,6 +112,10 @@ impl Runsc {
             // Hearth's own hold it already.
             "--ignore-cgroups".to_owned(),
         ];
+        if self.rootless {
+            // There are no other ids here for it to change to.
+            options.push("--rootless".to_owned());
+        }
         // Newer releases put a writable layer over the root, and let the sentry open the host's files itself. Neither
         // is wanted: nothing but /tmp is written to, and only the file server shall reach files.
         for (flag, value) in [("overlay2", "none"), ("directfs", "false")] {
@@ -211,7 +217,7 @@ mod tests {
                        (default \"systrap\")\n  -directfs\n    \tdirectly access the container filesystems";
 
     fn release(flags: &str) -> Runsc {
-        Runsc { program: "/usr/bin/runsc".into(), version: "1".into(), flags: flags.into() }
+        Runsc { program: "/usr/bin/runsc".into(), version: "1".into(), flags: flags.into(), rootless: false }
     }
 
     #[test]
@@ -244,6 +250,6 @@ mod tests {
 
     #[test]
     fn where_there_is_none_none_is_found() {
-        assert!(Runsc::find(["/no/such/runsc"]).is_none());
+        assert!(Runsc::find(["/no/such/runsc"], false).is_none());
     }
 }
