@@ -1,24 +1,26 @@
 """Fixtures: `runtime` (each runtime in turn), `host` (a bootstrap just started), `spawn` (several)."""
 
+from dataclasses import replace
+
 import pytest
 
 from fakehost import Host
-from runtimes import BY_NAME, RUNTIMES
+from runtimes import BY_NAME, RUNTIMES, STEMS
 
 
-@pytest.fixture(params=RUNTIMES, ids=lambda runtime: runtime.name)
+@pytest.fixture(params=RUNTIMES + STEMS, ids=lambda runtime: runtime.name + ("-stem" if runtime.stem else ""))
 def runtime(request):
     return request.param
 
 
-@pytest.fixture
-def python():
-    return BY_NAME["python"]
+@pytest.fixture(params=[False, True], ids=["", "stem"])
+def python(request):
+    return replace(BY_NAME["python"], stem=request.param)
 
 
-@pytest.fixture
-def node():
-    return BY_NAME["node"]
+@pytest.fixture(params=[False, True], ids=["", "stem"])
+def node(request):
+    return replace(BY_NAME["node"], stem=request.param)
 
 
 @pytest.fixture

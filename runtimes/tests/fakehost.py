@@ -62,6 +62,8 @@ class Host:
         actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
         actions += [(os.POSIX_SPAWN_DUP2, high[i], fd) for i, fd in ((0, 1), (0, 2), (1, 3), (2, 4))]
         env = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **env}
+        if self.runtime.stem:
+            env["HEARTH_STEM"] = "1"
         self.pid = os.posix_spawn(self.runtime.argv[0], self.runtime.argv, env, file_actions=actions)
         self.pidfd = os.pidfd_open(self.pid)
         for fd in (*high, guest_output):

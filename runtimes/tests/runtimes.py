@@ -7,7 +7,7 @@ Which interpreter: HEARTH_TEST_PYTHON and HEARTH_TEST_NODE, else the one in /usr
 import json
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +21,7 @@ class Runtime:
     argv: tuple  # as the host starts it
     probe: tuple  # a program around the bootstrap's codec, for the golden vectors
     version: tuple  # prints what HELLO must say
+    stem: bool = False  # started before there is a function for it
 
     @property
     def functions(self):
@@ -44,4 +45,6 @@ RUNTIMES = [
     Runtime("node", (NODE, str(ROOT / "node/bootstrap.cjs")), (NODE, str(HERE / "probes/probe.cjs")), (NODE, "-p", "'nodejs' + process.versions.node")),
 ]
 # fmt: on
+# What holds for a start holds for a stem that becomes an instance.
+STEMS = [replace(runtime, stem=True) for runtime in RUNTIMES]
 BY_NAME = {runtime.name: runtime for runtime in RUNTIMES}
