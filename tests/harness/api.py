@@ -38,8 +38,12 @@ class Api:
         return rows(self.get("/api/v1/functions"))
 
     def instances(self, function=None):
-        found = rows(self.get("/api/v1/instances"))
+        found = self.get("/api/v1/instances")["instances"]
         return [one for one in found if function in (None, one["function"])]
+
+    def stems(self, isolation="namespace"):
+        """How many sandboxes of that isolation are ready to become instances."""
+        return sum(one["ready"] for one in self.get("/api/v1/instances")["stems"] if one["isolation"] == isolation)
 
     def invocations(self, function, limit=100):
         return rows(self.get(f"/api/v1/functions/{quote(function)}/invocations?limit={limit}"))

@@ -22,14 +22,13 @@ pub fn run(options: docker::Options, socket: OwnedFd) -> anyhow::Result<ExitCode
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let driver = Arc::new(docker::Docker::open(options).await);
-        tokio::select! {
-            served = spawner::serve(socket, driver.clone()) => served.context("serve the server")?,
-            _ = terminate.recv() => {}
-        }
-        // Every handle went with what served: its containers are being removed.
-        if let Some(driver) = Arc::into_inner(driver) {
-            driver.close().await;
-        }
+        let served = tokio::select! {
+            served = spawner::serve(socket, driver.clone()) => served,
+            _ = terminate.recv() => Ok(()),
+        };
+        // Every handle went with what served, and every start is on its way to nobody: containers are being removed.
+        driver.close().await;
+        served.context("serve the server")?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             log_to_stderr();
             run_docker_host(&args.config)
         }
-        cli::Command::Client(command) => cli::run(command),
+        cli::Command::Client(command) => cli::run(*command),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(std::io::stderr(), "hearth: {error:#}");

@@ -91,6 +91,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         code_dir: data_dir.join("code"),
         runtime_dir: runtime_dir.clone(),
         rootless: !root,
+        runsc: args.runsc,
     };
     let options = namespace::Options { name, run_dir: run_dir.clone(), code_dir: data_dir.join("code"), runtime_dir };
     let namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;

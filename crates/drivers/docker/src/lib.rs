@@ -79,7 +79,7 @@ pub struct Docker {
     /// None where it does not work.
     inner: Option<Arc<Inner>>,
     /// Ends when the last task of ours has.
-    idle: Mutex<mpsc::Receiver<Infallible>>,
+    idle: Mutex<Option<mpsc::Receiver<Infallible>>>,
 }
 
 struct Inner {
@@ -125,19 +125,24 @@ impl Docker {
             // Not waited for: new containers have other names.
             tokio::spawn(inner.clone().sweep(inner.leftovers().await, inner.busy()));
         }
-        Self { capability: Capability { isolation: Isolation::Docker, works, findings }, inner, idle: Mutex::new(idle) }
+        Self {
+            capability: Capability { isolation: Isolation::Docker, works, findings },
+            inner,
+            idle: Mutex::new(Some(idle)),
+        }
     }
 
     /// Waits until all that was killed is removed, but not for ever. Every sandbox's handle must have been dropped.
-    pub async fn close(self) {
+    pub async fn close(&self) {
         if let Some(inner) = &self.inner {
             inner.busy.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
-        let mut idle = self.idle.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut idle) = idle else { return };
         if tokio::time::timeout(CLOSE_LIMIT, idle.recv()).await.is_err() {
             tracing::warn!("containers are still being removed after {CLOSE_LIMIT:?}: the next start goes on with it");
         }
-        if let Some(inner) = self.inner {
+        if let Some(inner) = &self.inner {
             inner.slots.iter().for_each(Slots::close);
             let _ = fs::remove_dir(&inner.options.run_dir);
         }

@@ -60,6 +60,8 @@ pub struct Options {
     pub runtime_dir: PathBuf,
     /// Without root: as root of a user namespace, in which the caller is.
     pub rootless: bool,
+    /// The program, where somebody says; else it is looked for.
+    pub runsc: Option<PathBuf>,
 }
 
 /// The driver.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use driver::{ExitCause, Finding, GuestStreams, Host, Limits, SandboxSpec, Severity, Started};
@@ -44,8 +45,18 @@ pub fn processes_are_limited(findings: &mut [Finding]) {
 /// What can be told without trying; an error where it is not worth a trial.
 pub fn look(options: &Options) -> Result<(Runsc, Vec<Finding>), Vec<Finding>> {
     let install = "apt install runsc, or as https://gvisor.dev/docs/user_guide/install/ says; then start Hearth again";
-    let runsc = match Runsc::find(PLACES, options.rootless) {
-        None => return Err(vec![missing("runsc", "not installed", install)]),
+    let places = match &options.runsc {
+        Some(said) => vec![said.as_path()],
+        None => PLACES.iter().map(Path::new).collect(),
+    };
+    let runsc = match Runsc::find(places, options.rootless) {
+        None => match &options.runsc {
+            Some(said) => {
+                let state = format!("{} does not exist", said.display());
+                return Err(vec![missing("runsc", &state, "name another one with --runsc, or none")]);
+            }
+            None => return Err(vec![missing("runsc", "not installed", install)]),
+        },
         Some(Err(error)) => return Err(vec![missing("runsc", &format!("it does not run: {error}"), install)]),
         Some(Ok(runsc)) => runsc,
     };

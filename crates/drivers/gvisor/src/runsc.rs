@@ -71,8 +71,8 @@ impl Platform {
 
 impl Runsc {
     /// Looks for it; none where there is none.
-    pub fn find<'a>(places: impl IntoIterator<Item = &'a str>, rootless: bool) -> Option<io::Result<Self>> {
-        let program = places.into_iter().map(PathBuf::from).find(|path| path.exists())?;
+    pub fn find<'a>(places: impl IntoIterator<Item = &'a Path>, rootless: bool) -> Option<io::Result<Self>> {
+        let program = places.into_iter().find(|path| path.exists())?.to_owned();
         Some(Self::ask(program, rootless))
     }
 
@@ -250,6 +250,6 @@ mod tests {
 
     #[test]
     fn where_there_is_none_none_is_found() {
-        assert!(Runsc::find(["/no/such/runsc"], false).is_none());
+        assert!(Runsc::find([Path::new("/no/such/runsc")], false).is_none());
     }
 }

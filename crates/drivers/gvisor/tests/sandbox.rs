@@ -53,6 +53,7 @@ impl Bed {
         std::fs::write(dir.join("runtime/python/bootstrap.py"), "print('bootstrap')\n")?;
         std::fs::set_permissions(dir.join("runtime"), open)?;
         let options = Options {
+            runsc: None,
             name: format!("hearth-test-{}", std::process::id()),
             run_dir: dir.join("run"),
             code_dir: dir.join("code"),

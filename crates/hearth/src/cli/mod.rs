@@ -71,7 +71,7 @@ pub enum Command {
     #[command(hide = true)]
     DockerHost(ServerArgs),
     #[command(flatten)]
-    Client(ClientCommand),
+    Client(Box<ClientCommand>),
 }
 
 #[derive(Debug, Args)]
@@ -103,6 +103,9 @@ pub struct UpArgs {
     /// Sandboxes kept ready with their runtime up, for cold starts; 0: none
     #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
     pub stems: u16,
+    /// gVisor's program [default: where packages put it]
+    #[arg(long, env = "HEARTH_RUNSC", hide_env_values = true, value_name = "PATH")]
+    pub runsc: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
