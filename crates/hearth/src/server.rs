@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::keys::{Keys, TOKEN_FILE};
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 use crate::{doors, runtimes};
 
 /// Region and account that functions and tools are told, as there is none.
@@ -90,6 +90,8 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let capabilities: Vec<_> = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;
 
+    let limits = engine::EngineLimits::default();
+    let idle_auto = limits.idle_auto;
     let engine = engine::Engine::start(engine::Options {
         drivers,
         runtimes: runtimes.clone(),
@@ -98,7 +100,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         memory_budget: config.memory_budget,
         region: REGION.into(),
         account: ACCOUNT.into(),
-        limits: engine::EngineLimits::default(),
+        limits,
     })
     .await
     .map_err(|fault| anyhow!("start the engine: {fault}"))?;
@@ -109,12 +111,21 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let ready = Arc::new(AtomicBool::new(false));
     let control_url = format!("http://{}", control.local_addr()?);
     let ingress_url = format!("http://{}", ingress.local_addr()?);
-    let platform =
-        Platform::new(engine.clone(), capabilities.clone(), runtimes, keys.clone(), control_url.clone(), ready.clone());
+    let platform = Platform::new(platform::Options {
+        engine: engine.clone(),
+        comparisons: store.clone(),
+        idle_auto,
+        capabilities: capabilities.clone(),
+        runtimes,
+        keys: keys.clone(),
+        endpoint: control_url.clone(),
+        ready: ready.clone(),
+    });
     let api = control::router(ControlState {
         functions: store.clone(),
         packages: store.clone(),
         telemetry: store.clone(),
+        comparisons: store.clone(),
         platform: Arc::new(platform),
         tokens: keys.tokens.clone(),
         hosts: Arc::new(Hosts::new(config.listen, [])),

@@ -10,6 +10,7 @@
 
 mod aws_env;
 mod client;
+mod compare;
 mod completions;
 mod deploy;
 mod doctor;
@@ -25,6 +26,7 @@ mod logs;
 mod manifest;
 mod out;
 mod pack;
+mod prices;
 mod progress;
 mod ps;
 mod rm;
@@ -51,7 +53,7 @@ Exit status:
   0  done
   1  it failed
   2  the command line, the manifest or the payload is wrong
-  3  the function answered with an error (invoke)
+  3  the function answered with an error (invoke, compare)
   4  no Hearth answers, or it refuses the token";
 
 /// Hearth runs functions on your own machine, the way AWS Lambda does.
@@ -130,6 +132,10 @@ pub enum ClientCommand {
     Env(env::EnvArgs),
     /// List the runtimes that functions can use here
     Runtimes(runtimes::RuntimesArgs),
+    /// Measure a function on every isolation, and what it costs there
+    Compare(compare::CompareArgs),
+    /// Show or set the prices that costs are told in
+    Prices(prices::PricesArgs),
     /// Say what works on this machine, what does not, and why
     Doctor(doctor::DoctorArgs),
     /// Explain an error code
@@ -158,6 +164,8 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Rm(args) => rm::run(args),
         ClientCommand::Env(args) => env::run(args),
         ClientCommand::Runtimes(args) => runtimes::run(args),
+        ClientCommand::Compare(args) => compare::run(args),
+        ClientCommand::Prices(args) => prices::run(args),
         ClientCommand::Doctor(args) => doctor::run(args),
         ClientCommand::Explain(args) => explain::run(args),
         ClientCommand::AwsEnv(args) => aws_env::run(args),
@@ -204,6 +212,8 @@ impl ClientCommand {
             Self::Rm(args) => args.json,
             Self::Env(args) => args.json,
             Self::Runtimes(args) => args.json,
+            Self::Compare(args) => args.json,
+            Self::Prices(args) => args.json(),
             Self::Doctor(args) => args.json,
             Self::Explain(args) => args.json,
             Self::AwsEnv(args) => args.json,
