@@ -5,7 +5,7 @@
 //! cold    in rounds: a fresh instance on each isolation, from nothing
 //! stems   in rounds: a fresh instance from a stem, if one comes within a moment
 //! warm    in rounds: a block of calls on the one instance that each isolation keeps
-//! busy    one isolation at a time: as many calls as so many clients get answered
+//! busy    in rounds: a second of as many calls as so many clients get answered
 //! ```
 //!
 //! In each round the isolations take their turns in another order, so that a noisy moment of the machine hits all of
@@ -29,6 +29,9 @@ const PHASE: Duration = Duration::from_secs(4 * 60);
 
 /// Warm calls in a row on one isolation. Short enough for the others' kept instances to outlive it.
 const BLOCK: u32 = 10;
+
+/// Clients keep one isolation busy for so long, then the next one.
+const SLICE: Duration = Duration::from_secs(1);
 
 /// How long a stem is waited for: tried again after each of these.
 const STEM_WAITS: [Duration; 6] = [
@@ -64,7 +67,7 @@ struct Lane {
     isolation: Isolation,
     samples: Vec<(u64, Record)>,
     errors: u32,
-    throughput: Option<f64>,
+    load: Load,
     /// Why it takes part no more.
     out: Option<String>,
     stems: bool,
@@ -111,7 +114,7 @@ impl<C: Calls> Run<C> {
         self.stems(plan.cold).await?;
         self.warm(plan.warm).await?;
         if plan.seconds > 0 {
-            self.busy(plan.clients, Duration::from_secs(u64::from(plan.seconds))).await?;
+            self.busy(plan.clients, plan.seconds).await?;
         }
         Ok(self.figures())
     }
@@ -136,7 +139,11 @@ impl<C: Calls> Run<C> {
             }
         }
         match first {
-            Some(failure) if self.lanes.iter().all(|lane| lane.out.is_some()) => Err(failure),
+            Some(mut failure) if self.lanes.iter().all(|lane| lane.out.is_some()) => {
+                // No isolation's fault, where there are several.
+                failure.error.isolation = failure.error.isolation.filter(|_| self.lanes.len() == 1);
+                Err(failure)
+            }
             _ => Ok(()),
         }
     }
@@ -220,40 +227,42 @@ impl<C: Calls> Run<C> {
         Ok(())
     }
 
-    async fn busy(&mut self, clients: u32, time: Duration) -> Result<(), Failure> {
-        for at in self.order() {
-            let isolation = self.lanes[at].isolation;
-            self.phase(&format!("{clients} clients on {isolation}"));
-            // Each has an instance before the clock runs.
-            self.clients(at, clients, None).await;
-            let begun = Instant::now();
-            let answered = self.clients(at, clients, Some(begun + time)).await;
-            let took = begun.elapsed();
-            self.step(BUSY_STEP * time.as_secs() as u32);
-            let lane = &mut self.lanes[at];
-            if answered.failed > 0 {
-                lane.notes.push(format!("{} of {} calls failed under load", answered.failed, answered.all));
+    async fn busy(&mut self, clients: u32, seconds: u32) -> Result<(), Failure> {
+        self.phase(&format!("{clients} clients"));
+        let until = Instant::now() + PHASE;
+        for done in 0..seconds {
+            if self.is_late(until, "seconds under load", done, seconds) {
+                break;
             }
-            let good = answered.all - answered.failed;
-            lane.throughput = (good > 0).then(|| f64::from(good) / took.as_secs_f64());
+            for at in self.order() {
+                // Each has an instance before the clock runs.
+                self.clients(at, clients, None).await;
+                let begun = Instant::now();
+                let answered = self.clients(at, clients, Some(begun + SLICE)).await;
+                self.step(BUSY_STEP);
+                let load = &mut self.lanes[at].load;
+                load.good += answered.good;
+                load.failed += answered.failed;
+                load.took += begun.elapsed();
+            }
         }
         Ok(())
     }
 
     /// So many clients, each calling again as soon as it is answered; without `until` once.
-    async fn clients(&mut self, at: usize, clients: u32, until: Option<Instant>) -> Answered {
+    async fn clients(&mut self, at: usize, clients: u32, until: Option<Instant>) -> Load {
         let mut tasks = JoinSet::new();
         for client in 0..clients as usize {
             let (calls, events) = (self.calls.clone(), self.events.clone());
             let (isolation, comparison) = (self.lanes[at].isolation, self.shown.get().function.clone());
             tasks.spawn(async move {
-                let mut answered = Answered::default();
+                let mut answered = Load::default();
                 for turn in client.. {
                     let event = events[turn % events.len()].clone();
                     let probe = Probe { isolation, start: ProbeStart::Warm };
                     let outcome = calls.call(invocation(&comparison, event, probe)).await;
-                    answered.all += 1;
                     let good = matches!(outcome, Ok(outcome) if matches!(outcome.reply, Reply::Success(_)));
+                    answered.good += u32::from(good);
                     answered.failed += u32::from(!good);
                     if until.is_none_or(|until| Instant::now() >= until) {
                         break;
@@ -264,10 +273,10 @@ impl<C: Calls> Run<C> {
                 answered
             });
         }
-        let mut sum = Answered::default();
+        let mut sum = Load::default();
         while let Some(answered) = tasks.join_next().await {
-            let Answered { all, failed } = answered.unwrap_or_default();
-            sum.all += all;
+            let Load { good, failed, .. } = answered.unwrap_or_default();
+            sum.good += good;
             sum.failed += failed;
         }
         sum
@@ -366,7 +375,11 @@ impl<C: Calls> Run<C> {
             }
             let samples = lane.samples.iter().map(|(took_us, record)| Sample { took_us: *took_us, record });
             let mut figures = Figures::of(samples);
-            figures.throughput = lane.throughput;
+            let Load { good, failed, took } = lane.load;
+            figures.throughput = (good > 0).then(|| f64::from(good) / took.as_secs_f64());
+            if failed > 0 {
+                one.notes.push(format!("{failed} of {} calls failed under load", good + failed));
+            }
             figures.errors += u64::from(lane.errors);
             figures.calls += u64::from(lane.errors);
             one.notes.extend(lane.notes);
@@ -399,18 +412,27 @@ fn invocation(function: &model::FunctionName, payload: Bytes, probe: Probe) -> I
     }
 }
 
-/// Calls under load.
+/// Calls of clients that keep an isolation busy.
 #[derive(Default)]
-struct Answered {
-    all: u32,
+struct Load {
+    good: u32,
     failed: u32,
+    took: Duration,
 }
 
 // === impl Lane ===
 
 impl Lane {
     fn new(isolation: Isolation) -> Self {
-        Self { isolation, samples: Vec::new(), errors: 0, throughput: None, out: None, stems: true, notes: Vec::new() }
+        Self {
+            isolation,
+            samples: Vec::new(),
+            errors: 0,
+            load: Load::default(),
+            out: None,
+            stems: true,
+            notes: Vec::new(),
+        }
     }
 }
 
