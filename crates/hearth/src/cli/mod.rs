@@ -116,7 +116,7 @@ pub enum ClientCommand {
     /// Make a new function folder that works
     Init(init::InitArgs),
     /// Package a folder, zip or file, and make it a function
-    Deploy(deploy::DeployArgs),
+    Deploy(Box<deploy::DeployArgs>),
     /// Call a function and print its answer
     Invoke(invoke::InvokeArgs),
     /// Print what functions wrote
@@ -133,9 +133,9 @@ pub enum ClientCommand {
     /// List the runtimes that functions can use here
     Runtimes(runtimes::RuntimesArgs),
     /// Measure a function on every isolation, and what it costs there
-    Compare(compare::CompareArgs),
+    Compare(Box<compare::CompareArgs>),
     /// Show or set the prices that costs are told in
-    Prices(prices::PricesArgs),
+    Prices(Box<prices::PricesArgs>),
     /// Say what works on this machine, what does not, and why
     Doctor(doctor::DoctorArgs),
     /// Explain an error code
@@ -156,7 +156,7 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
     let json = command.json();
     let result = match command {
         ClientCommand::Init(args) => init::run(args),
-        ClientCommand::Deploy(args) => deploy::run(args),
+        ClientCommand::Deploy(args) => deploy::run(*args),
         ClientCommand::Invoke(args) => invoke::run(args),
         ClientCommand::Logs(args) => logs::run(args),
         ClientCommand::List(args) => list::run(args),
@@ -164,8 +164,8 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Rm(args) => rm::run(args),
         ClientCommand::Env(args) => env::run(args),
         ClientCommand::Runtimes(args) => runtimes::run(args),
-        ClientCommand::Compare(args) => compare::run(args),
-        ClientCommand::Prices(args) => prices::run(args),
+        ClientCommand::Compare(args) => compare::run(*args),
+        ClientCommand::Prices(args) => prices::run(*args),
         ClientCommand::Doctor(args) => doctor::run(args),
         ClientCommand::Explain(args) => explain::run(args),
         ClientCommand::AwsEnv(args) => aws_env::run(args),

@@ -116,6 +116,12 @@ impl<C: Calls> Run<C> {
         if plan.seconds > 0 {
             self.busy(plan.clients, plan.seconds).await?;
         }
+        if self.lanes.iter().all(|lane| lane.out.is_some()) {
+            let reason = self.lanes.into_iter().find_map(|lane| lane.out).unwrap_or_default();
+            let message = format!("no isolation came to the end of it: {reason}");
+            let error = ComparisonError { code: FaultCode::SandboxFailed, message, isolation: None, answer: None };
+            return Err(Failure { error });
+        }
         Ok(self.figures())
     }
 

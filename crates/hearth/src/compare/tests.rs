@@ -216,6 +216,18 @@ async fn an_isolation_that_does_not_do_it_is_left_out_with_the_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_ends_meanwhile_leaves_no_empty_table() {
+    let engine = Engine::new(|_, number| match number {
+        ..10 => Ok(Reply::Success("1".into())),
+        _ => Err(Fault::new(FaultCode::Draining, "the server is ending")),
+    });
+    let (failed, kept) = compare(engine, &[Isolation::Namespace, Isolation::Docker]).await;
+    assert_eq!(failed.state, ComparisonState::Failed);
+    assert!(failed.error.unwrap().message.contains("the server is ending"));
+    assert!(kept.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_few_failures_are_counted_and_many_end_it() {
     let now_and_then =
         Engine::new(|_, number| Ok(if number % 25 == 0 { failure("x") } else { Reply::Success("1".into()) }));
