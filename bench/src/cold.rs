@@ -10,16 +10,16 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::baseline::{Baseline, Cost};
-use crate::hearth::{Hearth, Language};
+use crate::hearth::{Hearth, Language, NAMESPACE};
 use crate::http::Connection;
 use crate::load::{self, Target};
 use crate::report::{Arm, Note, Row, Unit};
 use crate::stats::{self, Random, compare, percentile};
 
 /// Calls before the first that counts: they fill the page cache.
-const WARM_UP: usize = 5;
+pub const WARM_UP: usize = 5;
 /// What the kernel gets to finish tearing namespaces down, which it does behind the scenes.
-const REST: Duration = Duration::from_millis(10);
+pub const REST: Duration = Duration::from_millis(10);
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ pub fn measure(
     random: &mut Random,
 ) -> anyhow::Result<Arm> {
     let name = format!("cold-{}", language.title().to_lowercase());
-    hearth.deploy(language, &name, "0s", 4)?;
+    hearth.deploy(language, &name, NAMESPACE, "0s", 4)?;
     let target = hearth.target(&name);
     let idle = hearth.tree().processes().len();
     let cpu = || hearth.meter().map(|meter| meter.read()).transpose();
@@ -100,7 +100,7 @@ pub fn measure(
     })
 }
 
-fn call(target: &Target) -> anyhow::Result<Duration> {
+pub fn call(target: &Target) -> anyhow::Result<Duration> {
     let start = Instant::now();
     let mut connection = Connection::open(target.address)?;
     let response = connection.call(&target.request)?;
@@ -121,7 +121,7 @@ fn verify(records: &[Value]) -> anyhow::Result<()> {
 }
 
 /// The median of each part of a cold start, as Hearth's own records have it.
-fn parts(records: &[Value]) -> Vec<Note> {
+pub fn parts(records: &[Value]) -> Vec<Note> {
     let median = |key: &str| {
         let mut values: Vec<f64> = records.iter().filter_map(|record| record.get(key)?.as_f64()).collect();
         (!values.is_empty()).then(|| percentile(&mut values, 50.0) * 1e3)
@@ -136,7 +136,7 @@ fn parts(records: &[Value]) -> Vec<Note> {
     parts.iter().filter_map(|(label, key)| Some(Note::new(label, Unit::Time, median(key)?))).collect()
 }
 
-fn nanos(duration: Duration) -> f64 {
+pub fn nanos(duration: Duration) -> f64 {
     duration.as_nanos() as f64
 }
 

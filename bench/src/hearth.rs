@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -23,9 +24,14 @@ use crate::usage::Meter;
 const START: Duration = Duration::from_secs(30);
 const DEPLOY: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(30);
+/// How long a stem may take to be ready: the slowest isolation's start, on a machine with other work.
+const STEM: Duration = Duration::from_secs(20);
 const RECORDS: Duration = Duration::from_secs(10);
 /// How long a sandbox may take to disappear once it shall.
 const GONE: Duration = Duration::from_secs(6);
+
+/// The isolation that every machine has.
+pub const NAMESPACE: &str = "namespace";
 
 /// The functions that are measured, as they lie in `functions/`.
 const FILES: [(&str, &str); 2] = [
@@ -94,7 +100,9 @@ impl Language {
 
 impl Folder {
     pub fn make() -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("hearth-bench-{}", std::process::id()));
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let count = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("hearth-bench-{}-{count}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("make {}", path.display()))?;
         Ok(Self(path))
     }
@@ -115,8 +123,8 @@ impl Drop for Folder {
 // === impl Hearth ===
 
 impl Hearth {
-    /// Starts it in `folder` and waits until it is ready.
-    pub fn start(program: &Path, folder: Folder) -> anyhow::Result<Self> {
+    /// Starts it in `folder`, with so many stems at most, and waits until it is ready.
+    pub fn start(program: &Path, folder: Folder, stems: u32) -> anyhow::Result<Self> {
         for (name, text) in FILES {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
@@ -128,6 +136,7 @@ impl Hearth {
             .arg("up")
             .arg("--data-dir")
             .arg(folder.path().join("data"))
+            .args(["--stems", &stems.to_string()])
             .args(["--listen", &control.to_string(), "--ingress", &ingress.to_string()])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -144,7 +153,7 @@ impl Hearth {
     /// Looks where the processor time of sandboxes can be read, by the example of one.
     pub fn find_meter(&mut self) -> anyhow::Result<()> {
         let lasting = self.tree().processes();
-        self.deploy(Language::Python, "probe", "1s", 1)?;
+        self.deploy(Language::Python, "probe", NAMESPACE, "1s", 1)?;
         let target = self.target("probe");
         load::check(&Connection::open(target.address)?.call(&target.request)?).context("call the probe")?;
         let sandboxed = self.tree().processes().into_iter().find(|pid| !lasting.contains(pid));
@@ -195,13 +204,14 @@ impl Hearth {
     }
 
     /// Deploys the language's function through the command line, as a person would.
-    pub fn deploy(&self, language: Language, name: &str, idle: &str, max: u32) -> anyhow::Result<()> {
+    pub fn deploy(&self, language: Language, name: &str, isolation: &str, idle: &str, max: u32) -> anyhow::Result<()> {
         let output = self.folder.path().join("deploy.log");
         let log = File::create(&output)?;
         let mut child = Command::new(&self.program)
             .arg("deploy")
             .arg(self.folder.path().join(language.folder()))
             .args(["--name", name, "--runtime", language.runtime(), "--handler", language.handler()])
+            .args(["--isolation", isolation])
             .args(["--idle", idle, "--max", &max.to_string()])
             .env("HEARTH_ENDPOINT", format!("http://{}", self.control))
             .env("HEARTH_DATA_DIR", self.data_dir())
@@ -259,6 +269,53 @@ impl Hearth {
         let answer = self.api(&format!("instances?function={name}"))?;
         let list = answer.get("instances").and_then(Value::as_array);
         Ok(list.with_context(|| format!("no list of instances in {answer}"))?.len())
+    }
+
+    /// Why an isolation does not work here; none if it does.
+    pub fn lacks(&self, isolation: &str) -> anyhow::Result<Option<String>> {
+        let answer = self.api("doctor")?;
+        let known = answer.get("isolations").and_then(Value::as_array).into_iter().flatten();
+        let one = known.into_iter().find(|one| one.get("isolation").and_then(Value::as_str) == Some(isolation));
+        let Some(one) = one else { return Ok(Some("it is not built in".into())) };
+        if one.get("works").and_then(Value::as_bool) == Some(true) {
+            return Ok(None);
+        }
+        let findings = one.get("findings").and_then(Value::as_array).into_iter().flatten();
+        let missing = findings.filter(|found| found.get("severity").and_then(Value::as_str) == Some("missing"));
+        let states: Vec<_> = missing.filter_map(|found| found.get("state")?.as_str()).collect();
+        Ok(Some(states.join("; ")))
+    }
+
+    /// Waits until a stem of that isolation is ready and none is being made.
+    pub fn until_stem(&self, isolation: &str) -> anyhow::Result<()> {
+        let until = Instant::now() + STEM;
+        loop {
+            let answer = self.api("instances")?;
+            let number = |one: &Value, key: &str| one.get(key).and_then(Value::as_u64).unwrap_or(0);
+            let stems = answer.get("stems").and_then(Value::as_array).into_iter().flatten();
+            let (mut ready, mut starting) = (0, 0);
+            for one in stems {
+                starting += number(one, "starting");
+                if one.get("isolation").and_then(Value::as_str) == Some(isolation) {
+                    ready += number(one, "ready");
+                }
+            }
+            if ready > 0 && starting == 0 {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "no stem of {isolation} was ready within {STEM:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until a function has no instance.
+    pub fn until_none(&self, name: &str) -> anyhow::Result<()> {
+        let until = Instant::now() + GONE;
+        while self.instances(name)? > 0 {
+            ensure!(Instant::now() < until, "an instance of {name} still lives {GONE:?} after its call");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     fn api(&self, path: &str) -> anyhow::Result<Value> {
@@ -335,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_no_hearth_is_refused_with_its_words() {
-        let error = Hearth::start(Path::new("/bin/echo"), Folder::make().unwrap()).unwrap_err();
+        let error = Hearth::start(Path::new("/bin/echo"), Folder::make().unwrap(), 0).unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains("while it was starting") && text.contains("up --data-dir"), "{text}");
     }

@@ -11,6 +11,7 @@ mod load;
 mod noop;
 mod report;
 mod stats;
+mod stems;
 mod tree;
 mod usage;
 mod warm;
@@ -67,9 +68,12 @@ fn main() -> ExitCode {
 /// Runs the arms and prints the report; false when a gate of the quick run is missed.
 fn run(options: &Options) -> anyhow::Result<bool> {
     let machine = Machine::this();
-    let mut hearth = Hearth::start(&options.hearth, Folder::make()?)?;
+    let mut hearth = Hearth::start(&options.hearth, Folder::make()?, 0)?;
     let arms = hearth.find_meter().and_then(|()| arms(options, &hearth)).map_err(|error| hearth.explain(error))?;
     hearth.stop()?;
+    if arms.is_empty() {
+        bail!("no arm's name holds {:?}", options.only);
+    }
     let mut report = Report { machine, arms, gates: Vec::new() };
     report.gates = gates(options.quick, &report);
     if options.json {
@@ -109,8 +113,51 @@ fn arms(options: &Options, hearth: &Hearth) -> anyhow::Result<Vec<report::Arm>> 
             }
         }
     }
-    if arms.is_empty() {
-        bail!("no arm's name holds {:?}", options.only);
+    arms.extend(stem_arms(options, hearth, &mut random)?);
+    Ok(arms)
+}
+
+/// Cold starts out of stems, in a Hearth of their own beside the one that keeps none.
+fn stem_arms(options: &Options, without: &Hearth, random: &mut Random) -> anyhow::Result<Vec<report::Arm>> {
+    let mut plan = Vec::new();
+    for language in Language::ALL {
+        let baseline = cold::baseline(language, without.folder())?;
+        plan.push((language, hearth::NAMESPACE, Some(baseline)));
+    }
+    for isolation in ["docker", "gvisor"] {
+        plan.extend(Language::ALL.map(|language| (language, isolation, None)));
+    }
+    let mut arms = Vec::new();
+    let mut pooled: Option<Hearth> = None;
+    for (language, isolation, baseline) in &plan {
+        let other = match baseline {
+            Some(baseline) => stems::Other::Interpreter(baseline),
+            None => stems::Other::Unpooled(without),
+        };
+        let subject = stems::Subject { language: *language, isolation };
+        let title = subject.title(other);
+        if !options.wants(&title) {
+            continue;
+        }
+        if let Some(why) = without.lacks(isolation)? {
+            eprintln!("bench: SKIPPED {title}: {isolation} does not work here: {why}");
+            continue;
+        }
+        let pairs = match (options.quick, baseline) {
+            (true, _) => 5,
+            (false, Some(_)) => 200,
+            (false, None) => 50,
+        };
+        eprintln!("bench: {title}, {pairs} pairs");
+        let hearth = match &mut pooled {
+            Some(hearth) => hearth,
+            none => none.insert(Hearth::start(&options.hearth, Folder::make()?, 8)?),
+        };
+        let arm = stems::measure(hearth, subject, other, pairs, random).context(title);
+        arms.push(arm.map_err(|error| hearth.explain(error))?);
+    }
+    if let Some(hearth) = pooled {
+        hearth.stop()?;
     }
     Ok(arms)
 }
@@ -122,6 +169,15 @@ fn gates(quick: bool, report: &Report) -> Vec<Gate> {
     if let Some(figure) = report.figure("cold Python", "p50") {
         let claim = format!("cold Python p50 at most {ratio} × python3 -c pass");
         gates.push(Gate { claim, value: figure.ratio.value, limit: ratio, side: Side::AtMost });
+    }
+    for isolation in ["docker", "gvisor"] {
+        for language in Language::ALL.map(Language::title) {
+            let goal = if quick { 0.5 } else { 0.10 };
+            if let Some(figure) = report.figure(&format!("cold {language} on {isolation}, stems"), "p50") {
+                let claim = format!("cold {language} with stems at most {goal} × {isolation} without");
+                gates.push(Gate { claim, value: figure.ratio.value, limit: goal, side: Side::AtMost });
+            }
+        }
     }
     if let Some(figure) = report.figure("warm Python, 16 clients", "calls/s") {
         let claim = format!("warm Python at least {rate} calls/s from 16 clients");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde_json::Value;
 
-use crate::hearth::{Hearth, Language};
+use crate::hearth::{Hearth, Language, NAMESPACE};
 use crate::load::{self, Slot, Target};
 use crate::noop::Noop;
 use crate::report::{Arm, Note, Row, Unit};
@@ -40,7 +40,7 @@ struct Figures {
 
 /// Deploys the function that [`measure`] calls, which keeps its instances.
 pub fn deploy(hearth: &Hearth, language: Language) -> anyhow::Result<()> {
-    hearth.deploy(language, &name(language), "30s", MAX)
+    hearth.deploy(language, &name(language), NAMESPACE, "30s", MAX)
 }
 
 pub fn title(language: Language, clients: usize) -> String {

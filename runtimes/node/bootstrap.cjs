@@ -23,6 +23,13 @@ function main() {
   if (streams !== '1') {
     die(`the Node runtime serves one invoke stream, but HEARTH_INVOKE_STREAMS is '${streams}'`);
   }
+  if (process.env.HEARTH_STEM === undefined) return begin();
+  // The host has no function for us yet, and HELLO may take its time.
+  delete process.env.HEARTH_STEM;
+  require('./lib/stem.cjs').warmUp().then(begin, (e) => die(`warming up: ${e.stack}`));
+}
+
+function begin() {
   try {
     writeControl(hello(`nodejs${process.versions.node}`));
     const init = readInit();

@@ -23,6 +23,7 @@ RUNTIMES = {
 DRIVERS = [
     "namespace",
     "docker",
+    "gvisor",
 ]
 
 CASE_KEYS = {"title", "limits", "handler", "memory", "timeout", "env", "toml", "event", "event_json", "event_bytes",

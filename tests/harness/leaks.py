@@ -7,8 +7,8 @@
 Seven kinds are looked at, each through the kernel (containers through Docker) and never through Hearth:
 processes, mounts of the host's mount namespace, cgroup directories, network namespaces, files, containers,
 and processes that nobody of Hearth owns any more (`orphans`). A process counts as Hearth's when it carries a harness tag in its
-environment, sits in a cgroup named after Hearth, or lives in other namespaces or under another root
-than the tests do. What belongs to a running Hearth, container engine or machine that the tests did not start
+environment, sits in a cgroup named after Hearth, is a runsc with its folder in Hearth's, or lives in other namespaces or
+under another root than the tests do. What belongs to a running Hearth, container engine or machine that the tests did not start
 is not looked at: it has an owner, so it is no leak.
 """
 
@@ -26,6 +26,8 @@ TAG = "HEARTH_TEST_TAG"
 NAME = "hearth"
 # The tags of the Hearths that this run of the tests started.
 OWN = set()
+# Its file server and its sandboxes repeat the arguments of the first.
+RUNSC = re.compile(rf"runsc.* --root[= ]\S*/{NAME}-")
 # What Docker names the cgroups of containers, by its cgroup driver.
 CONTAINER_GROUP = re.compile(r"(docker-)?[0-9a-f]{64}(\.scope)?")
 
@@ -123,6 +125,8 @@ def _others_names():
 def _suspicion(process, mine, my_cgroups):
     if f"{TAG}=".encode() in proc.environment(process.pid):
         return "carries the tag"
+    if RUNSC.search(process.command):
+        return "a runsc of Hearth's"
     groups = proc.cgroups(process.pid)
     if NAME in groups and groups != my_cgroups:
         return "in a cgroup of Hearth"

@@ -48,6 +48,12 @@ def test_a_process_that_carries_the_tag_is_caught(before, running):
     assert "process:" in line[0] and "carries the tag" in line[0]
 
 
+def test_a_runsc_of_hearths_is_caught(before, running):
+    process = running(["sh", "-c", "sleep 600; :", "runsc-gofer", "--root=/run/hearth-planted/gvisor/state"])
+    line = until("the process to be seen", lambda: [one for one in found(before) if f"pid {process.pid} " in one])
+    assert "a runsc of Hearth" in line[0]
+
+
 @AS_ROOT
 def test_a_process_in_other_namespaces_is_caught(before, running):
     process = running(["unshare", "--mount", "sleep", "600"])

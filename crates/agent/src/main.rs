@@ -1,4 +1,4 @@
-//! `hearth-agent run SOCKET`: the first process in a container.
+//! `hearth-agent run SOCKET`, or `run fd:NUMBER` where the socket is inherited: the first process in a container.
 //!
 //! ```text
 //! call the host ─► Launch ─► descriptors, filter ─► fork ─► runtime: exec
@@ -12,7 +12,7 @@
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 use std::ptr;
@@ -39,12 +39,35 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("hearth-agent is started by Hearth: hearth-agent run SOCKET");
+    eprintln!("hearth-agent is started by Hearth: hearth-agent run SOCKET|fd:NUMBER");
     ExitCode::from(2)
 }
 
-/// Connects, and is told what to run.
-fn call(path: &OsStr) -> io::Result<(OwnedFd, Option<Launch>, Vec<OwnedFd>)> {
+/// Finds the host, and is told what to run.
+fn call(socket: &OsStr) -> io::Result<(OwnedFd, Option<Launch>, Vec<OwnedFd>)> {
+    let host = match socket.as_bytes().strip_prefix(b"fd:") {
+        Some(number) => inherited(number)?,
+        None => connect(socket)?,
+    };
+    let (packet, streams) = receive(&host)?;
+    Ok((host, Launch::decode(&packet), streams))
+}
+
+/// The socket at that number, in whose place `/dev/null` comes to be.
+fn inherited(number: &[u8]) -> io::Result<OwnedFd> {
+    let number = std::str::from_utf8(number).ok().and_then(|text| text.parse::<RawFd>().ok());
+    let number = number.ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: plain numbers; the result is checked and owned.
+    let host = unsafe { OwnedFd::from_raw_fd(check(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3))?) };
+    let nothing = std::fs::File::options().read(true).write(true).open("/dev/null")?.into_raw_fd();
+    // SAFETY: plain numbers; whoever started the agent left the socket at this one for it alone.
+    check(unsafe { libc::dup2(nothing, number) })?;
+    // SAFETY: opened above, and not used from here on.
+    unsafe { libc::close(nothing) };
+    Ok(host)
+}
+
+fn connect(path: &OsStr) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers; the result is checked and owned.
     let host = unsafe {
         let fd = check(libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0))?;
@@ -63,8 +86,7 @@ fn call(path: &OsStr) -> io::Result<(OwnedFd, Option<Launch>, Vec<OwnedFd>)> {
     let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
     // SAFETY: `address` is a whole sockaddr_un of that length, and its path ends with a zero.
     check(unsafe { libc::connect(host.as_raw_fd(), (&raw const address).cast(), len) })?;
-    let (packet, streams) = receive(&host)?;
-    Ok((host, Launch::decode(&packet), streams))
+    Ok(host)
 }
 
 /// One packet with the descriptors beside it.
@@ -154,9 +176,9 @@ fn run(launch: Option<Launch>, streams: Vec<OwnedFd>, status: &mut RawFd) -> Res
 
 /// Puts the descriptors where `docs/wire.md` says, the socket to the host behind them; how many they are.
 fn arrange(streams: Vec<OwnedFd>, status: &mut RawFd) -> io::Result<RawFd> {
-    let mut streams = streams.into_iter().map(std::os::fd::IntoRawFd::into_raw_fd);
+    let mut streams = streams.into_iter().map(IntoRawFd::into_raw_fd);
     let log = streams.next().ok_or(io::ErrorKind::InvalidInput)?;
-    // 0 is what Docker opened: /dev/null.
+    // 0 is /dev/null already: Docker opened it, or `inherited`.
     let mut wanted = vec![log, log];
     wanted.extend(streams);
     if wanted.len() < 4 {

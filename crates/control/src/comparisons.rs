@@ -265,7 +265,7 @@ fn order(api: &Shared, function: &Function, write: ComparisonWrite) -> Result<Co
         progress: ComparisonProgress::default(),
         plan,
         setting: Setting::of(api, function),
-        machine: api.platform.machine(),
+        machine: api.platform.host(),
         isolations,
         notes: Vec::new(),
         error: None,

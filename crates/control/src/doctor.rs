@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::Api;
-use crate::platform::{IsolationView, RuntimeView};
+use crate::platform::{FindingView, IsolationView, RuntimeView};
 
 /// What works here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -19,6 +19,9 @@ pub struct Doctor {
     pub version: String,
     pub isolations: Vec<IsolationView>,
     pub runtimes: Vec<RuntimeView>,
+    /// What of the machine weakens every isolation, or could.
+    #[serde(default)]
+    pub machine: Vec<FindingView>,
     /// Log lines and records that came faster than they could be kept, since the start.
     pub telemetry_dropped: u64,
 }
@@ -39,6 +42,7 @@ pub(crate) async fn report(State(api): State<Api>) -> Json<Doctor> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         isolations,
         runtimes,
+        machine: api.platform.machine(),
         telemetry_dropped: api.telemetry.dropped(),
     })
 }

@@ -43,6 +43,8 @@ pub struct Figures {
     pub billed_us: Option<f64>,
     /// The start of an instance from nothing, of a stem where there was no other: the mean, microseconds.
     pub start_us: Option<f64>,
+    /// The same without making the sandbox, which no cloud bills.
+    pub start_billed_us: Option<f64>,
 }
 
 /// How long calls took, microseconds, by nearest rank: p99 of less than 100 calls is the slowest.
@@ -244,6 +246,7 @@ pub(crate) fn costs(figures: &Figures, setting: &Setting, rate: f64, prices: &Pr
         busy: handler * seconds,
         billed: figures.billed_us.unwrap_or(handler) * seconds,
         start: figures.start_us.unwrap_or(0.0) * seconds,
+        start_billed: figures.start_billed_us.unwrap_or(0.0) * seconds,
         held: figures.memory.map_or(configured, gb),
         configured,
         vcpus: setting.vcpus,
@@ -304,10 +307,8 @@ impl Figures {
         // What a call takes is what a warm one takes; where there is none, what is known.
         let calls = if warm.is_empty() { &good } else { &warm };
         let started = if cold.is_empty() { &stem } else { &cold };
-        let start = |one: &Sample<'_>| {
-            let Record { sandbox_us, runtime_us, init_us, .. } = one.record;
-            [sandbox_us, runtime_us, init_us].into_iter().flatten().sum::<u64>()
-        };
+        let billed = |record: &Record| record.runtime_us.unwrap_or(0) + record.init_us.unwrap_or(0);
+        let start = |record: &Record| record.sandbox_us.unwrap_or(0) + billed(record);
         Self {
             calls: samples.len() as u64,
             errors: (samples.len() - good.len()) as u64,
@@ -319,7 +320,8 @@ impl Figures {
             cpu_us: mean(calls.iter().filter_map(|one| one.record.cpu_us)),
             handler_us: mean(calls.iter().map(|one| one.record.handler_us)),
             billed_us: mean(calls.iter().map(|one| one.record.handler_us.div_ceil(1000) * 1000)),
-            start_us: mean(started.iter().map(start)),
+            start_us: mean(started.iter().map(|one| start(one.record))),
+            start_billed_us: mean(started.iter().map(|one| billed(one.record))),
         }
     }
 }
@@ -403,7 +405,7 @@ mod tests {
         assert_eq!(figures.stem.map(|one| (one.count, one.p50_us)), Some((1, 500)));
         assert_eq!(figures.warm, Some(Spread { count: 2, p50_us: 100, p99_us: 1300 }));
         assert_eq!((figures.handler_us, figures.billed_us), (Some(700.0), Some(1500.0)));
-        assert_eq!(figures.start_us, Some(2.0));
+        assert_eq!((figures.start_us, figures.start_billed_us), (Some(2.0), Some(0.0)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::Api;
 use crate::error::ApiError;
 use crate::extract::Params;
+use crate::platform::StemView;
 
 /// An instance that lives now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -16,7 +17,7 @@ pub struct InstanceRow {
     pub instance: String,
     pub function: String,
     pub revision: u64,
-    /// `starting`, `idle` or `busy`.
+    /// `starting`, `idle`, `frozen` or `busy`.
     #[schema(value_type = String, example = "idle")]
     pub state: model::InstanceState,
     #[schema(example = "namespace")]
@@ -33,6 +34,9 @@ pub struct InstanceRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstanceList {
     pub instances: Vec<InstanceRow>,
+    /// Sandboxes that are ready to become instances. They are nobody's: left out where one function's are asked for.
+    #[serde(default)]
+    pub stems: Vec<StemView>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -52,7 +56,8 @@ pub(crate) async fn list(State(api): State<Api>, Params(which): Params<Which>) -
     let mut found = api.platform.instances();
     found.retain(|one| which.function.as_ref().is_none_or(|name| *name == one.function));
     found.sort_by(|a, b| a.function.cmp(&b.function).then(a.started.0.cmp(&b.started.0)));
-    Ok(Json(InstanceList { instances: found.into_iter().map(InstanceRow::from).collect() }))
+    let stems = if which.function.is_none() { api.platform.stems() } else { vec![] };
+    Ok(Json(InstanceList { instances: found.into_iter().map(InstanceRow::from).collect(), stems }))
 }
 
 impl From<InstanceView> for InstanceRow {

@@ -61,7 +61,9 @@ pub use logs::{LogLineView, LogPageView};
 pub use nearest::{explain_unknown, nearest};
 pub use openapi::openapi_json;
 pub use packages::{MAX_PACKAGE_BYTES, PackageView};
-pub use platform::{AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity};
+pub use platform::{
+    AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity, StemView,
+};
 pub use prices::{CloudView, CloudWrite, HardwareView, HardwareWrite, PricesView, PricesWrite};
 pub use token::{InvalidToken, Token, TokenSet};
 pub use write::{CodeRef, FunctionWrite, ScaleWrite};

@@ -19,6 +19,12 @@ pub trait Platform: Send + Sync + 'static {
     /// Every instance that lives now.
     fn instances(&self) -> Vec<InstanceView>;
 
+    /// What is ready to become instances, and what is being made ready.
+    fn stems(&self) -> Vec<StemView>;
+
+    /// What of the machine weakens every isolation, or could; looked at now.
+    fn machine(&self) -> Vec<FindingView>;
+
     /// One entry for each isolation that this program knows, working or not.
     fn isolations(&self) -> Vec<IsolationView>;
 
@@ -35,7 +41,7 @@ pub trait Platform: Send + Sync + 'static {
     fn aws_credentials(&self) -> AwsCredentials;
 
     /// What it runs on.
-    fn machine(&self) -> Machine;
+    fn host(&self) -> Machine;
 
     /// How long `idle = "auto"` keeps an instance.
     fn idle_auto(&self) -> Duration;
@@ -48,6 +54,22 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Ends the comparison of that id; false if it does not run.
     fn cancel_comparison(&self, id: ComparisonId) -> bool;
+}
+
+/// Sandboxes with their runtime up and no function in them, of one shape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StemView {
+    #[schema(value_type = String, example = "namespace")]
+    pub isolation: Isolation,
+    #[schema(value_type = String, example = "python3.11")]
+    pub runtime: Runtime,
+    /// What an instance made of one may hold.
+    #[schema(example = "128MB")]
+    pub memory: String,
+    pub ready: usize,
+    pub starting: usize,
+    /// What the ready ones are charged to the memory budget, bytes.
+    pub charged: u64,
 }
 
 /// An isolation on this machine.

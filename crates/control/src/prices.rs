@@ -137,7 +137,7 @@ pub(crate) async fn put(
     State(api): State<Api>,
     Input(write): Input<PricesWrite>,
 ) -> Result<Json<PricesView>, ApiError> {
-    let hardware = write.hardware.map(|write| hardware(write, &api.platform.machine()));
+    let hardware = write.hardware.map(|write| hardware(write, &api.platform.host()));
     let prices = Prices { hardware, cloud: write.cloud.map(cloud).transpose()? };
     prices.validate().map_err(|error| ApiError::invalid(error.to_string()))?;
     api.comparisons.set_prices(prices.clone()).await?;
@@ -194,7 +194,7 @@ fn view(api: &Shared, prices: Prices, set: bool) -> PricesView {
         hardware: prices.hardware.map(HardwareView::from),
         cloud: prices.cloud.map(CloudView::from),
         presets: Cloud::presets().into_iter().map(CloudView::from).collect(),
-        machine: api.platform.machine(),
+        machine: api.platform.host(),
     }
 }
 

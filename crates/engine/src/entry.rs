@@ -58,13 +58,17 @@ impl Entry {
     /// It is in the catalogue: its pools start what they keep.
     pub fn open(&self, shared: &Arc<Shared>) {
         for (pool, _) in &self.shares {
+            pool.join(shared);
             pool.scale(shared);
         }
     }
 
     /// It is in the catalogue no more.
-    pub fn close(&self, _shared: &Arc<Shared>, fault: Option<Fault>) {
+    pub fn close(&self, shared: &Arc<Shared>, fault: Option<Fault>) {
         let probes = lock(&self.probes).take().into_iter().flatten().map(|(_, pool)| pool);
+        for (pool, _) in &self.shares {
+            pool.leave(shared);
+        }
         for pool in self.shares.iter().map(|(pool, _)| pool.clone()).chain(probes) {
             pool.close(fault.clone());
         }

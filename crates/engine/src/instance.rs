@@ -63,9 +63,9 @@ pub struct Cold {
 // === impl Info ===
 
 impl Info {
-    pub fn new(function: Arc<Function>, isolation: Isolation, charge: Charge) -> Self {
+    pub fn new(id: InstanceId, function: Arc<Function>, isolation: Isolation, charge: Charge) -> Self {
         Self {
-            id: InstanceId::random(),
+            id,
             function,
             isolation,
             started: Timestamp::now(),

@@ -63,6 +63,16 @@ impl Ledger {
         }
     }
 
+    /// Charges for a stem, if that leaves all but a `share`-th of the budget to instances and nobody waits for memory.
+    pub fn spare(self: &Arc<Self>, bytes: u64, share: u64) -> Option<Charge> {
+        let mut book = lock(&self.book);
+        if !book.budget.spare(bytes, share) {
+            return None;
+        }
+        let (bytes, dying) = (AtomicU64::new(bytes), AtomicBool::new(false));
+        Some(Charge { ledger: self.clone(), bytes, dying })
+    }
+
     /// The pool wants nothing any more.
     pub fn leave(&self, pool: u64) {
         let mut book = lock(&self.book);
@@ -102,6 +112,11 @@ pub fn serve(shared: &Arc<Shared>) {
 
 /// Kills the least recently used idle instances of any function, `need` bytes of them.
 pub fn evict(shared: &Shared, need: u64) {
+    // Nobody called them yet.
+    let need = need.saturating_sub(shared.stems.evict(need));
+    if need == 0 {
+        return;
+    }
     let mut idle = Vec::new();
     for pool in shared.catalogue.entries().iter().flat_map(|entry| entry.pools()) {
         pool.evictable(|since, bytes| idle.push((since, bytes, pool.clone())));

@@ -30,6 +30,7 @@ mod report;
 mod runtime;
 mod shared;
 mod start;
+mod stems;
 mod timer;
 
 use std::sync::Arc;
@@ -37,7 +38,9 @@ use std::time::Duration;
 
 use model::{Fault, FaultCode, Function, FunctionName, InstanceView, Invocation, Outcome};
 
+pub use decide::stems::Rules as StemRules;
 pub use limits::EngineLimits;
+pub use stems::StemView;
 
 use crate::invoke::Unstoppable;
 use crate::shared::Shared;
@@ -71,6 +74,7 @@ impl Engine {
         let (shared, wakeups) = Shared::new(options);
         catalogue::follow(&shared).await?;
         shared.spawn(timer::keep_house(Arc::downgrade(&shared), wakeups));
+        shared.spawn(stems::keep(Arc::downgrade(&shared)));
         Ok(Engine { shared })
     }
 
@@ -94,6 +98,11 @@ impl Engine {
     /// Every instance there is, the busy ones of replaced revisions included.
     pub fn instances(&self) -> Vec<InstanceView> {
         self.shared.views()
+    }
+
+    /// Sandboxes that are ready to become instances, and those that are being made.
+    pub fn stems(&self) -> Vec<StemView> {
+        self.shared.stems.views()
     }
 
     /// Refuses new invocations, waits for those that came in before, at most `limit`, then kills every instance.

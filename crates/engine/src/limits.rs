@@ -24,6 +24,10 @@ pub struct EngineLimits {
     pub estimate: u64,
     /// Processes and threads in one sandbox.
     pub pids: u32,
+    /// Sandboxes kept ready with a runtime and no function in them.
+    pub stems: crate::StemRules,
+    /// One part of this many of the memory budget stays free of them.
+    pub stem_share: u64,
     /// Sandboxes between their start and HELLO at once: more would only make each of them later.
     pub starts: usize,
     /// How long [`crate::Engine::settled`] waits at most.
@@ -46,6 +50,8 @@ impl Default for EngineLimits {
             freeze: Duration::from_millis(100),
             estimate: 24 * 1024 * 1024,
             pids: 256,
+            stems: crate::StemRules { most: 8, each: 4 },
+            stem_share: 4,
             starts: 32,
             settle: Duration::from_secs(10),
         }

@@ -15,7 +15,8 @@ use crate::instance::{Cold, Info, Instance};
 use crate::ledger::{self, Asked, Charge};
 use crate::runtime;
 use crate::shared::{Shared, lock};
-use crate::start::{self, NotStarted};
+use crate::start::{self, Claimed, NotStarted};
+use crate::stems::{Shape, Stem};
 
 /// What callers who are told to come back later are told.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -28,8 +29,10 @@ pub struct Pool {
     pub id: u64,
     pub function: Arc<Function>,
     pub isolation: Isolation,
-    /// Whether a start may claim a stem.
-    pub stems: bool,
+    /// The shape of the stems that its starts may claim; none if they may not.
+    shape: Option<Arc<Shape>>,
+    /// It is a measurement's.
+    visits: bool,
     pub telemetry: Arc<dyn Telemetry>,
     arn: OnceLock<String>,
     shared: Weak<Shared>,
@@ -77,7 +80,8 @@ impl Pool {
             freeze: shared.limits.freeze,
             queue: shared.limits.queue,
         };
-        Self::with(shared, function, isolation, rules, true)
+        let shape = Self::shape(shared, function, isolation);
+        Self::with(shared, function, isolation, rules, shape, false)
     }
 
     /// For measurements, beside those that the function's calls go to.
@@ -85,7 +89,19 @@ impl Pool {
         let keep = if probe.start == ProbeStart::Warm { PROBE_KEEP } else { Duration::ZERO };
         let (freeze, queue) = (shared.limits.freeze, shared.limits.queue);
         let rules = Rules { max: function.spec.scale.max, min: 0, keep, freeze, queue };
-        Self::with(shared, function, probe.isolation, rules, probe.start != ProbeStart::Scratch)
+        let shape = match probe.start {
+            ProbeStart::Stem => Self::shape(shared, function, probe.isolation),
+            ProbeStart::Scratch | ProbeStart::Warm => None,
+        };
+        Self::with(shared, function, probe.isolation, rules, shape, true)
+    }
+
+    fn shape(shared: &Shared, function: &Function, isolation: Isolation) -> Option<Arc<Shape>> {
+        if !shared.works(isolation) || !runtime::takes_stems(&function.spec) {
+            return None;
+        }
+        let spec = runtime::sandbox(shared, function, &InstanceId::zero()).ok()?;
+        Some(Arc::new(Shape::of(isolation, function.spec.runtime.clone(), spec)))
     }
 
     fn with(
@@ -93,13 +109,15 @@ impl Pool {
         function: &Arc<Function>,
         isolation: Isolation,
         rules: Rules,
-        stems: bool,
+        shape: Option<Arc<Shape>>,
+        visits: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
             id: shared.pools.fetch_add(1, Ordering::Relaxed),
             function: function.clone(),
             isolation,
-            stems,
+            shape,
+            visits,
             telemetry: shared.telemetry.clone(),
             arn: OnceLock::new(),
             shared: Arc::downgrade(shared),
@@ -163,6 +181,29 @@ impl Pool {
         Some(if at_max { self.too_many() } else { self.no_capacity() })
     }
 
+    /// It is in use: stems are kept for it.
+    pub fn join(&self, shared: &Shared) {
+        if let Some(shape) = &self.shape {
+            shared.stems.join(shape, now());
+        }
+    }
+
+    /// It is not in use any more.
+    pub fn leave(&self, shared: &Shared) {
+        if let Some(shape) = &self.shape {
+            shared.stems.leave(shape);
+        }
+    }
+
+    /// A stem for a call that waits.
+    fn stem(&self, shared: &Shared, now: Instant) -> Option<Stem> {
+        let shape = self.shape.as_ref()?;
+        if self.visits {
+            shared.stems.visit(shape, now);
+        }
+        shared.stems.claim(shape, now)
+    }
+
     /// Starts what is wanted and fits. Says whether somebody waits for more, which does not fit at present.
     pub fn scale(self: &Arc<Self>, shared: &Arc<Shared>) -> bool {
         let mut evicted = false;
@@ -173,6 +214,15 @@ impl Pool {
                 // Under the lock: who comes next must find itself in line.
                 shared.ledger.leave(self.id);
                 return false;
+            }
+            // Its memory is charged already. What is kept warm has the time to start from nothing.
+            if state.roster.waiting() > 0
+                && let Some(stem) = self.stem(shared, now)
+            {
+                state.roster.began();
+                drop(state);
+                self.adopt(shared, stem);
+                continue;
             }
             match shared.ledger.ask(self, self.estimate(shared), now) {
                 Asked::Charged(charge) => {
@@ -208,9 +258,17 @@ impl Pool {
     }
 
     fn start(self: &Arc<Self>, shared: &Arc<Shared>, charge: Charge) {
-        let info = Arc::new(Info::new(self.function.clone(), self.isolation, charge));
+        let info = Arc::new(Info::new(InstanceId::random(), self.function.clone(), self.isolation, charge));
         shared.register(&info);
-        shared.spawn(start::run(shared.clone(), self.clone(), info));
+        shared.spawn(start::run(shared.clone(), self.clone(), info, None));
+    }
+
+    fn adopt(self: &Arc<Self>, shared: &Arc<Shared>, stem: Stem) {
+        let Stem { id, handle, io, charge, .. } = stem;
+        let info = Arc::new(Info::new(id, self.function.clone(), self.isolation, charge));
+        info.hold(handle.clone());
+        shared.register(&info);
+        shared.spawn(start::run(shared.clone(), self.clone(), info, Some(Claimed { handle, io })));
     }
 
     /// What an instance is charged at its start, bytes.
@@ -224,6 +282,12 @@ impl Pool {
         let mut state = lock(&self.state);
         state.roster.ready();
         self.place(state, instance, Some(cold));
+    }
+
+    /// A start came to nothing for no fault of the function's: who waits gets another one.
+    pub fn again(self: &Arc<Self>, shared: &Arc<Shared>) {
+        lock(&self.state).roster.start_lost();
+        self.scale(shared);
     }
 
     /// A start failed: one waiter is told.

@@ -34,6 +34,14 @@ const EARLY: &[&str] = &[
 /// The beginnings of more of them.
 const EARLY_PREFIXES: &[&str] = &["LC_", "LD_", "MALLOC_", "UV_"];
 
+/// Those of them that may name files of the function, which a stem does not have when its interpreter starts.
+const NAME_FILES: &[&str] = &["NODE_EXTRA_CA_CERTS", "NODE_ICU_DATA", "NODE_OPTIONS", "OPENSSL_CONF"];
+
+/// Whether a sandbox whose runtime started before the function's code was there can become its instance.
+pub fn takes_stems(spec: &FunctionSpec) -> bool {
+    !spec.env.keys().any(|name| name.starts_with("LD_") || NAME_FILES.contains(&name.as_str()))
+}
+
 /// Program and arguments.
 fn command(runtime: &InstalledRuntime, spec: &FunctionSpec) -> Vec<String> {
     let program = runtime.program.clone();
@@ -157,6 +165,17 @@ mod tests {
         assert_eq!(env["NODE_OPTIONS"], "--no-warnings");
         assert_eq!(env["LD_PRELOAD"], "/opt/x.so");
         assert!(env["NODE_PATH"].starts_with("/opt/nodejs/node20/"));
+    }
+
+    #[test]
+    fn what_an_interpreter_reads_from_the_package_rules_stems_out() {
+        let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::node("20"), "app.handler");
+        spec.env = [("TZ".into(), "Europe/Berlin".into()), ("KEY".into(), "v".into())].into();
+        assert!(takes_stems(&spec));
+        for name in ["LD_PRELOAD", "NODE_OPTIONS"] {
+            spec.env = [(name.into(), "/var/task/x".into())].into();
+            assert!(!takes_stems(&spec), "{name}");
+        }
     }
 
     #[test]

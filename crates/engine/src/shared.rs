@@ -20,6 +20,7 @@ use crate::catalogue::Catalogue;
 use crate::instance::Info;
 use crate::ledger::Ledger;
 use crate::limits::EngineLimits;
+use crate::stems::Stems;
 use crate::timer::{Timers, Wakeups};
 use crate::{Options, draining};
 
@@ -37,6 +38,7 @@ pub struct Shared {
     pub ledger: Arc<Ledger>,
     pub timers: Timers,
     pub starts: Semaphore,
+    pub stems: Stems,
     pub pools: AtomicU64,
     /// Every instance from its start until its sandbox is gone.
     instances: Mutex<HashMap<InstanceId, Arc<Info>>>,
@@ -84,6 +86,7 @@ impl Shared {
             ledger: Arc::new(Ledger::new(options.memory_budget, wakeups.clone())),
             timers,
             starts: Semaphore::new(limits.starts.max(1)),
+            stems: Stems::new(limits.stems),
             limits,
             pools: AtomicU64::new(0),
             instances: Mutex::default(),
@@ -136,6 +139,11 @@ impl Shared {
         self.working.contains(&isolation)
     }
 
+    /// Whether calls wait for sandboxes and runtimes to come up.
+    pub fn is_starting(&self) -> bool {
+        self.starts.available_permits() < self.limits.starts.max(1)
+    }
+
     pub fn register(&self, info: &Arc<Info>) {
         lock(&self.instances).insert(info.id.clone(), info.clone());
     }
@@ -161,6 +169,7 @@ impl Shared {
         for entry in self.catalogue.clear() {
             entry.close(self, Some(draining()));
         }
+        self.stems.close();
         let killed: Vec<_> = lock(&self.instances).values().cloned().collect();
         killed.iter().for_each(|info| info.kill());
         drop(killed);

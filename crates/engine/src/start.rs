@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! driver.start ──► HELLO ──► INIT sent ──► READY            then a waiter has it
-//!  │ refused        │ hello    │             │ INIT_ERROR, end, init limit
+//!  │ refused        │ hello  ▲ │             │ INIT_ERROR, end, init limit
+//!  │                │        └─│── a stem: adopts the code
 //!  └────────────────┴──────────┴─────────────┴──► NotStarted: killed, one waiter is told
 //! ```
 
@@ -13,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use driver::{Exit, ExitCause, StartError};
+use driver::{BoxFuture, Exit, ExitCause, Handle, StartError};
 use model::{Fault, FaultCode, FunctionError, InstanceId, RequestId, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -46,6 +47,14 @@ pub enum Why {
     Exited(Option<ExitCause>),
     TimedOut(Duration),
     Protocol(String),
+    /// The stem was of no use: another start may do better, and nobody need be told.
+    StemLost,
+}
+
+/// A stem that is to become the instance: sandbox and runtime are there.
+pub struct Claimed {
+    pub handle: Arc<dyn Handle>,
+    pub io: Io,
 }
 
 /// What the steps share.
@@ -76,15 +85,16 @@ impl Why {
             Why::Exited(cause) => failure::exited(id, cause.as_ref()),
             Why::TimedOut(limit) => failure::timed_out(id, limit, FaultCode::InitTimeout),
             Why::Protocol(what) => failure::not_the_protocol(id, &what),
+            Why::StemLost => return Err(Fault::new(FaultCode::SandboxFailed, "a stem ended as it was claimed")),
         })
     }
 }
 
 /// Starts an instance for the pool and gives it to it, or the reason why not.
-pub async fn run(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>) {
-    let mut cold = Cold::default();
+pub async fn run(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>, claimed: Option<Claimed>) {
+    let mut cold = Cold { stem: claimed.is_some(), ..Cold::default() };
     let started = {
-        let start = start(&shared, &pool, &info, &mut cold);
+        let start = start(&shared, &pool, &info, claimed, &mut cold);
         tokio::select! {
             started = start => started,
             // Dropping a start that is under way kills its sandbox.
@@ -98,6 +108,7 @@ pub async fn run(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>) {
     };
     match started {
         Ok(instance) => pool.ready(instance, cold),
+        Err(NotStarted { why: Why::StemLost, .. }) => pool.again(&shared),
         Err(mut failed) => {
             failed.cold = cold;
             if let Why::Fault(fault) = &failed.why
@@ -116,9 +127,24 @@ async fn start(
     shared: &Arc<Shared>,
     pool: &Arc<Pool>,
     info: &Arc<Info>,
+    claimed: Option<Claimed>,
     cold: &mut Cold,
 ) -> Result<Box<Instance>, NotStarted> {
     let function = &pool.function;
+    if let Some(Claimed { handle, io }) = claimed {
+        let birth = Birth::new(shared, pool, info, handle.exited(), io);
+        let begun = Instant::now();
+        let adopted = handle.adopt(function.code.clone()).await;
+        cold.sandbox_us = Some(begun.elapsed().as_micros() as u64);
+        cold.runtime_us = Some(0);
+        return match adopted {
+            Ok(()) => birth.finish(shared, pool, info, cold, Ok(())).await,
+            Err(error) => {
+                tracing::debug!(instance = %info.id, %error, "a stem could not become an instance");
+                Err(birth.not_started(info, Why::StemLost))
+            }
+        };
+    }
     // Dropped at HELLO: how long a function's own initialisation takes must not hold up others.
     let turn = shared.starts.acquire().await;
     let begun = Instant::now();
@@ -136,16 +162,18 @@ async fn start(
     })?;
     cold.sandbox_us = Some(begun.elapsed().as_micros() as u64);
     info.hold(sandbox.handle.clone());
-    let (tell, exit) = watch::channel(None);
-    let (weak, exited) = (Arc::downgrade(shared), sandbox.handle.exited());
-    shared.spawn(watch_over(weak, Arc::downgrade(pool), info.clone(), exited, tell));
-    let not_started = |why, tail| NotStarted { why, instance: Some(info.id.clone()), cold: Cold::default(), tail };
-    let io = Io::new(sandbox.streams).map_err(|error| {
-        let fault = Fault::new(FaultCode::SandboxFailed, "the sandbox's streams could not be used").with_detail(error);
-        not_started(Why::Fault(fault), None)
-    })?;
-    let sink = Sink::new(&*pool.telemetry, &function.spec.name, &info.id).keeping(Some(Tail::default()));
-    let mut birth = Birth { io, sink, exit, limit: shared.limits.exit };
+    let exited = sandbox.handle.exited();
+    let io = match Io::new(sandbox.streams) {
+        Ok(io) => io,
+        Err(error) => {
+            // Its memory is given back when it is gone.
+            watch(shared, pool, info, exited);
+            let fault = Fault::new(FaultCode::SandboxFailed, "the sandbox's streams could not be used");
+            let why = Why::Fault(fault.with_detail(error));
+            return Err(NotStarted { why, instance: Some(info.id.clone()), cold: Cold::default(), tail: None });
+        }
+    };
+    let mut birth = Birth::new(shared, pool, info, exited, io);
 
     let begun = Instant::now();
     let hello = birth.frame(begun + shared.limits.hello).await.and_then(|frame| match frame {
@@ -155,28 +183,28 @@ async fn start(
     });
     cold.runtime_us = Some(begun.elapsed().as_micros() as u64);
     drop(turn);
-    let begun = Instant::now();
-    let ready = match hello {
-        Ok(_) => birth.init(shared, pool, info).await,
+    let hello = match hello {
+        Ok(_) => Ok(()),
         Err(Why::TimedOut(limit)) => {
             let fault = Fault::new(FaultCode::SandboxFailed, "the runtime did not start in time");
             Err(Why::Fault(fault.with_detail(format!("no HELLO within {limit:?}"))))
         }
         Err(why) => Err(why),
     };
-    cold.init_us = Some(begun.elapsed().as_micros() as u64);
-    info.usage();
-    match ready {
-        Ok(()) => {
-            let _ = birth.io.drain(&mut birth.sink);
-            Ok(Box::new(Instance::new(info.clone(), birth.io, birth.exit)))
-        }
-        Err(why) => {
-            info.kill();
-            let _ = birth.io.drain(&mut birth.sink);
-            Err(not_started(why, birth.sink.into_tail()))
-        }
-    }
+    birth.finish(shared, pool, info, cold, hello).await
+}
+
+/// Has the instance's end noticed.
+fn watch(
+    shared: &Arc<Shared>,
+    pool: &Arc<Pool>,
+    info: &Arc<Info>,
+    exited: BoxFuture<'static, Exit>,
+) -> watch::Receiver<Option<Exit>> {
+    let (tell, exit) = watch::channel(None);
+    let weak = Arc::downgrade(shared);
+    shared.spawn(watch_over(weak, Arc::downgrade(pool), info.clone(), exited, tell));
+    exit
 }
 
 fn refused(error: StartError) -> Fault {
@@ -189,7 +217,49 @@ fn refused(error: StartError) -> Fault {
 
 // === impl Birth ===
 
-impl Birth<'_> {
+impl<'a> Birth<'a> {
+    fn new(
+        shared: &Arc<Shared>,
+        pool: &'a Arc<Pool>,
+        info: &'a Arc<Info>,
+        exited: BoxFuture<'static, Exit>,
+        io: Io,
+    ) -> Self {
+        let sink = Sink::new(&*pool.telemetry, &pool.function.spec.name, &info.id).keeping(Some(Tail::default()));
+        Self { io, sink, exit: watch(shared, pool, info, exited), limit: shared.limits.exit }
+    }
+
+    /// From HELLO to READY.
+    async fn finish(
+        mut self,
+        shared: &Shared,
+        pool: &Pool,
+        info: &Arc<Info>,
+        cold: &mut Cold,
+        hello: Result<(), Why>,
+    ) -> Result<Box<Instance>, NotStarted> {
+        let begun = Instant::now();
+        let ready = match hello {
+            Ok(()) => self.init(shared, pool, info).await,
+            Err(why) => Err(why),
+        };
+        cold.init_us = Some(begun.elapsed().as_micros() as u64);
+        info.usage();
+        match ready {
+            Ok(()) => {
+                let _ = self.io.drain(&mut self.sink);
+                Ok(Box::new(Instance::new(info.clone(), self.io, self.exit)))
+            }
+            Err(why) => Err(self.not_started(info, why)),
+        }
+    }
+
+    fn not_started(mut self, info: &Info, why: Why) -> NotStarted {
+        info.kill();
+        let _ = self.io.drain(&mut self.sink);
+        NotStarted { why, instance: Some(info.id.clone()), cold: Cold::default(), tail: self.sink.into_tail() }
+    }
+
     async fn init(&mut self, shared: &Shared, pool: &Pool, info: &Info) -> Result<(), Why> {
         // AWS gives it ten seconds; a function that may take longer for a call may take as long for this.
         let limit = shared.limits.init.max(pool.function.spec.timeout);

@@ -7,19 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
-
-/// What `hearth up` tells it, resolved.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DockerConfig {
-    pub socket: PathBuf,
-    pub name: String,
-    pub run_dir: PathBuf,
-    pub code_dir: PathBuf,
-    pub runtime_dir: PathBuf,
-    pub rootless: bool,
-}
 
 /// `DOCKER_HOST` where it names a socket of this machine, as for Docker's own tools.
 pub fn socket() -> PathBuf {
@@ -28,13 +16,11 @@ pub fn socket() -> PathBuf {
 }
 
 /// Runs until the server at the other end of `socket` is gone, or it is told to end.
-pub fn run(config: DockerConfig, socket: OwnedFd) -> anyhow::Result<ExitCode> {
+pub fn run(options: docker::Options, socket: OwnedFd) -> anyhow::Result<ExitCode> {
     // One thread: it waits, for Docker mostly.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
-        let DockerConfig { socket: engine, name, run_dir, code_dir, runtime_dir, rootless } = config;
-        let options = docker::Options { socket: engine, name, run_dir, code_dir, runtime_dir, rootless };
         let driver = Arc::new(docker::Docker::open(options).await);
         tokio::select! {
             served = spawner::serve(socket, driver.clone()) => served.context("serve the server")?,

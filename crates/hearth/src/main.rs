@@ -57,9 +57,9 @@ fn run_server(config: &str) -> ExitCode {
 }
 
 fn run_docker_host(config: &str) -> anyhow::Result<ExitCode> {
-    let config = serde_json::from_str(config).context("read the Docker host's configuration")?;
+    let options = serde_json::from_str(config).context("read the Docker host's configuration")?;
     let socket = spawner::Client::inherited_socket(spawner::SPAWNER_FD)?;
-    docker_host::run(config, socket)
+    docker_host::run(options, socket)
 }
 
 /// Hearth's own log; `HEARTH_LOG` takes tracing's filters, like `debug` or `engine=trace`.

@@ -1,11 +1,13 @@
 //! What the management API asks of the running platform, answered by engine and drivers.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use control::{
     AwsCredentials, BoxFuture, Comparison, ComparisonOrder, FindingView, IsolationView, Machine, RuntimeView, Severity,
+    StemView,
 };
 use driver::{Capability, InstalledRuntime};
 use engine::Engine;
@@ -26,6 +28,8 @@ pub struct Options {
     pub keys: Arc<Keys>,
     pub endpoint: String,
     pub ready: Arc<AtomicBool>,
+    /// Where the data is.
+    pub data: PathBuf,
 }
 
 /// The running platform.
@@ -37,8 +41,9 @@ pub struct Platform {
     keys: Arc<Keys>,
     endpoint: String,
     ready: Arc<AtomicBool>,
-    machine: Machine,
+    host: Machine,
     idle_auto: Duration,
+    data: PathBuf,
 }
 
 /// The engine, as comparisons see it.
@@ -53,17 +58,22 @@ impl Calls for Direct {
 
 impl Platform {
     pub fn new(options: Options) -> Self {
-        let Options { engine, comparisons, idle_auto, capabilities, runtimes, keys, endpoint, ready } = options;
+        let Options { engine, comparisons, idle_auto, capabilities, runtimes, keys, endpoint, ready, data } = options;
         let isolations = capabilities.into_iter().map(isolation_view).collect();
         let runtime_view = |r: InstalledRuntime| RuntimeView { name: r.runtime, works: true, program: r.program };
         let runtimes = runtimes.into_iter().map(runtime_view).collect();
         let comparer = Comparer::new(Direct(engine.clone()), comparisons);
-        Self { engine, comparer, isolations, runtimes, keys, endpoint, ready, machine: machine(), idle_auto }
+        Self { engine, comparer, isolations, runtimes, keys, endpoint, ready, host: machine(), idle_auto, data }
     }
 }
 
 fn isolation_view(capability: Capability) -> IsolationView {
-    let finding = |finding: driver::Finding| FindingView {
+    let findings = capability.findings.into_iter().map(finding_view).collect();
+    IsolationView { isolation: capability.isolation, works: capability.works, findings }
+}
+
+fn finding_view(finding: driver::Finding) -> FindingView {
+    FindingView {
         severity: match finding.severity {
             driver::Severity::Ok => Severity::Ok,
             driver::Severity::Weaker => Severity::Weaker,
@@ -72,14 +82,28 @@ fn isolation_view(capability: Capability) -> IsolationView {
         subject: finding.subject,
         state: finding.state,
         advice: finding.advice,
-    };
-    let findings = capability.findings.into_iter().map(finding).collect();
-    IsolationView { isolation: capability.isolation, works: capability.works, findings }
+    }
 }
 
 impl control::Platform for Platform {
     fn instances(&self) -> Vec<InstanceView> {
         self.engine.instances()
+    }
+
+    fn stems(&self) -> Vec<StemView> {
+        let view = |stems: engine::StemView| StemView {
+            isolation: stems.isolation,
+            runtime: stems.runtime,
+            memory: stems.memory.to_string(),
+            ready: stems.ready,
+            starting: stems.starting,
+            charged: stems.charged,
+        };
+        self.engine.stems().into_iter().map(view).collect()
+    }
+
+    fn machine(&self) -> Vec<FindingView> {
+        linux::host::findings(Path::new("/"), &self.data).into_iter().map(finding_view).collect()
     }
 
     fn isolations(&self) -> Vec<IsolationView> {
@@ -103,8 +127,8 @@ impl control::Platform for Platform {
         let secret_access_key = self.keys.secret(&access_key_id).unwrap_or_default();
         AwsCredentials { endpoint: self.endpoint.clone(), access_key_id, secret_access_key, region: REGION.into() }
     }
-    fn machine(&self) -> Machine {
-        self.machine.clone()
+    fn host(&self) -> Machine {
+        self.host.clone()
     }
 
     fn idle_auto(&self) -> Duration {

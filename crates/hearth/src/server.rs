@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     pub ingress: SocketAddr,
     pub memory_budget: u64,
+    /// Sandboxes kept ready, at most.
+    pub stems: usize,
 }
 
 /// Runs the server until it is told to end. `spawner` and `docker` are the inherited sockets. An error means that it
@@ -90,7 +92,8 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let capabilities: Vec<_> = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;
 
-    let limits = engine::EngineLimits::default();
+    let mut limits = engine::EngineLimits::default();
+    limits.stems.most = config.stems;
     let idle_auto = limits.idle_auto;
     let engine = engine::Engine::start(engine::Options {
         drivers,
@@ -120,6 +123,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         keys: keys.clone(),
         endpoint: control_url.clone(),
         ready: ready.clone(),
+        data: config.store_dir.clone(),
     });
     let api = control::router(ControlState {
         functions: store.clone(),

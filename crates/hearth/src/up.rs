@@ -19,7 +19,7 @@ use spawner::{Ended, HelperOptions, ServerUser};
 
 use crate::bootstraps;
 use crate::cli::UpArgs;
-use crate::docker_host::{self, DockerConfig};
+use crate::docker_host;
 use crate::server::ServerConfig;
 
 /// Whom the server runs as when there is no user named `hearth`: systemd keeps 61184 to 65519 for services without
@@ -68,12 +68,13 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         store_dir,
         listen: args.listen,
         ingress: args.ingress,
+        stems: args.stems.into(),
         memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
     };
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
 
     let runtime_dir = bootstraps::unpack(&run_dir).context("unpack the bootstraps")?;
-    let docker = DockerConfig {
+    let docker = docker::Options {
         socket: docker_host::socket(),
         name: name.clone(),
         run_dir: run_dir.join("docker"),
@@ -84,9 +85,16 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let docker = ["/proc/self/exe", "docker-host", "--config", &serde_json::to_string(&docker)?].map(String::from);
     let helper = HelperOptions { command: docker.to_vec(), mount_namespace: host_mounts };
 
+    let gvisor = gvisor::Options {
+        name: format!("{name}-gvisor"),
+        run_dir: run_dir.join("gvisor"),
+        code_dir: data_dir.join("code"),
+        runtime_dir: runtime_dir.clone(),
+        rootless: !root,
+    };
     let options = namespace::Options { name, run_dir: run_dir.clone(), code_dir: data_dir.join("code"), runtime_dir };
-    let driver = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
-    let hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(driver)];
+    let namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
+    let hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace), Box::new(gvisor::Gvisor::new(gvisor))];
     let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };
     let ended = spawner::run(options)?;
     if root {

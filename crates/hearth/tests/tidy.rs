@@ -11,25 +11,42 @@ const TABLE: &[(&str, &[&str])] = &[
     ("wire", &["model"]),
     ("aws", &["model"]),
     ("store", &["model"]),
+    ("images", &["model"]),
     ("driver", &["model"]),
     ("agent", &["model", "wire"]),
     // What several drivers are built from: none of them imports another.
     ("linux", &["model", "driver"]),
     ("namespace", &["model", "driver", "wire", "linux"]),
-    ("docker", &["model", "driver", "agent", "linux"]),
+    ("agent-image", &[]),
+    ("docker", &["model", "driver", "agent", "agent-image", "linux"]),
+    ("gvisor", &["model", "driver", "agent", "agent-image", "linux"]),
     ("spawner", &["model", "driver", "wire"]),
     ("engine", &["model", "wire", "store", "driver"]),
     ("gateway", &["model", "aws", "store", "engine"]),
     ("control", &["model", "aws", "store"]),
     (
         "hearth",
-        &["model", "wire", "aws", "store", "driver", "namespace", "docker", "spawner", "engine", "gateway", "control"],
+        &[
+            "model",
+            "wire",
+            "aws",
+            "store",
+            "driver",
+            "linux",
+            "namespace",
+            "docker",
+            "gvisor",
+            "spawner",
+            "engine",
+            "gateway",
+            "control",
+        ],
     ),
     ("bench", &[]),
 ];
 
 /// Rooms in which `unsafe` may be: they make system calls that no safe crate wraps.
-const MAY_BE_UNSAFE: &[&str] = &["agent", "linux", "namespace", "docker", "spawner", "bench"];
+const MAY_BE_UNSAFE: &[&str] = &["agent", "linux", "namespace", "docker", "gvisor", "spawner", "bench"];
 
 /// Past this a file explains itself in [`LONG`], or splits.
 const MAX_LINES: usize = 600;

@@ -1,9 +1,13 @@
 //! What every isolation made of Linux's own parts is built from: control groups, the system-call filter, the root
-//! file system made of the host's `/usr`, and the system calls that no safe crate wraps.
+//! file system made of the host's `/usr`, packages' mounts, the system calls that no safe crate wraps, and what weakens
+//! them all.
 //!
 //! The drivers decide when; this crate knows how. It makes no sandbox and knows no driver.
 
 pub mod cgroup;
+pub mod code;
+pub mod host;
 pub mod root;
 pub mod seccomp;
+pub mod slots;
 pub mod sys;

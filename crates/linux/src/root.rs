@@ -30,7 +30,10 @@ pub const ETC_FILES: [&str; 5] = ["ld.so.cache", "mime.types", "protocols", "ser
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// Mount points for what each sandbox adds.
-const OWN: [&str; 7] = ["proc", "tmp", "dev/shm", "var/task", "var/runtime", "var/lang", "opt"];
+///
+/// `var/task/lib` is in sight in stems only, before their code covers it: the C library looks once which folders of
+/// `LD_LIBRARY_PATH` there are, when the interpreter starts, and never in one that was not there.
+const OWN: [&str; 7] = ["proc", "tmp", "dev/shm", "var/task/lib", "var/runtime", "var/lang", "opt"];
 
 /// The template, mounted.
 #[derive(Debug)]
@@ -45,6 +48,11 @@ pub struct Root {
 impl Root {
     /// Builds the template at `path`, in the calling process's mount namespace, which must be private to it.
     pub fn build(path: &Path, runtimes: &Path) -> io::Result<Self> {
+        Self::build_with(path, runtimes, &[])
+    }
+
+    /// [`Root::build`], with programs and other files of Hearth's own in it: path inside, content.
+    pub fn build_with(path: &Path, runtimes: &Path, more: &[(&str, &[u8])]) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let options = c"size=8m,mode=755,nr_inodes=4096";
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
@@ -56,12 +64,22 @@ impl Root {
         bind_usr(path)?;
         write_etc(path)?;
         bind_devices(path)?;
+        for (name, content) in more {
+            let file = path.join(name.trim_start_matches('/'));
+            write(&file, content)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+        }
         bind_read_only(runtimes, &path.join("var/runtime"))?;
 
         let mount = OwnedFd::from(fs::File::open(path)?);
         // Not recursive: the devices must stay devices, and /usr has been made read-only by itself.
         sys::mount_setattr(mount.as_fd(), c"", false, libc::MOUNT_ATTR_RDONLY).map_err(at("make read-only", path))?;
         Ok(Self { path: path.to_owned(), mount })
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// A detached copy, with all that is mounted in it.

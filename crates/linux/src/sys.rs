@@ -124,6 +124,24 @@ pub fn move_mount(tree: BorrowedFd<'_>, to: &CStr) -> io::Result<()> {
     Ok(())
 }
 
+/// Attaches a detached mount onto an open folder, whatever its path leads to by now.
+pub fn move_mount_onto(tree: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> io::Result<()> {
+    const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
+    const MOVE_MOUNT_T_EMPTY_PATH: libc::c_uint = 0x40;
+    // SAFETY: both paths are static.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            folder.as_raw_fd(),
+            c"".as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    })?;
+    Ok(())
+}
+
 /// Adds attributes (`MOUNT_ATTR_*`) to a mount, and to those below it if asked, and cuts it off from the mount that it
 /// was copied from: what the host mounts there later must not appear here, without these attributes.
 pub fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, set: u64) -> io::Result<()> {

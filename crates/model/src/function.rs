@@ -33,6 +33,7 @@ pub const RESERVED_ENV: &[&str] = &[
     "LAMBDA_TASK_ROOT",
     "LAMBDA_RUNTIME_DIR",
     "HEARTH_INVOKE_STREAMS",
+    "HEARTH_STEM",
 ];
 
 /// What a function may reach over the network.

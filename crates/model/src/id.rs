@@ -119,6 +119,11 @@ impl InstanceId {
         }
     }
 
+    /// Nobody's.
+    pub fn zero() -> Self {
+        Self("0".repeat(16))
+    }
+
     /// A fresh random id.
     pub fn random() -> Self {
         let bits = uuid::Uuid::new_v4().as_u128();

@@ -106,6 +106,8 @@ pub struct Use {
     pub billed: f64,
     /// What the start of an instance takes.
     pub start: f64,
+    /// What of it comes after the sandbox is there: clouds bill no more.
+    pub start_billed: f64,
     /// What an instance holds, GB.
     pub held: f64,
     /// What it may hold, GB.
@@ -275,15 +277,15 @@ impl Cloud {
         presets.into_iter().find(|one| one.name == name).ok_or_else(refuse)
     }
 
-    /// The time of calls is billed, for what is configured; so is that of starts, as AWS Lambda does since August
-    /// 2025. Instances without work cost nothing.
+    /// The time of calls is billed, for what is configured; so is that of starts, once the sandbox is there, as AWS
+    /// Lambda does since August 2025. Instances without work cost nothing.
     pub fn cost(&self, of: &Use, standing: Standing) -> Cost {
         let (gb, cpu) = (of.configured * self.gb_second, of.vcpus * self.vcpu_second);
         Cost {
             cpu: of.billed * cpu,
             memory: of.billed * gb,
             idle: 0.0,
-            cold: standing.cold * of.start * (gb + cpu),
+            cold: standing.cold * of.start_billed * (gb + cpu),
             request: self.request,
         }
     }

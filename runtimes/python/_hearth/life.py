@@ -16,6 +16,7 @@ from _thread import allocate_lock
 from . import Fault, payload, wire
 
 CONTROL, INVOKE = 3, 4
+STEM = "HEARTH_STEM"  # set where the host has no function for us yet, and HELLO may take its time
 
 control = wire.Stream(CONTROL, (wire.INIT,))
 forked = False  # true in a child that user code forked: it must leave the streams alone
@@ -44,6 +45,11 @@ def live():
         posix.set_inheritable(fd, False)  # programs that the function starts must not hold the streams open
         posix.set_blocking(fd, True)  # a host with an event loop may have made the pair non-blocking
     posix.register_at_fork(after_in_child=_forget_streams)
+    if get_env(STEM):
+        from . import stem
+
+        set_env(STEM, None)
+        stem.warm_up()
     control.write(wire.hello("python%d.%d.%d" % sys.version_info[:3]))
     init = read_init()
     if init is None:

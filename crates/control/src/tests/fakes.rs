@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::comparisons::{Comparison, ComparisonOrder, ComparisonState};
 use crate::platform::{
-    AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity,
+    AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity, StemView,
 };
 
 pub struct Store {
@@ -233,6 +233,15 @@ impl Platform for FakePlatform {
         vec![instance("00000000000000bb", "b", 1), instance("00000000000000aa", "a", 2)]
     }
 
+    fn stems(&self) -> Vec<StemView> {
+        let (isolation, runtime, memory) = (Isolation::Namespace, Runtime::python("3.11"), "128MB".into());
+        vec![StemView { isolation, runtime, memory, ready: 1, starting: 0, charged: 24 << 20 }]
+    }
+
+    fn machine(&self) -> Vec<FindingView> {
+        vec![]
+    }
+
     fn isolations(&self) -> Vec<IsolationView> {
         let works = self.isolation_works.load(Ordering::SeqCst);
         let finding = FindingView {
@@ -273,7 +282,7 @@ impl Platform for FakePlatform {
         }
     }
 
-    fn machine(&self) -> Machine {
+    fn host(&self) -> Machine {
         Machine { cpu: "A processor".into(), cores: 4, memory: 8 << 30, kernel: "Linux 6.12".into() }
     }
 

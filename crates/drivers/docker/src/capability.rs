@@ -22,6 +22,14 @@ const OLDEST: (usize, usize) = (1, 41);
 
 const INSTALL: &str = "install it (on Debian and Ubuntu: apt install docker.io), then start Hearth again";
 
+/// An engine that answers.
+pub struct Engine {
+    pub api: bollard::Docker,
+    pub findings: Vec<Finding>,
+    /// It runs without root, so it has mounts of its own, which the host's do not reach.
+    pub rootless: bool,
+}
+
 /// A finding that makes the isolation unusable.
 pub fn missing(subject: &str, state: &str, advice: &str) -> Finding {
     finding(Severity::Missing, subject, state, advice)
@@ -32,7 +40,7 @@ fn finding(severity: Severity, subject: &str, state: &str, advice: &str) -> Find
 }
 
 /// The engine, and what was found; or why there is none.
-pub async fn look(options: &Options) -> Result<(bollard::Docker, Vec<Finding>), Finding> {
+pub async fn look(options: &Options) -> Result<Engine, Finding> {
     let path = options.socket.display();
     // Bollard's own words for it are "client error (Connect)".
     UnixStream::connect(&options.socket).map_err(|error| match error.kind() {
@@ -71,7 +79,13 @@ pub async fn look(options: &Options) -> Result<(bollard::Docker, Vec<Finding>), 
         Ok(Err(error)) => return Err(deaf(format!("does not tell about itself: {error}"))),
         Err(_) => return Err(deaf(format!("does not tell about itself within {ANSWER_LIMIT:?}"))),
     };
-    Ok((api, findings(&engine, &info)))
+    Ok(Engine { api, findings: findings(&engine, &info), rootless: has(&info, "rootless") })
+}
+
+/// Whether this is among its security options.
+fn has(info: &SystemInfo, name: &str) -> bool {
+    let options = info.security_options.as_deref().unwrap_or_default();
+    options.iter().any(|option| option.split(',').any(|part| part.strip_prefix("name=") == Some(name)))
 }
 
 /// What the engine tells about itself, judged.
@@ -84,9 +98,7 @@ fn findings(engine: &str, info: &SystemInfo) -> Vec<Finding> {
         Some("linux") | None => finding(Severity::Ok, "engine", &state, ""),
         Some(other) => missing("engine", &format!("it runs containers of {other}"), "use one that runs Linux's"),
     });
-    let options = info.security_options.as_deref().unwrap_or_default();
-    let has = |name: &str| options.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
-    found.push(match has("userns") || has("rootless") {
+    found.push(match has(info, "userns") || has(info, "rootless") {
         true => finding(Severity::Ok, "user ids", "containers have ids of their own on the host", ""),
         false => finding(
             Severity::Weaker,
@@ -118,6 +130,31 @@ fn findings(engine: &str, info: &SystemInfo) -> Vec<Finding> {
     found
 }
 
+/// Whether containers can be started before it is known whose code they will run.
+pub fn stems(hindrance: Option<&String>) -> Finding {
+    match hindrance {
+        None => finding(Severity::Ok, "stems", "code can be mounted into a container that runs", ""),
+        Some(why) => {
+            let state = format!("no container can be started ahead of its code: {why}");
+            let advice = "start Hearth, and Docker, as root: else every cold start waits for a container";
+            finding(Severity::Weaker, "stems", &state, advice)
+        }
+    }
+}
+
+/// Whether containers can be frozen between calls.
+pub fn freezing(works: bool) -> Finding {
+    match works {
+        true => finding(Severity::Ok, "freezing", "containers can be frozen between calls", ""),
+        false => finding(
+            Severity::Weaker,
+            "freezing",
+            "the control groups of containers may not be written to: what a handler leaves running goes on",
+            "start Hearth as root, where the freezer of control groups is mounted",
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_engine_is_said_with_what_to_do() {
-        let found = look(&options("/nonexistent/docker.sock".as_ref())).await.expect_err("there is none");
+        let found = look(&options("/nonexistent/docker.sock".as_ref())).await.err().expect("there is none");
         assert_eq!(found.severity, Severity::Missing);
         assert!(found.state.contains("/nonexistent/docker.sock") && found.advice.contains("docker.io"), "{found:?}");
     }
@@ -146,8 +183,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("docker.sock");
         let _deaf = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let found = look(&options(&path)).await.expect_err("it says nothing");
+        let found = look(&options(&path)).await.err().expect("it says nothing");
         assert!(found.state.contains("does not answer within 3s"), "{found:?}");
+    }
+
+    #[test]
+    fn an_engine_without_root_is_recognised() {
+        let info = |option: &str| SystemInfo { security_options: Some(vec![option.into()]), ..SystemInfo::default() };
+        assert!(has(&info("name=rootless"), "rootless") && has(&info("name=seccomp,name=userns"), "userns"));
+        assert!(!has(&info("name=seccomp,profile=default"), "rootless"));
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub const MEETING: &str = "/hearth/host";
 pub struct Bind {
     pub source: String,
     pub target: String,
+    /// What the host mounts below the source later appears inside, too.
+    follows: bool,
 }
 
 // === impl Bind ===
@@ -34,7 +36,12 @@ pub struct Bind {
 impl Bind {
     pub fn of(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        Self { source: text(source.as_ref()), target: text(target.as_ref()) }
+        Self { source: text(source.as_ref()), target: text(target.as_ref()), follows: false }
+    }
+
+    /// One that follows what the host mounts below its source.
+    pub fn following(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
+        Self { follows: true, ..Self::of(source, target) }
     }
 
     fn mount(&self) -> Mount {
@@ -45,7 +52,10 @@ impl Bind {
             target: Some(self.target.clone()),
             read_only: Some(true),
             bind_options: Some(MountBindOptions {
-                propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+                propagation: Some(match self.follows {
+                    true => MountBindOptionsPropagationEnum::RSLAVE,
+                    false => MountBindOptionsPropagationEnum::RPRIVATE,
+                }),
                 ..MountBindOptions::default()
             }),
             ..Mount::default()
@@ -76,7 +86,7 @@ pub fn body(
         memory_swap: Some(memory),
         // Docker refuses more than there are; a cap of all of them is none.
         nano_cpus: (cap < processors as i64 * 1000).then_some(cap * 1_000_000),
-        cpu_shares: Some((i64::from(limits.cpu_share.as_millis()) * 1024 / 1000).max(2)),
+        cpu_shares: Some(linux::cgroup::cpu_shares(limits.cpu_share) as i64),
         pids_limit: Some(i64::from(limits.pids)),
         // As in the `namespace` isolation, and for the same reasons.
         ulimits: Some(vec![limit("nofile", 1024), limit("core", 1)]),
@@ -145,7 +155,7 @@ mod tests {
         assert!(body.exposed_ports.is_none() && body.env.is_none() && body.cmd.is_none());
         let host = body.host_config.expect("a host configuration");
         assert_eq!((host.memory, host.memory_swap), (Some(128 << 20), Some(128 << 20)));
-        assert_eq!((host.nano_cpus, host.cpu_shares), (Some(500_000_000), Some(73)));
+        assert_eq!((host.nano_cpus, host.cpu_shares), (Some(500_000_000), Some(1024)));
         assert_eq!(host.pids_limit, Some(256));
         assert_eq!(host.cap_drop, Some(vec!["ALL".into()]));
         assert_eq!(host.cap_add, None);
@@ -154,6 +164,16 @@ mod tests {
         assert_eq!(host.security_opt, Some(vec!["no-new-privileges:true".into()]));
         assert!(host.mounts.expect("mounts").iter().all(|mount| mount.read_only == Some(true)));
         assert!(host.binds.is_none() && host.port_bindings.is_none() && host.devices.is_none());
+    }
+
+    #[test]
+    fn only_what_shall_follows_the_host() {
+        let binds = [Bind::of("/usr", "/usr"), Bind::following("/run/slots/one", "/var")];
+        let host = body(&spec(), "hearth-00", "image", &binds, 2).host_config.expect("a host configuration");
+        let propagation = |mount: Mount| mount.bind_options.and_then(|options| options.propagation);
+        let found: Vec<_> = host.mounts.expect("mounts").into_iter().map(propagation).collect();
+        let expected = [MountBindOptionsPropagationEnum::RPRIVATE, MountBindOptionsPropagationEnum::RSLAVE];
+        assert_eq!(found, expected.map(Some));
     }
 
     #[test]

@@ -24,7 +24,7 @@ const LABEL: &str = "hearth.image=host-root";
 /// Where the agent is in it.
 pub const AGENT: &str = "/hearth/agent";
 
-const AGENT_BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hearth-agent"));
+const AGENT_BYTES: &[u8] = agent_image::BYTES;
 
 /// Mount points and other folders.
 const FOLDERS: [&str; 15] = [

@@ -4,11 +4,12 @@
 //! ```text
 //! start ─► folder, create, start ─► the agent calls ─► streams handed in ─► running ─► gone: figures, exit told,
 //!            │ any step fails          │ 10 s                                  │          container and folder removed
-//!            └─────────────────────────┴──► removed, refused                   └ kill, out of memory: SIGKILL
+//!            └─────────────────────────┴──► removed, refused                   ├ kill, out of memory: SIGKILL, thaw
+//!                                                                              └ a stem's claim: code into its slot
 //! ```
 //!
-//! What a sandbox has outside of this process is a container with our label, and a folder; both are removed with it,
-//! and what a killed process left of either, the next one's [`Docker::open`] finds.
+//! What a sandbox has outside of this process is a container with our label, a folder, and a stem's slot; all are
+//! removed with it, and what a killed process left of any, the next one's [`Docker::open`] finds.
 //!
 //! Refuses engines on other machines and inside others' mount namespaces: containers must see this machine's files.
 
@@ -28,15 +29,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bollard::query_parameters::{ListContainersOptions, RemoveContainerOptions};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, RemoveContainerOptions};
 use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, StartError};
 use linux::seccomp;
+use linux::slots::{self, Slots};
 use model::Isolation;
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use capability::missing;
+use capability::{Engine, missing};
 use image::HostRoot;
+
+/// Where stems' slots are, in the driver's folder.
+const SLOTS: &str = "slots";
 
 /// Where Docker listens when nobody says otherwise.
 pub const SOCKET: &str = "/var/run/docker.sock";
@@ -48,8 +55,9 @@ const STARTS: usize = 4;
 /// How long the removal of all that is left may take at the end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(8);
 
-/// What the driver is given by the composition root.
-#[derive(Debug, Clone)]
+/// What the driver is given by the composition root; it crosses to the process that the driver lives in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Options {
     /// The engine's socket.
     pub socket: PathBuf,
@@ -78,6 +86,8 @@ struct Inner {
     options: Options,
     api: bollard::Docker,
     code_dir: OwnedFd,
+    /// Or why there can be no stems.
+    slots: Result<Slots, String>,
     image: HostRoot,
     filter: Vec<u8>,
     processors: usize,
@@ -93,9 +103,18 @@ impl Docker {
     /// capability. Bounded: a second or two where there is an engine, nothing where there is none.
     pub async fn open(options: Options) -> Self {
         let (busy, idle) = mpsc::channel(1);
+        if !options.rootless
+            && let Err(error) = slots::sweep(&options.run_dir.join(SLOTS))
+        {
+            tracing::warn!(%error, "could not take away what an earlier run left");
+        }
         let (inner, mut findings) = match capability::look(&options).await {
-            Ok((api, findings)) => match Inner::new(options, api, busy).await {
-                Ok(inner) => (Some(Arc::new(inner)), findings),
+            Ok(Engine { api, mut findings, rootless }) => match Inner::new(options, api, rootless, busy).await {
+                Ok(inner) => {
+                    findings.push(capability::stems(inner.slots.as_ref().err()));
+                    findings.push(capability::freezing(cgroup::freezes()));
+                    (Some(Arc::new(inner)), findings)
+                }
                 Err(why) => (None, [findings, vec![missing("start", &why, "")]].concat()),
             },
             Err(finding) => (None, vec![finding]),
@@ -119,6 +138,7 @@ impl Docker {
             tracing::warn!("containers are still being removed after {CLOSE_LIMIT:?}: the next start goes on with it");
         }
         if let Some(inner) = self.inner {
+            inner.slots.iter().for_each(Slots::close);
             let _ = fs::remove_dir(&inner.options.run_dir);
         }
     }
@@ -157,7 +177,12 @@ impl Driver for Docker {
 // === impl Inner ===
 
 impl Inner {
-    async fn new(options: Options, api: bollard::Docker, busy: mpsc::Sender<Infallible>) -> Result<Self, String> {
+    async fn new(
+        options: Options,
+        api: bollard::Docker,
+        rootless_engine: bool,
+        busy: mpsc::Sender<Infallible>,
+    ) -> Result<Self, String> {
         let io = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
         fs::create_dir_all(&options.run_dir).map_err(io("make a folder"))?;
         // Sandboxes' folders below it are open to any id, since theirs may be any.
@@ -165,13 +190,18 @@ impl Inner {
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let code_dir = rustix::fs::open(&options.code_dir, folder, Mode::empty());
         let code_dir = code_dir.map_err(|error| format!("open {}: {error}", options.code_dir.display()))?;
+        let slots = match (options.rootless, rootless_engine) {
+            (true, _) => Err("Hearth was started as an ordinary user, who may not mount code into a container".into()),
+            (_, true) => Err("Docker runs as an ordinary user, with mounts of its own".into()),
+            _ => Slots::open(options.run_dir.join(SLOTS)).map_err(|error| error.to_string()),
+        };
         let image = HostRoot::of_this_host().map_err(io("describe the image"))?;
         image.ensure(&api).await.map_err(|error| format!("make the image {}: {error}", image.name))?;
         let program = seccomp::Program::compile(&seccomp::Policy::default());
         let filter = program.instructions().iter().flat_map(sandbox::instruction_bytes).collect();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let starts = Semaphore::new(STARTS);
-        Ok(Self { options, api, code_dir, image, filter, processors, starts, busy: Mutex::new(Some(busy)) })
+        Ok(Self { options, api, code_dir, slots, image, filter, processors, starts, busy: Mutex::new(Some(busy)) })
     }
 
     /// The containers and folders that an earlier process left.
@@ -182,9 +212,8 @@ impl Inner {
             filters: Some([("label".to_owned(), vec![label])].into()),
             ..ListContainersOptions::default()
         };
-        for entry in fs::read_dir(&self.options.run_dir).into_iter().flatten().flatten() {
-            meeting::remove(&entry.path());
-        }
+        let entries = fs::read_dir(&self.options.run_dir).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name() != SLOTS).for_each(|entry| meeting::remove(&entry.path()));
         match self.api.list_containers(Some(options)).await {
             Ok(found) => found.into_iter().filter_map(|container| container.id).collect(),
             Err(error) => {
@@ -194,6 +223,13 @@ impl Inner {
         }
     }
 
+    fn slots(&self) -> Result<&Slots, StartError> {
+        self.slots.as_ref().map_err(|why| StartError::Unavailable {
+            isolation: Isolation::Docker,
+            reason: format!("no container can be started ahead of its code: {why}"),
+        })
+    }
+
     fn busy(&self) -> Option<mpsc::Sender<Infallible>> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -201,7 +237,24 @@ impl Inner {
     async fn sweep(self: Arc<Self>, left: Vec<String>, _busy: Option<mpsc::Sender<Infallible>>) {
         for container in left {
             tracing::info!(container, "removing a container that an earlier run left");
+            self.kill_frozen(&container).await;
             self.remove(&container).await;
+        }
+    }
+
+    /// Kills a container that may have been left frozen. Where that keeps the killed alive (version 1 of cgroups), it is
+    /// up to the engine's runtime whether Docker's own SIGKILL ends it: runc thaws what it kills, not all do.
+    async fn kill_frozen(&self, container: &str) {
+        let asked = self.api.inspect_container(container, None::<InspectContainerOptions>).await;
+        let state = asked.ok().and_then(|found| found.state);
+        let pid = state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
+        // Held first, so that the number cannot become a stranger's; one that it has become already is in none of the
+        // container's groups.
+        let held = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let (Some(held), Some(freezer)) = (held, cgroup::freezer_of(pid, container)) else { return };
+        // Killed before it is thawed, so that nothing inside goes on.
+        if pidfd_send_signal(&held, Signal::KILL).is_ok() {
+            let _ = freezer.set(false);
         }
     }
 

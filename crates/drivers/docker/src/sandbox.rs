@@ -1,4 +1,8 @@
 //! One container's life, from the request to its removal.
+//!
+//! Code that is known at the start is bound to `/var/task` by Docker. A stem has a slot for its `/var` instead, and
+//! gets its code mounted there ([`linux::slots`]). Either way it is looked at, inside, that it is the code that was
+//! meant.
 
 use std::convert::Infallible;
 use std::io;
@@ -12,11 +16,12 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions,
 };
 use driver::{
-    BoxFuture, Exit, ExitCause, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams, Usage, UsageFiles,
+    BoxFuture, Exit, ExitCause, FreezerKind, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams, Usage,
 };
+use linux::code;
 use linux::seccomp::SockFilter;
-use model::{CodeHash, Isolation};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use linux::slots::Slot;
+use model::{CodeHash, InstanceId, Isolation};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
@@ -29,18 +34,34 @@ use crate::meeting::{Agent, Meeting, log_pipe, watched};
 /// From the container's start to the agent's call.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
+/// How often a killed container is thawed until it is gone: its freezer is in the server's hands too, which may freeze it
+/// in the same moment.
+const THAW_AGAIN: Duration = Duration::from_millis(100);
+
 /// A container that has been asked for, and is removed with its folder when this is dropped.
 struct Made {
     inner: Arc<Inner>,
     name: String,
     meeting: Option<Meeting>,
+    /// A stem's.
+    slot: Option<Arc<Slot>>,
     busy: Option<mpsc::Sender<Infallible>>,
 }
 
 struct Held {
+    id: InstanceId,
     kill: watch::Sender<bool>,
     exit: watch::Receiver<Option<Exit>>,
-    usage: UsageFiles,
+    files: SandboxFiles,
+    stem: Option<Arc<Stem>>,
+}
+
+/// What it takes to give a container its code.
+struct Stem {
+    inner: Arc<Inner>,
+    slot: Arc<Slot>,
+    /// The container's first process.
+    pid: i32,
 }
 
 /// As the kernel reads it.
@@ -59,23 +80,29 @@ impl Inner {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let _turn = self.starts.acquire().await;
         let meeting = Meeting::make(self.options.run_dir.join(spec.id.as_str())).map_err(system("make its folder"))?;
-        let Some(hash) = &spec.code else {
-            return Err(StartError::System("the docker isolation has no stems yet".into()));
-        };
-        let code = self.code(hash).map_err(system("open its code"))?;
         let mut binds = self.image.binds.clone();
+        let (code, slot) = match &spec.code {
+            Some(hash) => {
+                binds.push(Bind::of(self.options.code_dir.join(hash.as_str()), "/var/task"));
+                (Some(code::open(self.code_dir.as_fd(), hash).map_err(system("open its code"))?), None)
+            }
+            None => {
+                let slot = self.slots()?.make(spec.id.as_str()).map_err(system("make its slot"))?;
+                binds.push(Bind::following(slot.path(), "/var"));
+                (None, Some(Arc::new(slot)))
+            }
+        };
         binds.push(Bind::of(&self.options.runtime_dir, "/var/runtime"));
-        binds.push(Bind::of(self.options.code_dir.join(hash.as_str()), "/var/task"));
         binds.push(Bind::of(meeting.path(), MEETING));
         let body = container::body(&spec, &self.options.name, &self.image.name, &binds, self.processors);
         let name = format!("{}-{}", self.options.name, spec.id);
-        let made = Made { inner: self.clone(), name, meeting: Some(meeting), busy };
+        let made = Made { inner: self.clone(), name, meeting: Some(meeting), slot, busy };
 
         let options = CreateContainerOptions { name: Some(made.name.clone()), ..CreateContainerOptions::default() };
-        self.api.create_container(Some(options), body).await.map_err(refused("create the container"))?;
+        let created = self.api.create_container(Some(options), body).await.map_err(refused("create the container"))?;
         let agent = made.start().await?;
-        if !self.has_code(&agent, &code).map_err(system("look at its code"))? {
-            return Err(StartError::System("another folder than its code was mounted".into()));
+        if let Some(code) = &code {
+            self.has_code(agent.pid, code)?;
         }
         let (streams, guest) = streams(spec.invoke_streams).map_err(system("make its streams"))?;
         let launch = Launch {
@@ -86,33 +113,33 @@ impl Inner {
         let guest: Vec<_> = guest.iter().map(AsFd::as_fd).collect();
         agent.launch(&launch, &guest).map_err(system("tell the agent what to run"))?;
 
-        let mut figures = Figures::of(agent.pid);
+        let mut figures = Figures::of(agent.pid, &created.id);
         let oom = figures.oom.take().map(watched).transpose().map_err(system("watch its memory"))?;
         let (kill, killed) = watch::channel(false);
         let (tell, exit) = watch::channel(None);
-        let held = Held { kill, exit, usage: figures.usage.duplicate() };
-        tokio::spawn(made.live(agent, figures, oom, killed, tell));
+        let files = SandboxFiles { usage: figures.usage.duplicate(), freezer: figures.freezer.take() };
+        let stem = made.slot.clone().map(|slot| Stem { inner: self.clone(), slot, pid: agent.pid });
+        let thaw = files.duplicate();
+        let held = Held { id: spec.id.clone(), kill, exit, files, stem: stem.map(Arc::new) };
+        tokio::spawn(made.live(agent, figures, thaw, oom, killed, tell));
         Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held) })
     }
 
-    /// The package's folder, opened.
-    fn code(&self, hash: &CodeHash) -> io::Result<OwnedFd> {
-        // The folder belongs to the server, which is not trusted here: no link is followed out of it.
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        Ok(rustix::fs::openat2(&self.code_dir, hash.as_str(), flags, Mode::empty(), resolve)?)
-    }
-
     /// Whether the container has that folder for its code. Docker was given a path, in whose place the server could
-    /// have put a link meanwhile; what is mounted now stays.
-    fn has_code(&self, agent: &Agent, code: &OwnedFd) -> io::Result<bool> {
+    /// have put a link meanwhile; and whether a stem's slot reaches into it is up to how Docker was set up. What is
+    /// mounted now stays.
+    fn has_code(&self, pid: i32, code: &OwnedFd) -> Result<(), StartError> {
         if self.options.rootless {
             // No wall between the server and this process: and the container's root is not ours to look into.
-            return Ok(true);
+            return Ok(());
         }
+        let look = || Ok((rustix::fs::fstat(code)?, rustix::fs::stat(format!("/proc/{pid}/root/var/task"))?));
         let (meant, there) =
-            (rustix::fs::fstat(code)?, rustix::fs::stat(format!("/proc/{}/root/var/task", agent.pid))?);
-        Ok((meant.st_dev, meant.st_ino) == (there.st_dev, there.st_ino))
+            look().map_err(|error: io::Error| StartError::System(format!("look at its code: {error}")))?;
+        match (meant.st_dev, meant.st_ino) == (there.st_dev, there.st_ino) {
+            true => Ok(()),
+            false => Err(StartError::System("another folder than its code is mounted".into())),
+        }
     }
 
     async fn kill(&self, agent: &Agent, name: &str) {
@@ -158,6 +185,22 @@ fn refused(step: &'static str) -> impl FnOnce(bollard::errors::Error) -> StartEr
     }
 }
 
+// === impl Stem ===
+
+impl Stem {
+    /// Mounts the code, which the container has when this returns. Waits for nobody: some 100 µs.
+    fn adopt(&self, hash: &CodeHash) -> Result<(), StartError> {
+        let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
+        let folder = code::open(self.inner.code_dir.as_fd(), hash).map_err(system("open its code"))?;
+        let mount = code::mount(folder.as_fd()).map_err(system("copy the mount of its code"))?;
+        self.slot.fill(mount.as_fd()).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => StartError::Spec(error.to_string()),
+            _ => system("give it its code")(error),
+        })?;
+        self.inner.has_code(self.pid, &folder)
+    }
+}
+
 // === impl Made ===
 
 impl Made {
@@ -190,11 +233,14 @@ impl Made {
         self,
         agent: Agent,
         figures: Figures,
+        files: SandboxFiles,
         oom: Option<AsyncFd<OwnedFd>>,
         mut kill: watch::Receiver<bool>,
         tell: watch::Sender<Option<Exit>>,
     ) {
         let (mut killed, mut out_of_memory) = (false, false);
+        // Version 1 keeps the killed while they are frozen; version 2 does not, and then there is nothing to do.
+        let let_die = || files.freezer.as_ref().filter(|one| one.kind == FreezerKind::V1).map(|one| one.set(false));
         loop {
             let memory = async {
                 match &oom {
@@ -210,15 +256,19 @@ impl Made {
                 () = async { drop(kill.wait_for(|asked| *asked).await) }, if !killed => {
                     killed = true;
                     self.inner.kill(&agent, &self.name).await;
+                    // Not before it is killed: nothing inside shall go on.
+                    let_die();
                 }
                 () = memory, if !out_of_memory => {
                     out_of_memory = true;
                     self.inner.kill(&agent, &self.name).await;
+                    let_die();
                 }
+                () = tokio::time::sleep(THAW_AGAIN), if killed || out_of_memory => drop(let_die()),
             }
         }
         // At once: Docker is about to remove the groups.
-        let (usage, counted) = (figures.usage.read(), figures.oom_killed());
+        let (usage, counted) = (files.usage.read(), figures.oom_killed());
         let report = agent.report();
         let out_of_memory = out_of_memory
             || match counted {
@@ -246,6 +296,7 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         drop(self.meeting.take());
+        self.slot.iter().for_each(|slot| slot.remove());
         let (inner, name, busy) = (self.inner.clone(), std::mem::take(&mut self.name), self.busy.take());
         tokio::spawn(async move {
             inner.remove(&name).await;
@@ -271,19 +322,25 @@ impl Handle for Held {
     }
 
     fn usage(&self) -> Usage {
-        self.usage.read()
+        self.files.usage.read()
     }
 
-    fn adopt(&self, _code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {
-        Box::pin(async { Err(StartError::System("the docker isolation has no stems yet".into())) })
+    fn adopt(&self, code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {
+        let (stem, id) = (self.stem.clone(), self.id.clone());
+        Box::pin(async move {
+            match stem {
+                Some(stem) => stem.adopt(&code),
+                None => Err(StartError::Spec(format!("there is no stem {id}"))),
+            }
+        })
     }
 
-    fn freeze(&self, _frozen: bool) -> bool {
-        false
+    fn freeze(&self, frozen: bool) -> bool {
+        self.files.freeze(frozen)
     }
 
     fn files(&self) -> SandboxFiles {
-        SandboxFiles { usage: self.usage.duplicate(), freezer: None }
+        self.files.duplicate()
     }
 }
 

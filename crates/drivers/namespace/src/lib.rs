@@ -28,14 +28,14 @@ use driver::{
     Capability, Exit, ExitCause, GuestStreams, Host, SandboxFiles, SandboxSpec, Severity, StartError, Started, Usage,
 };
 use model::{CodeHash, InstanceId, Isolation};
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use child::Plan;
 use linux::cgroup::{Cgroups, Group};
 use linux::root::{self, Root, SANDBOX_ID, at};
-use linux::{seccomp, sys};
+use linux::{code, seccomp, sys};
 use report::Report;
 
 /// First host uid of sandboxes, above what useradd, container tools and systemd's dynamic users give out. Each
@@ -176,11 +176,8 @@ impl Namespace {
     /// The package's folder, as a mount of its own that can be attached inside.
     fn code_mount(&self, hash: &CodeHash) -> Result<OwnedFd, StartError> {
         let failed = |error: io::Error| StartError::System(format!("open the code {hash}: {error}"));
-        // The folder belongs to the server, which is not trusted here: no link is followed out of it.
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let folder = rustix::fs::openat2(&self.code_dir, hash.as_str(), flags, Mode::empty(), resolve);
-        mount_of(folder.map_err(|errno| failed(errno.into()))?.as_fd()).map_err(failed)
+        let folder = code::open(self.code_dir.as_fd(), hash).map_err(failed)?;
+        code::mount(folder.as_fd()).map_err(failed)
     }
 
     fn spawn(
@@ -318,14 +315,6 @@ impl Namespace {
             missing.map(|f| format!("{}: {}. {}", f.subject, f.state, f.advice)).collect::<Vec<_>>().join("; ");
         StartError::Unavailable { isolation: Isolation::Namespace, reason }
     }
-}
-
-/// A detached, read-only mount of one folder.
-fn mount_of(folder: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let tree = sys::open_tree(folder, c"", false)?;
-    let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    sys::mount_setattr(tree.as_fd(), c"", false, attributes)?;
-    Ok(tree)
 }
 
 fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {

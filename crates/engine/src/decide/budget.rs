@@ -73,6 +73,17 @@ impl<K: Copy + Eq> Budget<K> {
         if passes && missing > 0 { Verdict::Evict(missing) } else { Verdict::Wait }
     }
 
+    /// Charges `bytes` for something that nobody waits for: only if nobody stands in line, and a `share`-th of the
+    /// budget stays free beside it.
+    pub fn spare(&mut self, bytes: u64, share: u64) -> bool {
+        let free = self.total.saturating_sub(self.used);
+        let fits = self.line.is_empty() && free >= bytes.saturating_add(self.total / share.max(1));
+        if fits {
+            self.used += bytes;
+        }
+        fits
+    }
+
     /// `who` wants nothing any more.
     pub fn leave(&mut self, who: K) {
         self.line.retain(|(_, waiting)| *waiting != who);

@@ -3,3 +3,4 @@
 pub mod budget;
 pub mod roster;
 pub mod share;
+pub mod stems;

@@ -198,6 +198,11 @@ impl<T, W> Roster<T, W> {
         self.next_waiter()
     }
 
+    /// A start came to nothing, and another may be tried at once.
+    pub fn start_lost(&mut self) {
+        self.starting -= 1;
+    }
+
     /// There is no memory to keep instances warm: that is tried again later.
     pub fn postpone(&mut self, now: Instant) {
         self.refill_after = Some(now + REFILL_FIRST);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,10 +34,13 @@ pub struct Script {
     pub init_exit: Option<i32>,
     /// What `usage` says of memory, bytes.
     pub peak: Option<u64>,
+    /// Stems end as they are claimed.
+    pub no_adoption: bool,
 }
 
-#[derive(Default)]
 pub struct FakeDriver {
+    isolation: Isolation,
+    works: bool,
     pub script: Mutex<Script>,
     pub specs: Mutex<Vec<SandboxSpec>>,
     pub seen: Arc<Seen>,
@@ -52,6 +55,8 @@ pub struct Seen {
     pub inits: Mutex<Vec<Init>>,
     /// Every invocation that a guest began to handle.
     pub handled: Mutex<Vec<String>>,
+    /// Every stem that was given its code.
+    pub adopted: AtomicU32,
 }
 
 struct FakeHandle {
@@ -59,6 +64,10 @@ struct FakeHandle {
     exit: watch::Receiver<Option<Exit>>,
     peak: Option<u64>,
     cpu: AtomicU64,
+    stem: AtomicBool,
+    no_adoption: bool,
+    frozen: watch::Sender<bool>,
+    seen: Arc<Seen>,
 }
 
 struct Guest {
@@ -68,12 +77,24 @@ struct Guest {
     log: std::io::PipeWriter,
     script: Script,
     seen: Arc<Seen>,
+    frozen: watch::Receiver<bool>,
     calls: u32,
 }
 
 // === impl FakeDriver ===
 
+impl Default for FakeDriver {
+    fn default() -> Self {
+        Self::of(Isolation::Namespace, true)
+    }
+}
+
 impl FakeDriver {
+    pub fn of(isolation: Isolation, works: bool) -> Self {
+        let (script, specs, seen, ends) = Default::default();
+        Self { isolation, works, script, specs, seen, ends }
+    }
+
     pub fn set(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.script.lock().unwrap());
     }
@@ -103,16 +124,20 @@ impl FakeDriver {
 
 impl Driver for FakeDriver {
     fn isolation(&self) -> Isolation {
-        Isolation::Namespace
+        self.isolation
     }
 
     fn capability(&self) -> Capability {
-        Capability { isolation: Isolation::Namespace, works: true, findings: Vec::new() }
+        Capability { isolation: self.isolation, works: self.works, findings: Vec::new() }
     }
 
     fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {
         Box::pin(async move {
             spec.validate()?;
+            if !self.works {
+                let reason = "it is switched off".into();
+                return Err(StartError::Unavailable { isolation: self.isolation, reason });
+            }
             let script = self.script.lock().unwrap().clone();
             if let Some(error) = script.refuse {
                 return Err(error);
@@ -127,7 +152,8 @@ impl Driver for FakeDriver {
             self.seen.started.fetch_add(1, Ordering::SeqCst);
             let live = self.seen.live.fetch_add(1, Ordering::SeqCst) + 1;
             self.seen.most_live.fetch_max(live, Ordering::SeqCst);
-            let peak = script.peak;
+            let (peak, no_adoption) = (script.peak, script.no_adoption);
+            let (freezer, frozen) = watch::channel(false);
             let guest = Guest {
                 id: spec.id.to_string(),
                 control: tokio_stream(control_guest),
@@ -135,6 +161,7 @@ impl Driver for FakeDriver {
                 log: log_guest,
                 script,
                 seen: self.seen.clone(),
+                frozen,
                 calls: 0,
             };
             let (seen, killed) = (self.seen.clone(), kill.clone());
@@ -147,7 +174,9 @@ impl Driver for FakeDriver {
                 seen.live.fetch_sub(1, Ordering::SeqCst);
                 tell.send_replace(Some(Exit { cause, usage: Usage::default() }));
             });
-            let handle = Arc::new(FakeHandle { kill, exit, peak, cpu: AtomicU64::new(0) });
+            let (stem, seen) = (AtomicBool::new(spec.code.is_none()), self.seen.clone());
+            let cpu = AtomicU64::new(0);
+            let handle = Arc::new(FakeHandle { kill, exit, peak, cpu, stem, no_adoption, frozen: freezer, seen });
             let streams = Streams { control: control.into(), invoke: vec![invoke.into()], log: OwnedFd::from(log) };
             Ok(Sandbox { id: spec.id, streams, handle })
         })
@@ -180,10 +209,18 @@ impl Handle for FakeHandle {
     }
 
     fn adopt(&self, _code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {
+        let stem = self.stem.swap(false, Ordering::SeqCst);
+        assert!(stem, "code is given once, and to stems");
+        if self.no_adoption {
+            self.kill();
+            return Box::pin(async { Err(StartError::System("it ended".into())) });
+        }
+        self.seen.adopted.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Ok(()) })
     }
 
-    fn freeze(&self, _frozen: bool) -> bool {
+    fn freeze(&self, frozen: bool) -> bool {
+        self.frozen.send_replace(frozen);
         true
     }
 }
@@ -223,6 +260,8 @@ impl Guest {
         send(&mut self.control, &Frame::Ready).await;
         let mut invoke_in = Decoder::new(Stream::Invoke, Side::Host);
         while let Some(Frame::Invoke(event)) = receive(&mut self.invoke, &mut invoke_in).await {
+            // One that nobody thaws never answers.
+            let _ = self.frozen.wait_for(|frozen| !frozen).await;
             self.calls += 1;
             self.seen.handled.lock().unwrap().push(event.request_id.clone());
             if let Some(cause) = self.handle(event).await {

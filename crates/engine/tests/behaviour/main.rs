@@ -3,6 +3,8 @@
 mod calls;
 mod ends;
 mod fake;
+mod isolation;
 mod memory;
 mod scaling;
+mod stems;
 mod world;

@@ -91,7 +91,8 @@ async fn with_no_idle_time_no_instance_outlives_its_call() {
 async fn the_minimum_is_kept_warm_and_made_again_when_it_dies() {
     let world = World::new().await;
     world.deploy("f", |spec| (spec.scale.min, spec.scale.idle) = (2, idle(Duration::from_millis(30)))).await;
-    let warm = || world.engine.instances().iter().filter(|view| view.state == InstanceState::Idle).count();
+    let at_rest = |state| matches!(state, InstanceState::Idle | InstanceState::Frozen);
+    let warm = || world.engine.instances().iter().filter(|view| at_rest(view.state)).count();
     until("two are warm", || warm() == 2).await;
     assert!(!world.call("f", "x").await.unwrap().record.cold);
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use driver::InstalledRuntime;
-use engine::{Engine, EngineLimits, Options};
+use engine::{Engine, EngineLimits, Options, StemRules};
 use model::{
     CodeHash, Door, Fault, Function, FunctionName, FunctionSpec, Idle, Invocation, LogLine, Outcome, Record, Reply,
     RequestId, Revision, Runtime, Timestamp,
@@ -57,7 +57,12 @@ impl World {
             memory_budget: 4096 * MIB,
             region: "us-east-1".into(),
             account: "000000000000".into(),
-            limits: EngineLimits { exit: Duration::from_millis(500), ..EngineLimits::default() },
+            // Stems come into being by themselves: only where a test is about them.
+            limits: EngineLimits {
+                exit: Duration::from_millis(500),
+                stems: StemRules { most: 0, each: 0 },
+                ..EngineLimits::default()
+            },
         };
         change(&mut options);
         let engine = Engine::start(options).await.unwrap();

@@ -7,13 +7,18 @@ use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
 use control::{Doctor, FindingView, Severity};
+use model::Isolation;
 
 use super::client::{Client, ConnectArgs};
 use super::{NO_HEARTH, out, text};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status 1: no function can run here. 4: no Hearth was there to ask.")]
+#[command(after_help = "Exit status 1: no function can run here, or not on the isolations asked for. \
+                        4: no Hearth was there to ask.")]
 pub struct DoctorArgs {
+    /// Ask for this isolation: exit status 1 if it does not work here; may be given many times
+    #[arg(long, value_name = "ISOLATION")]
+    isolation: Vec<Isolation>,
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,
@@ -28,18 +33,25 @@ pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
         Err(error) if error.no_hearth() => return without_hearth(&args, &error.to_string()),
         Err(error) => return Err(error.into()),
     };
-    let code = if report.works { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let works = |asked: &Isolation| report.isolations.iter().any(|one| one.isolation == *asked && one.works);
+    let code = match report.works && args.isolation.iter().all(works) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
     if args.json {
         out::json(&report)?;
         return Ok(code);
     }
     let paint = out::Paint::stdout();
+    let asked = |isolation| args.isolation.is_empty() || args.isolation.contains(&isolation);
     out::line(&format!("Hearth {} at {}", text::one_line(&report.version), args.connect.endpoint()))?;
-    for one in &report.isolations {
+    for one in report.isolations.iter().filter(|one| asked(one.isolation)) {
         let state = if one.works { paint.green("works") } else { paint.red("does not work here") };
         out::line(&format!("\nisolation {}: {state}", paint.bold(one.isolation.as_str())))?;
         one.findings.iter().try_for_each(|finding| print(finding, paint))?;
     }
+    out::line("\nmachine")?;
+    report.machine.iter().try_for_each(|finding| print(finding, paint))?;
     out::line("")?;
     if report.runtimes.is_empty() {
         out::line(&format!("runtimes: {}: install python3 or nodejs, and start Hearth again", paint.red("none")))?;

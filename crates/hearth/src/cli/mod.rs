@@ -102,6 +102,9 @@ pub struct UpArgs {
     /// The memory that all instances together may use [default: most of the machine's]
     #[arg(long, env = "HEARTH_MEMORY", hide_env_values = true, value_name = "SIZE")]
     pub memory: Option<Memory>,
+    /// Sandboxes kept ready with their runtime up, for cold starts; 0: none
+    #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
+    pub stems: u16,
 }
 
 #[derive(Debug, Args)]

@@ -24,7 +24,7 @@ pub struct PsArgs {
 pub fn run(args: PsArgs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.connect)?;
     let which = args.function.map(|name| format!("?function={name}")).unwrap_or_default();
-    let InstanceList { instances } = client.get(&format!("/api/v1/instances{which}"))?;
+    let InstanceList { instances, stems } = client.get(&format!("/api/v1/instances{which}"))?;
     if args.json {
         out::json(&instances)?;
     } else if instances.is_empty() {
@@ -53,6 +53,16 @@ pub fn run(args: PsArgs) -> anyhow::Result<ExitCode> {
             vec![function, one.instance, state.to_owned(), text::ago(&one.started), calls, peak, one.isolation]
         });
         out::table(&columns, rows.collect())?;
+    }
+    if !args.json {
+        for one in stems {
+            let making = if one.starting > 0 { format!(", {} being made", one.starting) } else { String::new() };
+            let (ready, charged) = (one.ready, text::memory(one.charged));
+            out::note(&format!(
+                "ready for cold starts: {ready} of {} on {} with {}{making} ({charged})",
+                one.runtime, one.isolation, one.memory
+            ));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -32,6 +32,7 @@ use model::{InstanceId, Memory};
 
 pub use detect::Roots;
 pub use group::Group;
+pub use tree::cpu_shares;
 
 use detect::Plan;
 use tree::Tree;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use driver::Limits;
-use model::Memory;
+use model::{Cpu, Memory};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -58,12 +58,17 @@ impl Site {
     }
 }
 
+/// `cpu.shares` of version 1 for a share; also what container engines are told.
+pub fn cpu_shares(share: Cpu) -> u64 {
+    weight(share, 1024).clamp(2, 262_144)
+}
+
 /// A share as the kernel's number, where `usual` is what every other group of the host has. The smallest of AWS's
 /// sizes, 128 MB with 0.072 cores, weighs as much as one of those: with less, a busy neighbour on the host would
 /// stretch every cold start. Above it, shares stay in proportion.
-fn weight(share: u32, usual: u64) -> u64 {
+fn weight(share: Cpu, usual: u64) -> u64 {
     const SMALLEST: u64 = 72;
-    u64::from(share) * usual / SMALLEST
+    u64::from(share.as_millis()) * usual / SMALLEST
 }
 
 // === impl Tree ===
@@ -154,16 +159,15 @@ impl Tree {
 
     fn limit_cpu(&self, prefix: &str, limits: &Limits) -> io::Result<()> {
         let Quota { quota, period } = Quota::of(limits.cpu_cap.as_millis());
-        let share = limits.cpu_share.as_millis();
         match self.version {
             Version::V2 => {
                 self.text(prefix, "cpu.max", &format!("{quota} {period}"))?;
-                self.number(prefix, "cpu.weight", weight(share, 100).clamp(1, 10_000))
+                self.number(prefix, "cpu.weight", weight(limits.cpu_share, 100).clamp(1, 10_000))
             }
             Version::V1 => {
                 self.number(prefix, "cpu.cfs_period_us", period)?;
                 self.number(prefix, "cpu.cfs_quota_us", quota)?;
-                self.number(prefix, "cpu.shares", weight(share, 1024).clamp(2, 262_144))
+                self.number(prefix, "cpu.shares", cpu_shares(limits.cpu_share))
             }
         }
     }

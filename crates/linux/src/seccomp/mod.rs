@@ -49,6 +49,15 @@ impl Program {
         &self.0
     }
 
+    /// The instructions as the kernel reads them, for a process elsewhere that installs them.
+    pub fn bytes(&self) -> Vec<u8> {
+        let one = |i: &SockFilter| {
+            let ([a, b], [e, f, g, h]) = (i.code.to_ne_bytes(), i.k.to_ne_bytes());
+            [a, b, i.jt, i.jf, e, f, g, h]
+        };
+        self.0.iter().flat_map(one).collect()
+    }
+
     /// Puts the calling thread, and all that it will start, under this filter, for good.
     ///
     /// Needs `no_new_privs` (or `CAP_SYS_ADMIN`). One system call, no allocation: fit for the time between fork

@@ -1,5 +1,5 @@
-//! Builds the agent that containers run, linked statically, so that it can be carried in this crate: `cargo build` of
-//! Hearth stays one command.
+//! Builds the agent, linked statically, so that it can be carried in this crate: `cargo build` of Hearth stays one
+//! command.
 //!
 //! A Cargo of its own, with a target folder of its own: linking statically is a flag for everything it builds, and
 //! must not touch the rest of Hearth.
@@ -20,7 +20,7 @@ const OUTER: [&str; 6] = [
 
 fn main() -> io::Result<()> {
     let var = |name: &str| env::var(name).map_err(|error| io::Error::other(format!("{name}: {error}")));
-    let workspace = fs::canonicalize(PathBuf::from(var("CARGO_MANIFEST_DIR")?).join("../../.."))?;
+    let workspace = fs::canonicalize(PathBuf::from(var("CARGO_MANIFEST_DIR")?).join("../.."))?;
     for part in ["crates/agent", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(part).display());
     }

@@ -1,0 +1,87 @@
+//! Slots: for each sandbox a folder on the host that it sees as `/var`, into which its code is mounted, before it starts
+//! or long after.
+//!
+//! ```text
+//! slots/            a mount of its own, shared: what is mounted below it appears in every copy of it
+//!   └── ID/         runsc copies this one, as a slave, into its file server's mount namespace
+//!        └── task/  the code is mounted here, read-only: there and inside at the same moment
+//! ```
+//!
+//! All in the spawner's own mount namespace: nobody else on the host sees it, and it goes when the spawner goes.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use linux::root::{at, c_path};
+use linux::sys;
+use model::InstanceId;
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+
+/// What is in a sandbox's `/var`: places to mount something.
+const FOLDERS: [&str; 4] = ["task", "task/lib", "runtime", "lang"];
+
+/// All slots.
+#[derive(Debug)]
+pub struct Slots {
+    path: PathBuf,
+}
+
+// === impl Slots ===
+
+impl Slots {
+    /// Makes the place for them, and removes what a killed spawner left there: folders, its mounts are gone.
+    pub fn make(path: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&path).map_err(at("make", &path))?;
+        for entry in fs::read_dir(&path)? {
+            remove_folders(&entry?.path());
+        }
+        rustix::mount::mount_bind(&path, &path).map_err(|error| at("bind", &path)(error.into()))?;
+        // Private first: a mount that only changes to shared would stay a slave of the host's too.
+        for propagation in [MountPropagationFlags::PRIVATE, MountPropagationFlags::SHARED] {
+            rustix::mount::mount_change(&path, propagation).map_err(|error| at("share", &path)(error.into()))?;
+        }
+        Ok(Self { path })
+    }
+
+    pub fn of(&self, id: &InstanceId) -> PathBuf {
+        self.path.join(id.as_str())
+    }
+
+    /// Makes an empty one.
+    pub fn add(&self, id: &InstanceId) -> io::Result<PathBuf> {
+        let slot = self.of(id);
+        fs::create_dir(&slot).map_err(at("make", &slot))?;
+        for folder in FOLDERS {
+            fs::create_dir(slot.join(folder)).map_err(at("make", folder))?;
+        }
+        Ok(slot)
+    }
+
+    /// Mounts the code, which is a detached mount.
+    pub fn give(&self, id: &InstanceId, code: BorrowedFd<'_>) -> io::Result<()> {
+        sys::move_mount(code.as_fd(), &c_path(&self.of(id).join("task"))?)
+    }
+
+    /// Removes one, with the code that may be mounted in it.
+    pub fn remove(&self, id: &InstanceId) {
+        let slot = self.of(id);
+        // An error: it had no code.
+        let _ = rustix::mount::unmount(slot.join("task"), UnmountFlags::DETACH);
+        remove_folders(&slot);
+    }
+
+    pub fn close(self) {
+        let _ = rustix::mount::unmount(&self.path, UnmountFlags::DETACH);
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Never what is in them: that would be a function's code, if a mount could not be taken away.
+fn remove_folders(slot: &Path) {
+    for folder in FOLDERS.iter().rev() {
+        let _ = fs::remove_dir(slot.join(folder));
+    }
+    let _ = fs::remove_dir(slot);
+}

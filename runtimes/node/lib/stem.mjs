@@ -1,0 +1,3 @@
+// Nothing: an ES module for a stem to load (stem.cjs).
+import 'node:path';
+export const handler = async (event) => ({ event });
