@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Input, Segment};
-use crate::platform::Severity;
+use crate::platform::{IsolationView, Severity};
 use crate::write::FunctionWrite;
 use crate::{Api, Shared};
 
@@ -264,13 +264,7 @@ async fn settle(api: &Shared, name: &FunctionName) -> Result<(), ApiError> {
 fn require_works_here(api: &Shared, spec: &FunctionSpec) -> Result<(), ApiError> {
     let known = api.platform.isolations();
     let why_not = |isolation: Isolation| {
-        let found = known.iter().find(|one| one.isolation == isolation);
-        if found.is_some_and(|one| one.works) {
-            return None;
-        }
-        let why = found.into_iter().flat_map(|one| &one.findings).filter(|f| f.severity == Severity::Missing);
-        let why: Vec<_> = why.map(|f| format!("{}: {}", f.subject, f.state)).collect();
-        let why = if why.is_empty() { "it is not built in".to_owned() } else { why.join("; ") };
+        let why = why_not(&known, isolation)?;
         Some(format!("the {isolation} isolation does not work here ({why})"))
     };
     let refused = match &spec.isolation {
@@ -293,6 +287,17 @@ fn require_works_here(api: &Shared, spec: &FunctionSpec) -> Result<(), ApiError>
         return Err(Fault::new(FaultCode::RuntimeUnavailable, message).into());
     }
     Ok(())
+}
+
+/// Why an isolation does not work here, in the doctor's words; none if it does.
+pub(crate) fn why_not(known: &[IsolationView], isolation: Isolation) -> Option<String> {
+    let found = known.iter().find(|one| one.isolation == isolation);
+    if found.is_some_and(|one| one.works) {
+        return None;
+    }
+    let why = found.into_iter().flat_map(|one| &one.findings).filter(|f| f.severity == Severity::Missing);
+    let why: Vec<_> = why.map(|f| format!("{}: {}", f.subject, f.state)).collect();
+    Some(if why.is_empty() { "it is not built in".to_owned() } else { why.join("; ") })
 }
 
 /// The revision that the caller says the function is at; 0: it does not exist.

@@ -101,7 +101,8 @@ pub(crate) async fn of_function(
     if !(1..=MOST).contains(&limit) {
         return Err(ApiError::invalid(format!("limit: expected 1 to {MOST}, got {limit}")));
     }
-    let records = api.telemetry.records(RecordQuery { function: Some(name.clone()), request_id: None, limit }).await?;
+    let query = RecordQuery { function: Some(name.clone()), limit, ..RecordQuery::default() };
+    let records = api.telemetry.records(query).await?;
     if records.is_empty() {
         // Records outlive their function; only a name that never was is an error.
         api.functions.get(&name).await?;
@@ -114,7 +115,7 @@ pub(crate) async fn of_function(
     params(("request_id" = String, Path)),
     responses((status = 200, body = RecordView), (status = 404, body = ErrorBody)))]
 pub(crate) async fn get(State(api): State<Api>, Segment(id): Segment<RequestId>) -> Result<Json<RecordView>, ApiError> {
-    let query = RecordQuery { function: None, request_id: Some(id), limit: 1 };
+    let query = RecordQuery { request_id: Some(id), limit: 1, ..RecordQuery::default() };
     let record = api.telemetry.records(query).await?.into_iter().next();
     let absent = || ApiError::not_found(format!("no record of an invocation {id}"));
     record.map(|record| Json(record.into())).ok_or_else(absent)

@@ -10,10 +10,12 @@
 #![forbid(unsafe_code)]
 
 mod auth;
+mod comparisons;
 mod credentials;
 mod doctor;
 mod error;
 mod extract;
+mod figures;
 mod functions;
 mod hosts;
 mod instances;
@@ -23,6 +25,7 @@ mod nearest;
 mod openapi;
 mod packages;
 mod platform;
+mod prices;
 mod token;
 mod write;
 
@@ -34,14 +37,22 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use store::{Functions, Packages, Telemetry};
+use store::{Comparisons, Functions, Packages, Telemetry};
 use tokio::sync::{Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use auth::{cross_site, security_headers};
+pub use comparisons::{
+    Comparison, ComparisonError, ComparisonList, ComparisonOrder, ComparisonPlan, ComparisonProgress, ComparisonState,
+    ComparisonWrite,
+};
 pub use doctor::{Doctor, RuntimeList};
 pub use error::{ErrorBody, status_of};
+pub use figures::{
+    CallRate, CostParts, CostView, Figures, FiguresView, IsolationFigures, PriceKind, Sample, Setting, Spread,
+    StartFigures,
+};
 pub use functions::{CodeView, FunctionList, FunctionView, ScaleView};
 pub use hosts::Hosts;
 pub use instances::{InstanceList, InstanceRow};
@@ -50,7 +61,10 @@ pub use logs::{LogLineView, LogPageView};
 pub use nearest::{explain_unknown, nearest};
 pub use openapi::openapi_json;
 pub use packages::{MAX_PACKAGE_BYTES, PackageView};
-pub use platform::{AwsCredentials, BoxFuture, FindingView, IsolationView, Platform, RuntimeView, Severity, StemView};
+pub use platform::{
+    AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity, StemView,
+};
+pub use prices::{CloudView, CloudWrite, HardwareView, HardwareWrite, PricesView, PricesWrite};
 pub use token::{InvalidToken, Token, TokenSet};
 pub use write::{CodeRef, FunctionWrite, ScaleWrite};
 
@@ -66,6 +80,7 @@ pub struct ControlState {
     pub functions: Arc<dyn Functions>,
     pub packages: Arc<dyn Packages>,
     pub telemetry: Arc<dyn Telemetry>,
+    pub comparisons: Arc<dyn Comparisons>,
     pub platform: Arc<dyn Platform>,
     pub tokens: Arc<TokenSet>,
     pub hosts: Arc<Hosts>,
@@ -121,6 +136,10 @@ fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(invocations::get))
         .routes(routes!(logs::of_function))
         .routes(routes!(instances::list))
+        .routes(routes!(figures::of_function))
+        .routes(routes!(comparisons::list, comparisons::start))
+        .routes(routes!(comparisons::get, comparisons::cancel))
+        .routes(routes!(prices::get, prices::put))
         .routes(routes!(doctor::report))
         .routes(routes!(doctor::runtimes))
         .routes(routes!(credentials::aws))

@@ -132,7 +132,7 @@ async fn require_known(api: &Api, name: &FunctionName, page: &LogPage) -> Result
 }
 
 /// RFC 3339, or a time back from now.
-fn moment(text: &str) -> Result<Timestamp, ApiError> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, ApiError> {
     if let Ok(back) = model::parse_duration(text) {
         return Ok(Timestamp::now() - back);
     }

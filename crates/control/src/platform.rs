@@ -4,14 +4,17 @@
 //! which this crate may not import.
 
 use std::pin::Pin;
+use std::time::Duration;
 
-use model::{InstanceView, Isolation, Runtime};
+use model::{ComparisonId, Fault, InstanceView, Isolation, Runtime};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::comparisons::{Comparison, ComparisonOrder};
+
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The running platform. All but `settled` are readings that return at once.
+/// The running platform. All but `settled` return at once, and all but those about comparisons are readings.
 pub trait Platform: Send + Sync + 'static {
     /// Every instance that lives now.
     fn instances(&self) -> Vec<InstanceView>;
@@ -36,6 +39,21 @@ pub trait Platform: Send + Sync + 'static {
 
     /// What points AWS's tools here.
     fn aws_credentials(&self) -> AwsCredentials;
+
+    /// What it runs on.
+    fn host(&self) -> Machine;
+
+    /// How long `idle = "auto"` keeps an instance.
+    fn idle_auto(&self) -> Duration;
+
+    /// Begins a comparison, and returns. `Conflict` while another one runs.
+    fn compare(&self, order: ComparisonOrder) -> Result<(), Fault>;
+
+    /// The comparison of that id, if it runs or was the last that did.
+    fn comparison(&self, id: ComparisonId) -> Option<Comparison>;
+
+    /// Ends the comparison of that id; false if it does not run.
+    fn cancel_comparison(&self, id: ComparisonId) -> bool;
 }
 
 /// Sandboxes with their runtime up and no function in them, of one shape.
@@ -95,6 +113,20 @@ pub struct RuntimeView {
     /// The interpreter, as functions see it.
     #[schema(example = "/usr/bin/python3.11")]
     pub program: String,
+}
+
+/// A machine that functions run on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+pub struct Machine {
+    /// Its processor's name.
+    #[schema(example = "Intel(R) N100")]
+    pub cpu: String,
+    /// As the operating system counts them.
+    pub cores: u32,
+    /// Bytes.
+    pub memory: u64,
+    #[schema(example = "Linux 6.12.9")]
+    pub kernel: String,
 }
 
 /// What points AWS's tools at this Hearth.

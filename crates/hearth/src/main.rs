@@ -5,6 +5,7 @@
 
 mod bootstraps;
 mod cli;
+mod compare;
 mod docker_host;
 mod doors;
 mod keys;

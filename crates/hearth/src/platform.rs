@@ -3,40 +3,67 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use control::{AwsCredentials, BoxFuture, FindingView, IsolationView, RuntimeView, Severity, StemView};
+use control::{
+    AwsCredentials, BoxFuture, Comparison, ComparisonOrder, FindingView, IsolationView, Machine, RuntimeView, Severity,
+    StemView,
+};
 use driver::{Capability, InstalledRuntime};
 use engine::Engine;
-use model::InstanceView;
+use model::{ComparisonId, Fault, InstanceView, Invocation, Outcome};
 
+use crate::compare::{Calls, Comparer, machine};
 use crate::keys::Keys;
 use crate::server::REGION;
+
+/// What the platform's readings are of.
+pub struct Options {
+    pub engine: Engine,
+    /// Where comparisons are kept.
+    pub comparisons: Arc<dyn store::Comparisons>,
+    pub idle_auto: Duration,
+    pub capabilities: Vec<Capability>,
+    pub runtimes: Vec<InstalledRuntime>,
+    pub keys: Arc<Keys>,
+    pub endpoint: String,
+    pub ready: Arc<AtomicBool>,
+    /// Where the data is.
+    pub data: PathBuf,
+}
 
 /// The running platform.
 pub struct Platform {
     engine: Engine,
+    comparer: Comparer<Direct>,
     isolations: Vec<IsolationView>,
     runtimes: Vec<RuntimeView>,
     keys: Arc<Keys>,
     endpoint: String,
     ready: Arc<AtomicBool>,
+    host: Machine,
+    idle_auto: Duration,
     data: PathBuf,
 }
 
+/// The engine, as comparisons see it.
+#[derive(Clone)]
+struct Direct(Engine);
+
+impl Calls for Direct {
+    async fn call(&self, invocation: Invocation) -> Result<Outcome, Fault> {
+        self.0.invoke(invocation).await
+    }
+}
+
 impl Platform {
-    pub fn new(
-        engine: Engine,
-        capabilities: Vec<Capability>,
-        runtimes: Vec<InstalledRuntime>,
-        keys: Arc<Keys>,
-        endpoint: String,
-        ready: Arc<AtomicBool>,
-        data: PathBuf,
-    ) -> Self {
+    pub fn new(options: Options) -> Self {
+        let Options { engine, comparisons, idle_auto, capabilities, runtimes, keys, endpoint, ready, data } = options;
         let isolations = capabilities.into_iter().map(isolation_view).collect();
         let runtime_view = |r: InstalledRuntime| RuntimeView { name: r.runtime, works: true, program: r.program };
         let runtimes = runtimes.into_iter().map(runtime_view).collect();
-        Self { engine, isolations, runtimes, keys, endpoint, ready, data }
+        let comparer = Comparer::new(Direct(engine.clone()), comparisons);
+        Self { engine, comparer, isolations, runtimes, keys, endpoint, ready, host: machine(), idle_auto, data }
     }
 }
 
@@ -99,5 +126,24 @@ impl control::Platform for Platform {
         let access_key_id = self.keys.access_key_id.clone();
         let secret_access_key = self.keys.secret(&access_key_id).unwrap_or_default();
         AwsCredentials { endpoint: self.endpoint.clone(), access_key_id, secret_access_key, region: REGION.into() }
+    }
+    fn host(&self) -> Machine {
+        self.host.clone()
+    }
+
+    fn idle_auto(&self) -> Duration {
+        self.idle_auto
+    }
+
+    fn compare(&self, order: ComparisonOrder) -> Result<(), Fault> {
+        self.comparer.begin(order)
+    }
+
+    fn comparison(&self, id: ComparisonId) -> Option<Comparison> {
+        self.comparer.comparison(id)
+    }
+
+    fn cancel_comparison(&self, id: ComparisonId) -> bool {
+        self.comparer.cancel(id)
     }
 }

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::keys::{Keys, TOKEN_FILE};
-use crate::platform::Platform;
+use crate::platform::{self, Platform};
 use crate::{doors, runtimes};
 
 /// Region and account that functions and tools are told, as there is none.
@@ -94,6 +94,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
 
     let mut limits = engine::EngineLimits::default();
     limits.stems.most = config.stems;
+    let idle_auto = limits.idle_auto;
     let engine = engine::Engine::start(engine::Options {
         drivers,
         runtimes: runtimes.clone(),
@@ -113,19 +114,22 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let ready = Arc::new(AtomicBool::new(false));
     let control_url = format!("http://{}", control.local_addr()?);
     let ingress_url = format!("http://{}", ingress.local_addr()?);
-    let platform = Platform::new(
-        engine.clone(),
-        capabilities.clone(),
+    let platform = Platform::new(platform::Options {
+        engine: engine.clone(),
+        comparisons: store.clone(),
+        idle_auto,
+        capabilities: capabilities.clone(),
         runtimes,
-        keys.clone(),
-        control_url.clone(),
-        ready.clone(),
-        config.store_dir.clone(),
-    );
+        keys: keys.clone(),
+        endpoint: control_url.clone(),
+        ready: ready.clone(),
+        data: config.store_dir.clone(),
+    });
     let api = control::router(ControlState {
         functions: store.clone(),
         packages: store.clone(),
         telemetry: store.clone(),
+        comparisons: store.clone(),
         platform: Arc::new(platform),
         tokens: keys.tokens.clone(),
         hosts: Arc::new(Hosts::new(config.listen, [])),

@@ -30,6 +30,11 @@ pub struct Revision(pub u64);
 #[serde(transparent)]
 pub struct RequestId(uuid::Uuid);
 
+/// Identifies one run of `hearth compare`: a UUID version 4, as those of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ComparisonId(uuid::Uuid);
+
 /// Identifies one instance and its sandbox: 16 lower-case hexadecimal digits, unique over restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -167,6 +172,28 @@ impl FromStr for RequestId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         uuid::Uuid::try_parse(text).map(Self).map_err(|_| refuse("request id", text, "a UUID"))
+    }
+}
+
+// === impl ComparisonId ===
+
+impl ComparisonId {
+    /// A fresh random id.
+    pub fn random() -> Self {
+        Self(uuid::Uuid::new_v4())
+    }
+}
+
+impl fmt::Display for ComparisonId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for ComparisonId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        uuid::Uuid::try_parse(text).map(Self).map_err(|_| refuse("comparison id", text, "a UUID"))
     }
 }
 

@@ -10,6 +10,7 @@ mod function;
 mod id;
 mod invocation;
 mod isolation;
+pub mod price;
 mod quantity;
 mod record;
 mod runtime;
@@ -17,11 +18,12 @@ mod time;
 
 pub use fault::{Blame, Fault, FaultCode};
 pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale};
-pub use id::{CodeHash, FunctionName, InstanceId, InvalidId, RequestId, Revision};
+pub use id::{CodeHash, ComparisonId, FunctionName, InstanceId, InvalidId, RequestId, Revision};
 pub use invocation::{
     Door, FunctionError, Invocation, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Outcome, Probe, ProbeStart, Reply,
 };
 pub use isolation::{InvalidChoice, Isolation, IsolationChoice, Strength};
+pub use price::{Cloud, Currency, Hardware, InvalidPrices, Lifetime, Prices};
 pub use quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 pub use record::{InstanceState, InstanceView, LogLevel, LogLine, Record, RecordOutcome};
 pub use runtime::{Language, Runtime};

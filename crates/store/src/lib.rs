@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{CodeHash, Function, FunctionName, FunctionSpec, LogLine, Record, RequestId, Timestamp};
+use model::{
+    CodeHash, ComparisonId, Door, Function, FunctionName, FunctionSpec, LogLine, Prices, Record, RequestId, Timestamp,
+};
 use tokio::sync::watch;
 
 /// Why the store did not do what it was asked.
@@ -85,11 +87,42 @@ pub trait Credentials: Send + Sync {
     async fn tokens(&self) -> Result<Vec<[u8; 32]>, StoreError>;
 }
 
+/// A comparison that came to its end. What was measured is text that only those above can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredComparison {
+    pub id: ComparisonId,
+    pub function: FunctionName,
+    pub begun: Timestamp,
+    pub body: String,
+}
+
+/// What `hearth compare` found, and the prices that it is paid in.
+#[async_trait]
+pub trait Comparisons: Send + Sync {
+    /// Keeps it as long as its function is there and nothing but a few are newer. Durable when it resolves.
+    async fn keep(&self, comparison: StoredComparison) -> Result<(), StoreError>;
+
+    async fn comparison(&self, id: ComparisonId) -> Result<Option<StoredComparison>, StoreError>;
+
+    /// A function's comparisons, newest first.
+    async fn comparisons(&self, function: &FunctionName) -> Result<Vec<StoredComparison>, StoreError>;
+
+    /// The prices that were set; none as long as nobody has set any.
+    async fn prices(&self) -> Result<Option<Prices>, StoreError>;
+
+    /// `prices` must have passed `validate`. Durable when it resolves.
+    async fn set_prices(&self, prices: Prices) -> Result<(), StoreError>;
+}
+
 /// Which records to read, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct RecordQuery {
     pub function: Option<FunctionName>,
     pub request_id: Option<RequestId>,
+    /// Only calls that came in since then.
+    pub since: Option<Timestamp>,
+    /// All but those that came in here.
+    pub except: Option<Door>,
     pub limit: usize,
 }
 

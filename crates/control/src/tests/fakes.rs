@@ -9,11 +9,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use model::*;
 use sha2::{Digest, Sha256};
-use store::{Functions, LogPage, LogQuery, Packages, RecordQuery, StoreError, Telemetry};
+use store::{
+    Comparisons, Functions, LogPage, LogQuery, Packages, RecordQuery, StoreError, StoredComparison, Telemetry,
+};
 use tokio::sync::watch;
 
+use crate::comparisons::{Comparison, ComparisonOrder, ComparisonState};
 use crate::platform::{
-    AwsCredentials, BoxFuture, FindingView, IsolationView, Platform, RuntimeView, Severity, StemView,
+    AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity, StemView,
 };
 
 pub struct Store {
@@ -21,6 +24,8 @@ pub struct Store {
     packages: Mutex<BTreeMap<String, Bytes>>,
     lines: Mutex<Vec<LogLine>>,
     records: Mutex<Vec<Record>>,
+    comparisons: Mutex<Vec<StoredComparison>>,
+    prices: Mutex<Option<Prices>>,
     changes: watch::Sender<u64>,
     logged: watch::Sender<u64>,
     /// How many of the next conditional writes are overtaken by somebody else's.
@@ -30,7 +35,11 @@ pub struct Store {
 pub struct FakePlatform {
     pub ready: AtomicBool,
     pub isolation_works: AtomicBool,
+    /// Whether gVisor is there, and works.
+    pub gvisor: AtomicBool,
     pub settled: watch::Sender<u64>,
+    /// The comparison that runs, or the last that did.
+    pub comparing: Mutex<Option<ComparisonOrder>>,
 }
 
 impl Default for Store {
@@ -40,6 +49,8 @@ impl Default for Store {
             packages: Mutex::default(),
             lines: Mutex::default(),
             records: Mutex::default(),
+            comparisons: Mutex::default(),
+            prices: Mutex::default(),
             changes: watch::channel(0).0,
             logged: watch::channel(0).0,
             overtaken: AtomicU64::new(0),
@@ -135,6 +146,8 @@ impl Telemetry for Store {
         let fits = |one: &&Record| {
             query.function.as_ref().is_none_or(|name| *name == one.function)
                 && query.request_id.is_none_or(|id| id == one.request_id)
+                && query.since.is_none_or(|since| one.received >= since)
+                && query.except != Some(one.door)
         };
         Ok(records.iter().rev().filter(fits).take(query.limit).cloned().collect())
     }
@@ -166,12 +179,41 @@ impl Telemetry for Store {
     }
 }
 
+#[async_trait]
+impl Comparisons for Store {
+    async fn keep(&self, comparison: StoredComparison) -> Result<(), StoreError> {
+        self.comparisons.lock().unwrap().insert(0, comparison);
+        Ok(())
+    }
+
+    async fn comparison(&self, id: ComparisonId) -> Result<Option<StoredComparison>, StoreError> {
+        Ok(self.comparisons.lock().unwrap().iter().find(|one| one.id == id).cloned())
+    }
+
+    async fn comparisons(&self, function: &FunctionName) -> Result<Vec<StoredComparison>, StoreError> {
+        let comparisons = self.comparisons.lock().unwrap();
+        Ok(comparisons.iter().filter(|one| one.function == *function).cloned().collect())
+    }
+
+    async fn prices(&self) -> Result<Option<Prices>, StoreError> {
+        Ok(self.prices.lock().unwrap().clone())
+    }
+
+    async fn set_prices(&self, prices: Prices) -> Result<(), StoreError> {
+        assert_eq!(prices.validate(), Ok(()), "only valid prices are stored");
+        *self.prices.lock().unwrap() = Some(prices);
+        Ok(())
+    }
+}
+
 impl Default for FakePlatform {
     fn default() -> Self {
         Self {
             ready: AtomicBool::new(true),
             isolation_works: AtomicBool::new(true),
+            gvisor: AtomicBool::new(false),
             settled: watch::channel(u64::MAX).0,
+            comparing: Mutex::default(),
         }
     }
 }
@@ -208,7 +250,11 @@ impl Platform for FakePlatform {
             state: if works { "allowed".into() } else { "forbidden by sysctl".into() },
             advice: String::new(),
         };
-        vec![IsolationView { isolation: Isolation::Namespace, works, findings: vec![finding] }]
+        let mut all = vec![IsolationView { isolation: Isolation::Namespace, works, findings: vec![finding] }];
+        if self.gvisor.load(Ordering::SeqCst) {
+            all.push(IsolationView { isolation: Isolation::Gvisor, works: true, findings: Vec::new() });
+        }
+        all
     }
 
     fn runtimes(&self) -> Vec<RuntimeView> {
@@ -234,6 +280,34 @@ impl Platform for FakePlatform {
             secret_access_key: "a secret".into(),
             region: "us-east-1".into(),
         }
+    }
+
+    fn host(&self) -> Machine {
+        Machine { cpu: "A processor".into(), cores: 4, memory: 8 << 30, kernel: "Linux 6.12".into() }
+    }
+
+    fn idle_auto(&self) -> Duration {
+        Duration::from_secs(600)
+    }
+
+    fn compare(&self, order: ComparisonOrder) -> Result<(), Fault> {
+        let mut comparing = self.comparing.lock().unwrap();
+        if comparing.as_ref().is_some_and(|one| one.comparison.state == ComparisonState::Running) {
+            return Err(Fault::new(FaultCode::Conflict, "another comparison runs"));
+        }
+        *comparing = Some(order);
+        Ok(())
+    }
+
+    fn comparison(&self, id: ComparisonId) -> Option<Comparison> {
+        let comparing = self.comparing.lock().unwrap();
+        comparing.as_ref().map(|order| &order.comparison).filter(|one| one.id == id).cloned()
+    }
+
+    fn cancel_comparison(&self, id: ComparisonId) -> bool {
+        let mut comparing = self.comparing.lock().unwrap();
+        let Some(order) = comparing.as_mut().filter(|order| order.comparison.id == id) else { return false };
+        std::mem::replace(&mut order.comparison.state, ComparisonState::Cancelled) == ComparisonState::Running
     }
 }
 
@@ -290,6 +364,7 @@ impl World {
             functions: store.clone(),
             packages: store.clone(),
             telemetry: store.clone(),
+            comparisons: store.clone(),
             platform: platform.clone(),
             tokens: Arc::new(crate::TokenSet::new(vec![token.sha256()])),
             hosts: Arc::new(crate::Hosts::new("127.0.0.1:7070".parse().unwrap(), [])),

@@ -1,6 +1,7 @@
 //! The API as its callers see it: requests in, answers out, over a store in memory.
 
-mod fakes;
+mod comparisons;
+pub(crate) mod fakes;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -122,7 +122,7 @@ fn print(payload: &[u8]) -> anyhow::Result<()> {
 }
 
 /// AWS's error shape in words; anything else as it is.
-fn tell_error(payload: &[u8], request_id: Option<&str>) {
+pub(super) fn tell_error(payload: &[u8], request_id: Option<&str>) {
     let paint = out::Paint::stderr();
     let value: serde_json::Value = serde_json::from_slice(payload).unwrap_or_default();
     let field = |key: &str| value.get(key).and_then(|value| value.as_str());

@@ -10,6 +10,7 @@
 
 mod aws_env;
 mod client;
+mod compare;
 mod completions;
 mod deploy;
 mod doctor;
@@ -25,6 +26,7 @@ mod logs;
 mod manifest;
 mod out;
 mod pack;
+mod prices;
 mod progress;
 mod ps;
 mod rm;
@@ -51,7 +53,7 @@ Exit status:
   0  done
   1  it failed
   2  the command line, the manifest or the payload is wrong
-  3  the function answered with an error (invoke)
+  3  the function answered with an error (invoke, compare)
   4  no Hearth answers, or it refuses the token";
 
 /// Hearth runs functions on your own machine, the way AWS Lambda does.
@@ -120,7 +122,7 @@ pub enum ClientCommand {
     /// Make a new function folder that works
     Init(init::InitArgs),
     /// Package a folder, zip or file, and make it a function
-    Deploy(deploy::DeployArgs),
+    Deploy(Box<deploy::DeployArgs>),
     /// Call a function and print its answer
     Invoke(invoke::InvokeArgs),
     /// Print what functions wrote
@@ -136,6 +138,10 @@ pub enum ClientCommand {
     Env(env::EnvArgs),
     /// List the runtimes that functions can use here
     Runtimes(runtimes::RuntimesArgs),
+    /// Measure a function on every isolation, and what it costs there
+    Compare(Box<compare::CompareArgs>),
+    /// Show or set the prices that costs are told in
+    Prices(Box<prices::PricesArgs>),
     /// Say what works on this machine, what does not, and why
     Doctor(doctor::DoctorArgs),
     /// Explain an error code
@@ -156,7 +162,7 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
     let json = command.json();
     let result = match command {
         ClientCommand::Init(args) => init::run(args),
-        ClientCommand::Deploy(args) => deploy::run(args),
+        ClientCommand::Deploy(args) => deploy::run(*args),
         ClientCommand::Invoke(args) => invoke::run(args),
         ClientCommand::Logs(args) => logs::run(args),
         ClientCommand::List(args) => list::run(args),
@@ -164,6 +170,8 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Rm(args) => rm::run(args),
         ClientCommand::Env(args) => env::run(args),
         ClientCommand::Runtimes(args) => runtimes::run(args),
+        ClientCommand::Compare(args) => compare::run(*args),
+        ClientCommand::Prices(args) => prices::run(*args),
         ClientCommand::Doctor(args) => doctor::run(args),
         ClientCommand::Explain(args) => explain::run(args),
         ClientCommand::AwsEnv(args) => aws_env::run(args),
@@ -210,6 +218,8 @@ impl ClientCommand {
             Self::Rm(args) => args.json,
             Self::Env(args) => args.json,
             Self::Runtimes(args) => args.json,
+            Self::Compare(args) => args.json,
+            Self::Prices(args) => args.json(),
             Self::Doctor(args) => args.json,
             Self::Explain(args) => args.json,
             Self::AwsEnv(args) => args.json,

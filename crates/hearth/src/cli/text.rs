@@ -107,6 +107,23 @@ pub fn span(time: Duration) -> String {
     }
 }
 
+/// `0.253 ms`, `48.2 ms`, `1.25 s`: three digits.
+pub fn latency(micros: f64) -> String {
+    match micros / 1e3 {
+        millis @ ..999.5 => format!("{} ms", digits(millis)),
+        millis => format!("{} s", digits(millis / 1e3)),
+    }
+}
+
+/// Three digits that matter, and all those before the point.
+pub fn digits(number: f64) -> String {
+    if number == 0.0 || !number.is_finite() {
+        return format!("{number:.0}");
+    }
+    let places = (2.0 - number.abs().log10().floor()).clamp(0.0, 12.0);
+    format!("{number:.*}", places as usize)
+}
+
 /// How long ago an RFC 3339 moment was.
 pub fn ago(moment: &str) -> String {
     match moment.parse::<jiff::Timestamp>() {
@@ -161,5 +178,11 @@ mod tests {
         assert_eq!(memory(28 << 20), "28 MB");
         assert_eq!(span(Duration::from_millis(340)), "340 ms");
         assert_eq!(span(Duration::from_secs(7_300)), "2 h");
+        for (micros, text) in [(253.0, "0.253 ms"), (48_210.0, "48.2 ms"), (1_254_000.0, "1.25 s"), (0.0, "0 ms")] {
+            assert_eq!(latency(micros), text);
+        }
+        for (number, text) in [(0.000_012_34, "0.0000123"), (12.345, "12.3"), (12_345.6, "12346")] {
+            assert_eq!(digits(number), text);
+        }
     }
 }

@@ -15,7 +15,8 @@ pub(super) const SCHEMA: Schema = Schema {
     file: "catalogue.db",
     application_id: 0x4845_4143, // HEAC
     settings: "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 16777216;",
-    migrations: &["
+    migrations: &[
+        "
         CREATE TABLE functions (
             name TEXT NOT NULL PRIMARY KEY,
             revision INTEGER NOT NULL
@@ -45,7 +46,23 @@ pub(super) const SCHEMA: Schema = Schema {
             name TEXT NOT NULL,
             added INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
-    "],
+    ",
+        "
+        CREATE TABLE comparisons (
+            id TEXT NOT NULL PRIMARY KEY,
+            name TEXT NOT NULL REFERENCES functions (name) ON DELETE CASCADE,
+            begun INTEGER NOT NULL,
+            body TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX comparisons_name ON comparisons (name, begun);
+
+        -- At most one row.
+        CREATE TABLE prices (
+            one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+            prices TEXT NOT NULL
+        ) STRICT;
+    ",
+    ],
 };
 
 const CURRENT: &str = "SELECT r.spec, r.revision, r.code, r.code_size, r.modified FROM functions f
@@ -193,6 +210,6 @@ impl Raw {
     }
 }
 
-fn damaged(error: &dyn std::fmt::Display) -> StoreError {
+pub(super) fn damaged(error: &dyn std::fmt::Display) -> StoreError {
     StoreError::Failed(format!("catalogue.db holds what cannot be read: {error}"))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <dir>/lock            held while a store is open: one process at a time
-//! <dir>/catalogue.db    functions, tokens: every commit is synced before it is answered
+//! <dir>/catalogue.db    functions, tokens, comparisons, prices: every commit is synced before it is answered
 //! <dir>/telemetry.db    records, log lines: written in batches, so that logs never slow the catalogue
 //! <dir>/packages, code  see [`crate::packages`]
 //! ```
@@ -10,6 +10,7 @@
 //! Each database has one thread that writes, and a few connections that read; no lock is ever waited for. Both
 //! threads end, with all they were given written, on [`SqliteStore::close`] or when the last handle goes.
 
+mod comparisons;
 mod credentials;
 mod database;
 mod functions;

@@ -1,6 +1,7 @@
 //! The store from outside: what it keeps, what it refuses, and what a crash leaves.
 
 mod archive;
+mod comparisons;
 mod crash;
 mod functions;
 mod migration;

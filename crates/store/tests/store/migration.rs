@@ -6,6 +6,10 @@ use store::{Options, SqliteStore};
 use crate::{Home, name, spec};
 use store::Functions;
 
+fn version(db: &Connection) -> i64 {
+    db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
 fn open_error(dir: &std::path::Path) -> String {
     SqliteStore::open(Options::new(dir)).err().expect("it opened").to_string()
 }
@@ -13,10 +17,9 @@ fn open_error(dir: &std::path::Path) -> String {
 #[tokio::test]
 async fn an_empty_directory_becomes_a_store_of_the_present_schema() {
     let home = Home::new().reopen(|data| {
-        for file in ["catalogue.db", "telemetry.db"] {
+        for (file, newest) in [("catalogue.db", 2), ("telemetry.db", 2)] {
             let db = Connection::open(data.join(file)).unwrap();
-            let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-            assert_eq!(version, 1, "{file}");
+            assert_eq!(version(&db), newest, "{file}");
         }
     });
     let code = home.package("1").await;
@@ -31,6 +34,7 @@ fn a_newer_database_is_refused_and_left_alone() {
         drop(store);
         let data = dir.path().join("data");
         let db = Connection::open(data.join(file)).unwrap();
+        let ours = version(&db);
         db.pragma_update(None, "user_version", 99).unwrap();
         drop(db);
         let before = std::fs::read(data.join(file)).unwrap();
@@ -39,7 +43,7 @@ fn a_newer_database_is_refused_and_left_alone() {
         assert_eq!(std::fs::read(data.join(file)).unwrap(), before);
         // Nothing keeps the directory locked after the refusal.
         let db = Connection::open(data.join(file)).unwrap();
-        db.pragma_update(None, "user_version", 1).unwrap();
+        db.pragma_update(None, "user_version", ours).unwrap();
         drop(db);
         SqliteStore::open(Options::new(&data)).unwrap();
     }

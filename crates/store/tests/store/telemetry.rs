@@ -56,6 +56,33 @@ fn messages(page: &LogPage) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn records_are_read_from_a_moment_on_and_without_measurements() {
+    let home = Home::new();
+    let now = Timestamp::now();
+    let of = |minutes: u64, door| Record {
+        received: now - Duration::from_secs(60 * minutes),
+        door,
+        queued_us: minutes,
+        ..record("f")
+    };
+    // The second was received before the first, and took longer.
+    for record in [of(10, Door::Http), of(40, Door::Http), of(9, Door::Compare), of(5, Door::Invoke), of(1, Door::Http)]
+    {
+        home.store.record(record);
+    }
+    let minutes = |since: u64, except, limit| {
+        let since = Some(now - Duration::from_secs(60 * since));
+        let query = RecordQuery { function: Some(name("f")), since, except, limit, ..RecordQuery::default() };
+        let records = home.store.records(query);
+        async { records.await.unwrap().into_iter().map(|record| record.queued_us).collect::<Vec<_>>() }
+    };
+    assert_eq!(minutes(30, None, 10).await, [1, 5, 9, 10]);
+    assert_eq!(minutes(30, Some(Door::Compare), 10).await, [1, 5, 10]);
+    assert_eq!(minutes(60, Some(Door::Compare), 10).await, [1, 5, 40, 10]);
+    assert_eq!(minutes(30, Some(Door::Compare), 2).await, [1, 5], "the newest of them");
+}
+
+#[tokio::test]
 async fn records_come_back_as_they_were_newest_first() {
     let home = Home::new();
     let first = record("f");
@@ -76,7 +103,7 @@ async fn records_come_back_as_they_were_newest_first() {
         home.store.record(record.clone());
     }
     let query = |function: Option<&str>, request_id, limit| {
-        home.store.records(RecordQuery { function: function.map(name), request_id, limit })
+        home.store.records(RecordQuery { function: function.map(name), request_id, limit, ..RecordQuery::default() })
     };
     assert_eq!(query(None, None, 10).await.unwrap(), [other.clone(), failed.clone(), first.clone()]);
     assert_eq!(query(None, None, 1).await.unwrap(), std::slice::from_ref(&other));

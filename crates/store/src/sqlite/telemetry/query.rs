@@ -12,6 +12,9 @@ use crate::{LogPage, LogQuery, RecordQuery, StoreError};
 /// Lines are nearly in order of time: a line is at most this much older than one written before it.
 const DISORDER: Duration = Duration::from_secs(300);
 
+/// A record is written when its call is over: it came in at most this much earlier than one written before it.
+const LONGEST_CALL: Duration = Duration::from_secs(1800);
+
 /// A page ends with the line whose message takes it beyond this, whatever its limit.
 const PAGE_BYTES: usize = 16 << 20;
 
@@ -26,12 +29,24 @@ pub(super) fn records(conn: &Connection, query: &RecordQuery) -> Result<Vec<Reco
         let condition = if query.request_id.is_some() { "+r.function = ?" } else { "r.function = ?" };
         filter.add(condition, Value::Integer(id));
     }
-    filter.values.push(Value::Integer(query.limit.try_into().unwrap_or(i64::MAX)));
-    let sql = format!("{} {} ORDER BY r.id DESC LIMIT ?", rows::RECORD, filter.sql());
+    if let Some(door) = query.except {
+        filter.add("r.door <> ?", Value::Text(rows::door_text(door)?));
+    }
+    let sql = format!("{} {} ORDER BY r.id DESC", rows::RECORD, filter.sql());
     let mut statement = conn.prepare(&sql)?;
     let mut found = statement.query(rusqlite::params_from_iter(filter.values))?;
     let mut records = Vec::new();
-    while let Some(row) = found.next()? {
+    while records.len() < query.limit {
+        let Some(row) = found.next()? else { break };
+        if let Some(since) = query.since {
+            let received = Timestamp(row.get(5)?);
+            if received < since - LONGEST_CALL {
+                break;
+            }
+            if received < since {
+                continue;
+            }
+        }
         records.push(rows::read_record(row)?);
     }
     Ok(records)

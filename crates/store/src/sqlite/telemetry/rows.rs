@@ -295,7 +295,7 @@ fn request(bytes: [u8; 16]) -> Result<RequestId, StoreError> {
 }
 
 /// The text that the door's serialised form has, so that a new door needs no change here.
-fn door_text(door: Door) -> rusqlite::Result<String> {
+pub(super) fn door_text(door: Door) -> rusqlite::Result<String> {
     let text = serde_json::to_string(&door).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     Ok(text.trim_matches('"').to_owned())
 }
