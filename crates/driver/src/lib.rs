@@ -166,6 +166,10 @@ pub enum StartError {
 pub struct Capability {
     pub isolation: Isolation,
     pub works: bool,
+    /// What each sandbox takes beside its processes, bytes of memory: a kernel of its own, say. It comes on top of the
+    /// function's limit.
+    #[serde(default)]
+    pub overhead: u64,
     /// One finding each: what was looked at, how it is, what to do.
     pub findings: Vec<Finding>,
 }

@@ -258,14 +258,14 @@ impl Pool {
     }
 
     fn start(self: &Arc<Self>, shared: &Arc<Shared>, charge: Charge) {
-        let info = Arc::new(Info::new(InstanceId::random(), self.function.clone(), self.isolation, charge));
+        let info = Arc::new(Info::new(InstanceId::random(), self.function.clone(), self.isolation, self.most(shared), charge));
         shared.register(&info);
         shared.spawn(start::run(shared.clone(), self.clone(), info, None));
     }
 
     fn adopt(self: &Arc<Self>, shared: &Arc<Shared>, stem: Stem) {
         let Stem { id, handle, io, charge, .. } = stem;
-        let info = Arc::new(Info::new(id, self.function.clone(), self.isolation, charge));
+        let info = Arc::new(Info::new(id, self.function.clone(), self.isolation, self.most(shared), charge));
         info.hold(handle.clone());
         shared.register(&info);
         shared.spawn(start::run(shared.clone(), self.clone(), info, Some(Claimed { handle, io })));
@@ -274,7 +274,12 @@ impl Pool {
     /// What an instance is charged at its start, bytes.
     fn estimate(&self, shared: &Shared) -> u64 {
         let seen = self.peak.load(Ordering::Relaxed);
-        seen.max(shared.limits.estimate).min(self.function.spec.memory.bytes())
+        seen.max(shared.limits.estimate + shared.overhead(self.isolation)).min(self.most(shared))
+    }
+
+    /// What one may use, bytes.
+    fn most(&self, shared: &Shared) -> u64 {
+        self.function.spec.memory.bytes() + shared.overhead(self.isolation)
     }
 
     /// A start succeeded.

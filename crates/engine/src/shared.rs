@@ -26,8 +26,8 @@ use crate::{Options, draining};
 
 pub struct Shared {
     pub drivers: HashMap<Isolation, Arc<dyn Driver>>,
-    /// Those of them that work here.
-    working: Vec<Isolation>,
+    /// Those of them that work here, with what each sandbox takes beside its processes, bytes.
+    working: HashMap<Isolation, u64>,
     pub runtimes: Vec<InstalledRuntime>,
     pub functions: Arc<dyn Functions>,
     pub telemetry: Arc<dyn Telemetry>,
@@ -75,7 +75,7 @@ impl Shared {
         let limits = options.limits;
         let working = options.drivers.iter().map(|driver| driver.capability()).filter(|one| one.works);
         let shared = Self {
-            working: working.map(|one| one.isolation).collect(),
+            working: working.map(|one| (one.isolation, one.overhead)).collect(),
             drivers: options.drivers.into_iter().map(|driver| (driver.isolation(), driver)).collect(),
             runtimes: options.runtimes,
             functions: options.functions,
@@ -136,12 +136,17 @@ impl Shared {
 
     /// Whether sandboxes can be made with it here.
     pub fn works(&self, isolation: Isolation) -> bool {
-        self.working.contains(&isolation)
+        self.working.contains_key(&isolation)
     }
 
     /// Whether calls wait for sandboxes and runtimes to come up.
     pub fn is_starting(&self) -> bool {
         self.starts.available_permits() < self.limits.starts.max(1)
+    }
+
+    /// What a sandbox takes beside its processes, bytes.
+    pub fn overhead(&self, isolation: Isolation) -> u64 {
+        self.working.get(&isolation).copied().unwrap_or(0)
     }
 
     pub fn register(&self, info: &Arc<Info>) {

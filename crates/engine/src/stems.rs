@@ -269,7 +269,8 @@ fn trim(stems: &Stems, now: Instant) {
 
 async fn make(shared: &Arc<Shared>, shape: &Arc<Shape>) {
     let stems = &shared.stems;
-    let Some(charge) = shared.ledger.spare(shared.limits.estimate, shared.limits.stem_share) else {
+    let estimate = shared.limits.estimate + shared.overhead(shape.isolation);
+    let Some(charge) = shared.ledger.spare(estimate, shared.limits.stem_share) else {
         return lock(&stems.state).nursery.postponed(shape, now());
     };
     let made = tokio::select! {

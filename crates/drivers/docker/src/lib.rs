@@ -126,7 +126,7 @@ impl Docker {
             tokio::spawn(inner.clone().sweep(inner.leftovers().await, inner.busy()));
         }
         Self {
-            capability: Capability { isolation: Isolation::Docker, works, findings },
+            capability: Capability { isolation: Isolation::Docker, works, overhead: 0, findings },
             inner,
             idle: Mutex::new(Some(idle)),
         }

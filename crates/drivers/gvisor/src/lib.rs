@@ -119,7 +119,12 @@ impl Gvisor {
             Err(findings) => (None, findings),
         };
         let mut driver = Self {
-            capability: Capability { isolation: Isolation::Gvisor, works: false, findings: vec![] },
+            capability: Capability {
+                isolation: Isolation::Gvisor,
+                works: false,
+                overhead: bundle::WAITING,
+                findings: vec![],
+            },
             works,
             running: HashMap::new(),
             removing: Vec::new(),

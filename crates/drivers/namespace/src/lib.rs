@@ -159,7 +159,7 @@ impl Namespace {
             cgroups,
             seccomp: seccomp::Program::compile(&seccomp::Policy::default()),
             arguments: sys::ArgumentArea::of_self(),
-            capability: Capability { isolation: Isolation::Namespace, works, findings },
+            capability: Capability { isolation: Isolation::Namespace, works, overhead: 0, findings },
             rootless,
             first_uid: FIRST_UID + UIDS * u32::from(options.name.bytes().fold(0u8, |sum, b| sum.wrapping_mul(31) ^ b)),
             next_uid: 0,

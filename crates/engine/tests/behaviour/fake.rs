@@ -41,6 +41,8 @@ pub struct Script {
 pub struct FakeDriver {
     isolation: Isolation,
     works: bool,
+    /// What its sandboxes take beside their processes, bytes.
+    pub overhead: u64,
     pub script: Mutex<Script>,
     pub specs: Mutex<Vec<SandboxSpec>>,
     pub seen: Arc<Seen>,
@@ -92,7 +94,7 @@ impl Default for FakeDriver {
 impl FakeDriver {
     pub fn of(isolation: Isolation, works: bool) -> Self {
         let (script, specs, seen, ends) = Default::default();
-        Self { isolation, works, script, specs, seen, ends }
+        Self { isolation, works, overhead: 0, script, specs, seen, ends }
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Script)) {
@@ -128,7 +130,7 @@ impl Driver for FakeDriver {
     }
 
     fn capability(&self) -> Capability {
-        Capability { isolation: self.isolation, works: self.works, findings: Vec::new() }
+        Capability { isolation: self.isolation, works: self.works, overhead: self.overhead, findings: Vec::new() }
     }
 
     fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {

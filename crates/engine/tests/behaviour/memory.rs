@@ -85,3 +85,24 @@ async fn many_functions_share_little_memory_and_none_starves() {
     }
     assert!(world.driver.most_live() <= 3, "{}", world.driver.most_live());
 }
+
+#[tokio::test]
+async fn what_an_isolation_takes_itself_is_charged_too() {
+    let mut driver = crate::fake::FakeDriver::of(model::Isolation::Gvisor, true);
+    driver.overhead = 100 * MIB;
+    let driver = std::sync::Arc::new(driver);
+    let world = World::with(|options| {
+        options.drivers = vec![driver.clone()];
+        options.limits.estimate = 50 * MIB;
+        options.limits.queue_wait = Duration::from_millis(50);
+        options.memory_budget = 350 * MIB;
+    })
+    .await;
+    world.deploy("f", |spec| spec.isolation = model::Isolation::Gvisor.into()).await;
+    let calls: Vec<_> = (0..3).map(|_| world.calling("f", "sleep 300")).collect();
+    let mut answered = 0;
+    for call in calls {
+        answered += u32::from(call.await.unwrap().is_ok());
+    }
+    assert_eq!((answered, driver.most_live()), (2, 2), "150 MiB each");
+}

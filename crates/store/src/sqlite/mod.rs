@@ -20,7 +20,7 @@ mod writer;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -164,15 +164,23 @@ impl Packages for SqliteStore {
     }
 }
 
+/// How long a predecessor is waited for. A process that it was starting at that moment holds the lock too, until it runs
+/// its own program.
+const LOCK_LIMIT: Duration = Duration::from_secs(1);
+
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
     let file = File::options().write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(|error| StoreError::io(path.display(), &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(StoreError::Failed(format!("another process uses the data directory {}", dir.display())))
+    let until = Instant::now() + LOCK_LIMIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::Failed(format!("another process uses the data directory {}", dir.display())));
+            }
+            Err(TryLockError::Error(error)) => return Err(StoreError::io(path.display(), &error)),
         }
-        Err(TryLockError::Error(error)) => Err(StoreError::io(path.display(), &error)),
     }
 }
