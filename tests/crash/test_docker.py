@@ -40,9 +40,12 @@ def containers(hearth):
 def helper(hearth):
     """The process that holds Docker's socket."""
     for process in proc.descendants(hearth.process.pid):
-        with open(f"/proc/{process.pid}/cmdline", "rb") as file:
-            if b"docker-host" in file.read():
-                return process.pid
+        try:
+            with open(f"/proc/{process.pid}/cmdline", "rb") as file:
+                if b"docker-host" in file.read():
+                    return process.pid
+        except OSError:
+            pass  # gone meanwhile
     return None
 
 

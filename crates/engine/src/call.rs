@@ -112,7 +112,7 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
             }
         }
     };
-    let unread = match broken {
+    let mut unread = match broken {
         Broken::Protocol(error) => {
             let took = begun.elapsed();
             let _ = io.drain(sink);
@@ -125,7 +125,11 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
         match io.last_words().and_then(|frame| frame.map(|frame| answer.add(frame)).transpose()) {
             Ok(Some(Some(ending))) => return over(ending, begun.elapsed()),
             Ok(Some(None)) => {}
-            Ok(None) | Err(_) => break,
+            Ok(None) => break,
+            Err(broken) => {
+                unread |= matches!(broken, Broken::Closed { unread: true });
+                break;
+            }
         }
     }
     let took = begun.elapsed();

@@ -204,13 +204,17 @@ impl Io {
         Ok(())
     }
 
-    /// Takes what is left of an answer after the sandbox is gone.
+    /// Takes what is left of an answer after the sandbox is gone. An error too says whether the event was read: the
+    /// reactor need not have noticed yet.
     pub fn last_words(&mut self) -> Result<Option<Frame>, Broken> {
-        BUFFER.with_borrow_mut(|buffer| {
+        let unread = BUFFER.with_borrow_mut(|buffer| {
             let invoke_in = &mut self.invoke_in;
-            drain(&self.invoke, buffer, |bytes| invoke_in.push(bytes));
+            drain(&self.invoke, buffer, |bytes| invoke_in.push(bytes))
         });
-        Ok(self.invoke_in.next_frame()?)
+        match self.invoke_in.next_frame()? {
+            None if unread => Err(Broken::Closed { unread }),
+            frame => Ok(frame),
+        }
     }
 
     fn flush(&mut self, sink: &mut Sink<'_>) {
@@ -267,8 +271,8 @@ fn poll_write<S: AsyncWrite + Unpin>(
     Poll::Ready(Ok(()))
 }
 
-/// Reads until there is nothing.
-fn drain(from: impl AsFd, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
+/// Reads until there is nothing. True if the other end was closed with something from us unread in it.
+fn drain(from: impl AsFd, buffer: &mut [u8], mut take: impl FnMut(&[u8])) -> bool {
     let mut taken = 0;
     while taken < DRAIN {
         match rustix::io::read(from.as_fd(), &mut *buffer) {
@@ -277,11 +281,12 @@ fn drain(from: impl AsFd, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
                 taken += read;
                 // A pipe or socket that gave less than was asked for had no more.
                 if read < buffer.len() {
-                    return;
+                    return false;
                 }
             }
             Err(rustix::io::Errno::INTR) => {}
-            _ => return,
+            ended => return ended == Err(rustix::io::Errno::CONNRESET),
         }
     }
+    false
 }

@@ -258,7 +258,8 @@ impl Pool {
     }
 
     fn start(self: &Arc<Self>, shared: &Arc<Shared>, charge: Charge) {
-        let info = Arc::new(Info::new(InstanceId::random(), self.function.clone(), self.isolation, self.most(shared), charge));
+        let info =
+            Arc::new(Info::new(InstanceId::random(), self.function.clone(), self.isolation, self.most(shared), charge));
         shared.register(&info);
         shared.spawn(start::run(shared.clone(), self.clone(), info, None));
     }
