@@ -56,12 +56,12 @@ pub fn run(args: PsArgs) -> anyhow::Result<ExitCode> {
     }
     if !args.json {
         for one in stems {
-            let making = if one.starting > 0 { format!(", {} being made", one.starting) } else { String::new() };
-            let (ready, charged) = (one.ready, text::memory(one.charged));
-            out::note(&format!(
-                "ready for cold starts: {ready} of {} on {} with {}{making} ({charged})",
-                one.runtime, one.isolation, one.memory
-            ));
+            let shape = format!("{} on {} with {}", one.runtime, one.isolation, one.memory);
+            let more = if one.starting > 0 { format!(", {} more soon", one.starting) } else { String::new() };
+            out::note(&match one.ready {
+                0 => format!("soon ready for cold starts: {} {shape}", one.starting),
+                ready => format!("ready for cold starts: {ready} {shape}, {}{more}", text::memory(one.charged)),
+            });
         }
     }
     Ok(ExitCode::SUCCESS)
