@@ -114,6 +114,10 @@ impl FunctionWrite {
             return Err(ApiError::invalid(format!("env.{name} is null: only PATCH removes by null")));
         }
         let mut spec = FunctionSpec::new(name, runtime, &handler);
+        if self.isolation.is_none() && self.at_least.flatten().is_some() {
+            // Who says how strong it shall be leaves it to us which.
+            spec.isolation = IsolationChoice::Auto;
+        }
         self.apply(&mut spec)?;
         Ok((spec, code))
     }

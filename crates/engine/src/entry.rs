@@ -27,8 +27,14 @@ impl Entry {
         let function = Arc::new(function);
         let works = |isolation: Isolation| shared.works(isolation);
         let chosen = function.spec.isolation.resolve(function.spec.at_least, works);
-        let pool = |(isolation, share): (Isolation, u8)| (Pool::new(shared, &function, isolation, share), share);
-        let shares = chosen.into_iter().map(pool).collect();
+        let shares: Vec<u8> = chosen.iter().map(|(_, share)| *share).collect();
+        let (min, max) = (function.spec.scale.min, function.spec.scale.max);
+        let limits = share::split(min, &shares).into_iter().zip(share::split(max, &shares));
+        let pool = |((isolation, share), (min, max)): ((Isolation, u8), (u32, u32))| {
+            // A minimum of one may fall to a share whose maximum is less.
+            (Pool::new(shared, &function, isolation, min.min(max)..=max), share)
+        };
+        let shares = chosen.into_iter().zip(limits).map(pool).collect();
         Self { shares, calls: AtomicU64::new(0), probes: Mutex::new(Some(HashMap::new())), function }
     }
 

@@ -30,8 +30,6 @@ pub struct Info {
     pub id: InstanceId,
     pub function: Arc<Function>,
     isolation: Isolation,
-    /// What the sandbox may use at most, bytes.
-    most: u64,
     started: Timestamp,
     state: AtomicU8,
     invocations: AtomicU64,
@@ -65,12 +63,11 @@ pub struct Cold {
 // === impl Info ===
 
 impl Info {
-    pub fn new(id: InstanceId, function: Arc<Function>, isolation: Isolation, most: u64, charge: Charge) -> Self {
+    pub fn new(id: InstanceId, function: Arc<Function>, isolation: Isolation, charge: Charge) -> Self {
         Self {
             id,
             function,
             isolation,
-            most,
             started: Timestamp::now(),
             state: AtomicU8::new(0),
             invocations: AtomicU64::new(0),
@@ -131,7 +128,7 @@ impl Info {
             && peak > self.peak.load(Ordering::Relaxed)
         {
             self.peak.store(peak, Ordering::Relaxed);
-            self.charge.at_least(peak.min(self.most));
+            self.charge.at_least(peak);
         }
     }
 

@@ -73,6 +73,18 @@ impl Ledger {
         Some(Charge { ledger: self.clone(), bytes, dying })
     }
 
+    /// Charges more for a stem that is to become an instance of this pool, if that fits and nobody is before it in line.
+    pub fn raise(&self, pool: u64, charge: &Charge, to: u64, now: Instant) -> bool {
+        let mut book = lock(&self.book);
+        let before = charge.bytes();
+        let more = to.saturating_sub(before);
+        let fits = more == 0 || book.budget.raise(pool, more, now);
+        if fits {
+            charge.bytes.store(before + more, Ordering::Relaxed);
+        }
+        fits
+    }
+
     /// The pool wants nothing any more.
     pub fn leave(&self, pool: u64) {
         let mut book = lock(&self.book);

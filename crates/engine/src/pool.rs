@@ -2,6 +2,7 @@
 //! What is decided is decided by the [`Roster`]; this keeps it under a lock that is never held over an await,
 //! and carries out.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -66,14 +67,17 @@ pub struct Lease {
 // === impl Pool ===
 
 impl Pool {
-    /// For `share` percent of a function's calls.
-    pub fn new(shared: &Arc<Shared>, function: &Arc<Function>, isolation: Isolation, share: u8) -> Arc<Self> {
-        let scale = &function.spec.scale;
-        let part = |of: u32| (u64::from(of) * u64::from(share)).div_ceil(100) as u32;
+    /// For a function's calls on one isolation, with so many instances.
+    pub fn new(
+        shared: &Arc<Shared>,
+        function: &Arc<Function>,
+        isolation: Isolation,
+        instances: RangeInclusive<u32>,
+    ) -> Arc<Self> {
         let rules = Rules {
-            max: part(scale.max),
-            min: part(scale.min),
-            keep: match scale.idle {
+            max: *instances.end(),
+            min: *instances.start(),
+            keep: match function.spec.scale.idle {
                 Idle::Auto => shared.limits.idle_auto,
                 Idle::For(time) => time,
             },
@@ -215,14 +219,18 @@ impl Pool {
                 shared.ledger.leave(self.id);
                 return false;
             }
-            // Its memory is charged already. What is kept warm has the time to start from nothing.
+            // What is kept warm has the time to start from nothing.
             if state.roster.waiting() > 0
                 && let Some(stem) = self.stem(shared, now)
             {
-                state.roster.began();
-                drop(state);
-                self.adopt(shared, stem);
-                continue;
+                if shared.ledger.raise(self.id, &stem.charge, self.estimate(shared), now) {
+                    state.roster.began();
+                    drop(state);
+                    self.adopt(shared, stem);
+                    continue;
+                }
+                // This function takes more than there is beside the stem, whose memory helps towards it.
+                stem.kill();
             }
             match shared.ledger.ask(self, self.estimate(shared), now) {
                 Asked::Charged(charge) => {
@@ -258,16 +266,14 @@ impl Pool {
     }
 
     fn start(self: &Arc<Self>, shared: &Arc<Shared>, charge: Charge) {
-        let info =
-            Arc::new(Info::new(InstanceId::random(), self.function.clone(), self.isolation, self.most(shared), charge));
+        let info = Arc::new(Info::new(InstanceId::random(), self.function.clone(), self.isolation, charge));
         shared.register(&info);
         shared.spawn(start::run(shared.clone(), self.clone(), info, None));
     }
 
     fn adopt(self: &Arc<Self>, shared: &Arc<Shared>, stem: Stem) {
         let Stem { id, handle, io, charge, .. } = stem;
-        let info = Arc::new(Info::new(id, self.function.clone(), self.isolation, self.most(shared), charge));
-        info.hold(handle.clone());
+        let info = Arc::new(Info::new(id, self.function.clone(), self.isolation, charge));
         shared.register(&info);
         shared.spawn(start::run(shared.clone(), self.clone(), info, Some(Claimed { handle, io })));
     }
@@ -275,12 +281,8 @@ impl Pool {
     /// What an instance is charged at its start, bytes.
     fn estimate(&self, shared: &Shared) -> u64 {
         let seen = self.peak.load(Ordering::Relaxed);
-        seen.max(shared.limits.estimate + shared.overhead(self.isolation)).min(self.most(shared))
-    }
-
-    /// What one may use, bytes.
-    fn most(&self, shared: &Shared) -> u64 {
-        self.function.spec.memory.bytes() + shared.overhead(self.isolation)
+        let usual = shared.limits.estimate.min(self.function.spec.memory.bytes());
+        seen.max(usual + shared.overhead(self.isolation))
     }
 
     /// A start succeeded.

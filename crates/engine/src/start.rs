@@ -111,6 +111,10 @@ pub async fn run(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>, claimed:
         Err(NotStarted { why: Why::StemLost, .. }) => pool.again(&shared),
         Err(mut failed) => {
             failed.cold = cold;
+            if let Why::Exited(Some(ExitCause::Setup(step))) = &failed.why {
+                let function = &pool.function.spec.name;
+                tracing::warn!(%function, instance = %info.id, step, "a sandbox could not be set up");
+            }
             if let Why::Fault(fault) = &failed.why
                 && !shared.is_stopped()
             {
@@ -132,6 +136,7 @@ async fn start(
 ) -> Result<Box<Instance>, NotStarted> {
     let function = &pool.function;
     if let Some(Claimed { handle, io }) = claimed {
+        info.hold(handle.clone());
         let birth = Birth::new(shared, pool, info, handle.exited(), io);
         let begun = Instant::now();
         let adopted = handle.adopt(function.code.clone()).await;

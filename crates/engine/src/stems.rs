@@ -199,7 +199,7 @@ impl Stem {
     }
 
     /// What its memory's charge gives back when it is gone.
-    fn kill(self) -> u64 {
+    pub fn kill(self) -> u64 {
         let bytes = self.charge.bytes();
         self.charge.dies();
         self.handle.kill();

@@ -133,7 +133,7 @@ pub enum InvalidSpec {
     EnvValue(String),
     #[error("environment variables take {0} bytes together: at most {MAX_ENV_BYTES} are allowed, as on AWS Lambda")]
     EnvSize(usize),
-    #[error("isolation {isolation} is weaker than at_least = {floor}: name one that is as strong, or lower the floor")]
+    #[error("isolation {isolation} is weaker than at_least = {floor}: name one that is as strong, or isolation = auto")]
     TooWeak { isolation: Isolation, floor: Isolation },
     #[error(transparent)]
     Id(#[from] InvalidId),
@@ -205,6 +205,10 @@ impl FunctionSpec {
             range("scale.idle", time <= Duration::from_secs(7 * 86_400), given, "0s to 7d, or auto")?;
         }
         range("description", self.description.len() <= 256, "a longer text".into(), "at most 256 bytes")?;
+        if let IsolationChoice::Shares(shares) = &self.isolation {
+            let enough = max as usize >= shares.len();
+            range("scale.max", enough, max.to_string(), "one or more for each isolation that shares the calls")?;
+        }
         if let Some(floor) = self.at_least
             && let Some((isolation, _)) = self.isolation.named().into_iter().find(|(one, _)| !one.meets(Some(floor)))
         {

@@ -107,6 +107,9 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<Never, (Step, io::Error
     sys::drop_capabilities().map_err(at(Step::Capabilities))?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(at(Step::NoNewPrivs))?;
     *status = arrange(plan).map_err(at(Step::Descriptors))?;
+    // AWS Lambda's 1,024 descriptors. Only now: up to here there are the spawner's too, several for each sandbox of the
+    // whole machine, and with the limit set none could be opened beside them.
+    sys::set_rlimit(libc::RLIMIT_NOFILE, 1024).map_err(at(Step::Limits))?;
     plan.seccomp.install().map_err(|e| (Step::Seccomp, io::Error::other(e)))?;
 
     // SAFETY: this process is a fork of a single-threaded one and has started no thread.
@@ -162,8 +165,6 @@ fn hide(path: &CStr) -> io::Result<()> {
 }
 
 fn limits(plan: &Plan<'_>) -> io::Result<()> {
-    // AWS Lambda's 1,024 descriptors.
-    sys::set_rlimit(libc::RLIMIT_NOFILE, 1024)?;
     // One byte, not none: where the host's core_pattern is a pipe, the kernel runs its handler, as the host's root,
     // for every limit but one (core(5)).
     sys::set_rlimit(libc::RLIMIT_CORE, 1)?;

@@ -57,10 +57,7 @@ impl<K: Copy + Eq> Budget<K> {
             self.line.pop_front();
             self.line.push_back((now, first));
         }
-        let passes = match self.line.front() {
-            Some((since, first)) => *first == who || now < *since + PATIENCE,
-            None => true,
-        };
+        let passes = self.passes(who, now);
         if passes && self.used.saturating_add(bytes) <= self.total {
             self.used += bytes;
             self.leave(who);
@@ -71,6 +68,23 @@ impl<K: Copy + Eq> Budget<K> {
         }
         let missing = (self.used - self.dying).saturating_add(bytes).saturating_sub(self.total);
         if passes && missing > 0 { Verdict::Evict(missing) } else { Verdict::Wait }
+    }
+
+    /// Whether `who` may have memory before those in line.
+    fn passes(&self, who: K, now: Instant) -> bool {
+        match self.line.front() {
+            Some((since, first)) => *first == who || now < *since + PATIENCE,
+            None => true,
+        }
+    }
+
+    /// `who` takes over what is charged already, and needs `more`; true if it was charged.
+    pub fn raise(&mut self, who: K, more: u64, now: Instant) -> bool {
+        let fits = self.passes(who, now) && self.used.saturating_add(more) <= self.total;
+        if fits {
+            self.used += more;
+        }
+        fits
     }
 
     /// Charges `bytes` for something that nobody waits for: only if nobody stands in line, and a `share`-th of the

@@ -18,6 +18,26 @@ pub fn pick(call: u64, shares: impl IntoIterator<Item = u8>) -> usize {
     last
 }
 
+/// Splits a number by shares, which are percent and sum up to 100: to the last one, and if it suffices with one for each.
+pub fn split(total: u32, shares: &[u8]) -> Vec<u32> {
+    let exact = |share: u8| u64::from(total) * u64::from(share);
+    let mut parts: Vec<u32> = shares.iter().map(|share| (exact(*share) / 100) as u32).collect();
+    let mut order: Vec<usize> = (0..shares.len()).collect();
+    order.sort_by_key(|place| std::cmp::Reverse(exact(shares[*place]) % 100));
+    let left = total.saturating_sub(parts.iter().sum());
+    for place in order.into_iter().cycle().take(left as usize) {
+        parts[place] += 1;
+    }
+    if total as usize >= shares.len() {
+        while let Some(none) = parts.iter().position(|part| *part == 0) {
+            let most = (0..parts.len()).max_by_key(|place| parts[*place]).unwrap_or(none);
+            parts[most] -= 1;
+            parts[none] += 1;
+        }
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +53,21 @@ mod tests {
                 got[pick(call, shares)] += 1;
             }
             prop_assert_eq!(got, shares);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_split_is_exact_and_leaves_nobody_without(total in 0u32..10_000, a in 1u8..99, b in 1u8..99) {
+            prop_assume!(a + b < 100);
+            let shares = [a, b, 100 - a - b];
+            let parts = split(total, &shares);
+            prop_assert_eq!(parts.iter().sum::<u32>(), total);
+            for (part, share) in parts.iter().zip(shares) {
+                let exact = f64::from(total) * f64::from(share) / 100.0;
+                prop_assert!((f64::from(*part) - exact).abs() <= 2.0, "{:?} of {} for {:?}", parts, total, shares);
+                prop_assert!(*part > 0 || total < 3);
+            }
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Rules {
 pub struct Nursery<S> {
     rules: Rules,
     shapes: BTreeMap<S, Shape>,
+    /// There was no room for any: none is wanted until then.
+    hold: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -52,7 +54,7 @@ struct Shape {
 
 impl<S: Clone + Ord> Nursery<S> {
     pub fn new(rules: Rules) -> Self {
-        Self { rules, shapes: BTreeMap::new() }
+        Self { rules, shapes: BTreeMap::new(), hold: None }
     }
 
     fn shape(&mut self, shape: &S, now: Instant) -> &mut Shape {
@@ -101,6 +103,9 @@ impl<S: Clone + Ord> Nursery<S> {
 
     /// The shape that a stem is to be made of now, memory allowing: [`Nursery::began`] if one is.
     pub fn wanted(&self, now: Instant) -> Option<S> {
+        if self.hold.is_some_and(|until| now < until) {
+            return None;
+        }
         let (most, all) = (self.rules.most, self.count());
         let lacking = self.shapes.iter().filter(|(_, shape)| {
             let waits = shape.retry.is_some_and(|retry| now < retry);
@@ -138,12 +143,12 @@ impl<S: Clone + Ord> Nursery<S> {
         }
     }
 
-    /// There was no room for one: looked at again a little later.
+    /// There was no room for one, and so for none of any shape: looked at again a little later.
     pub fn postponed(&mut self, shape: &S, now: Instant) {
         if let Some(known) = self.shapes.get_mut(shape) {
             known.starting -= 1;
-            known.retry = Some(now + RETRY_FIRST);
         }
+        self.hold = Some(now + RETRY_FIRST);
     }
 
     /// A stem is gone that nobody had claimed.
@@ -187,7 +192,7 @@ impl<S: Clone + Ord> Nursery<S> {
             let fades = shape.demand.iter().map(|at| *at + MEMORY);
             fades.chain(shape.retry).chain(shape.guest)
         });
-        times.filter(|time| *time > now).min()
+        times.chain(self.hold).filter(|time| *time > now).min()
     }
 
     fn count(&self) -> usize {
