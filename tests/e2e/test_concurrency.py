@@ -180,3 +180,13 @@ def handler(event, context):
             return door.invoke(one, {}).json() == []
 
     until("the new version", replaced, within=5)
+
+
+def test_two_hundred_instances_live_at_once(hearth, function):
+    """Each holds descriptors of the spawner's, which all sandboxes are forked from."""
+    wait = "import time\ndef handler(event, context):\n    time.sleep(3)\n    return event\n"
+    name = function(wait, max=250, timeout="60s", memory="64MB")
+    answers = storm(hearth, [(name, {"n": n}) for n in range(200)], 200)
+    wrong = [answer for answer in answers if answer.status != 200 or answer.function_error]
+    assert not wrong, f"{len(wrong)} of 200, the first: {wrong[0].status} {wrong[0].body!r}"
+    assert len(hearth.api.instances(name)) >= 150

@@ -280,6 +280,9 @@ fn isolations(
     function: &Function,
     asked: Option<&[Isolation]>,
 ) -> Result<Vec<IsolationFigures>, ApiError> {
+    if asked.is_some_and(<[_]>::is_empty) {
+        return Err(ApiError::invalid("isolations is empty: name some, or leave it out for all that work"));
+    }
     let known = api.platform.isolations();
     let mut found = Vec::new();
     for isolation in Isolation::ALL.iter().copied() {

@@ -42,19 +42,19 @@ enum Change {
     /// Set what the own machine costs
     Hardware {
         /// What it cost
-        #[arg(long, value_name = "MONEY")]
+        #[arg(long, value_name = "MONEY", value_parser = amount, allow_negative_numbers = true)]
         price: f64,
         /// How long it is used: 5y
         #[arg(long, value_name = "YEARS")]
         lifetime: Lifetime,
         /// What it takes with all cores busy
-        #[arg(long, value_name = "WATTS")]
+        #[arg(long, value_name = "WATTS", value_parser = amount, allow_negative_numbers = true)]
         watts: f64,
         /// What it takes when nothing runs [default: the same]
-        #[arg(long, value_name = "WATTS")]
+        #[arg(long, value_name = "WATTS", value_parser = amount, allow_negative_numbers = true)]
         watts_idle: Option<f64>,
         /// Price of a kilowatt-hour
-        #[arg(long, value_name = "MONEY")]
+        #[arg(long, value_name = "MONEY", value_parser = amount, allow_negative_numbers = true)]
         kwh: f64,
         /// Three letters: EUR
         #[arg(long, value_name = "CODE")]
@@ -71,13 +71,13 @@ enum Change {
     /// Set a cloud's prices
     Cloud {
         /// Price of one GB of memory for one second
-        #[arg(long, value_name = "MONEY")]
+        #[arg(long, value_name = "MONEY", value_parser = amount, allow_negative_numbers = true)]
         gb_second: Option<f64>,
         /// Price of one request [default: 0]
-        #[arg(long, value_name = "MONEY")]
+        #[arg(long, value_name = "MONEY", value_parser = amount, allow_negative_numbers = true)]
         request: Option<f64>,
         /// Price of one vCPU for one second [default: 0]
-        #[arg(long, value_name = "MONEY")]
+        #[arg(long, value_name = "MONEY", value_parser = amount, allow_negative_numbers = true)]
         vcpu_second: Option<f64>,
         /// Three letters [default: USD]
         #[arg(long, value_name = "CODE")]
@@ -127,6 +127,12 @@ impl PricesArgs {
             ) => shared,
         }
     }
+}
+
+/// A number that can be a price or a power: the rest is checked where it is used.
+fn amount(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| format!("expected a number, 0 or more, like 0.30, got {text}"))
 }
 
 pub fn run(args: PricesArgs) -> anyhow::Result<ExitCode> {
