@@ -88,6 +88,8 @@ def sandboxed():
     for process in table.values():
         if process.pid == me or process.pid in others:
             continue
+        if process.state == "Z" and process.parent == 1:
+            continue  # dead, holding nothing, and the machine's init takes its time to notice
         reason = _suspicion(process, mine, my_cgroups)
         if reason:
             found[process.identity] = f"{process} [{reason}]"

@@ -28,6 +28,9 @@ pub const CANNOT_START: i32 = 78;
 
 /// How long a draining server may take before it is killed: beyond the longest that the engine waits.
 const DRAIN_LIMIT: Duration = Duration::from_secs(35);
+/// How long killed sandboxes are waited for, and how often they are killed again meanwhile.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+const KILL_AGAIN: Duration = Duration::from_millis(100);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
 const FAILED_STARTS: u32 = 5;
@@ -396,17 +399,36 @@ impl Spawner {
         self.tidying = true;
     }
 
-    /// Kills every sandbox and waits for each to be gone. SIGKILL to a pid namespace's init takes milliseconds.
+    /// Kills every sandbox and waits for each to be gone. SIGKILL to a pid namespace's init takes milliseconds; but it is
+    /// said again and again, since whoever has the server's freezers could freeze what was thawed to die, and never
+    /// waited for without a bound.
     fn kill_all(&mut self) {
-        let ids: Vec<InstanceId> = self.sandboxes.keys().cloned().collect();
-        for id in &ids {
-            let host = self.sandboxes[id].host;
-            self.hosts[host].kill(id);
+        let until = Instant::now() + KILL_LIMIT;
+        while !self.sandboxes.is_empty() && Instant::now() < until {
+            let ids: Vec<InstanceId> = self.sandboxes.keys().cloned().collect();
+            for id in &ids {
+                let host = self.sandboxes[id].host;
+                self.hosts[host].kill(id);
+            }
+            let round = Instant::now() + KILL_AGAIN;
+            for id in &ids {
+                if self.is_gone(id, round.saturating_duration_since(Instant::now())) {
+                    self.bury(id);
+                }
+            }
         }
-        for id in &ids {
-            self.bury(id);
+        if !self.sandboxes.is_empty() {
+            tracing::error!(left = self.sandboxes.len(), "sandboxes do not die: the next start tries again");
         }
         self.tidy();
+    }
+
+    /// Whether a sandbox's first process ends within a time.
+    fn is_gone(&self, id: &InstanceId, limit: Duration) -> bool {
+        let Some(sandbox) = self.sandboxes.get(id) else { return false };
+        let limit = rustix::event::Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
+        let mut poll = [rustix::event::PollFd::new(&sandbox.pidfd, rustix::event::PollFlags::IN)];
+        matches!(rustix::event::poll(&mut poll, Some(&limit)), Ok(ready) if ready > 0)
     }
 
     fn tell(&mut self, event: &Event, fds: Vec<OwnedFd>) {

@@ -171,8 +171,13 @@ impl Driver for Docker {
             // more, the sandbox's handle is dropped here, which kills it.
             let (tell, told) = oneshot::channel();
             tokio::spawn(async move {
-                let started = inner.launch(spec, busy).await;
-                let _ = tell.send(started);
+                let gate = inner.clone();
+                let _turn = gate.starts.acquire().await;
+                // Killed while it stood in line: nothing was asked of Docker.
+                if !tell.is_closed() {
+                    let started = inner.launch(spec, busy).await;
+                    let _ = tell.send(started);
+                }
             });
             told.await.unwrap_or_else(|_| Err(StartError::System("the start did not come to its end".into())))
         })

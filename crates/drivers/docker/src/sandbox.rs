@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Launch, Report};
+use bollard::errors::Error;
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions,
 };
@@ -78,7 +79,6 @@ impl Inner {
         busy: Option<mpsc::Sender<Infallible>>,
     ) -> Result<Sandbox, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
-        let _turn = self.starts.acquire().await;
         let meeting = Meeting::make(self.options.run_dir.join(spec.id.as_str())).map_err(system("make its folder"))?;
         let mut binds = self.image.binds.clone();
         let (code, slot) = match &spec.code {
@@ -99,7 +99,13 @@ impl Inner {
         let made = Made { inner: self.clone(), name, meeting: Some(meeting), slot, busy };
 
         let options = CreateContainerOptions { name: Some(made.name.clone()), ..CreateContainerOptions::default() };
-        let created = self.api.create_container(Some(options), body).await.map_err(refused("create the container"))?;
+        let mut created = self.api.create_container(Some(options.clone()), body.clone()).await;
+        if matches!(&created, Err(Error::DockerResponseServerError { status_code: 404, .. })) {
+            // Another Hearth, of another build, took the image for one that nobody needs any more.
+            self.image.ensure(&self.api).await.map_err(refused("make the image again"))?;
+            created = self.api.create_container(Some(options), body).await;
+        }
+        let created = created.map_err(refused("create the container"))?;
         let agent = made.start().await?;
         if let Some(code) = &code {
             self.has_code(agent.pid, code)?;
@@ -175,7 +181,6 @@ fn streams(invoke_streams: u16) -> io::Result<(Streams, Vec<OwnedFd>)> {
 }
 
 fn refused(step: &'static str) -> impl FnOnce(bollard::errors::Error) -> StartError {
-    use bollard::errors::Error;
     move |error| match error {
         Error::SocketNotFoundError(_) | Error::HyperLegacyError { .. } => StartError::Unavailable {
             isolation: Isolation::Docker,

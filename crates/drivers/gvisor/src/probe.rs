@@ -69,7 +69,8 @@ pub fn look(options: &Options) -> Result<(Runsc, Vec<Finding>), Vec<Finding>> {
         ),
         false => (
             "each sandbox's kernel runs as the host's `nobody`, in namespaces and an empty root of its own; its file \
-             server as root, with the read-only files of the sandbox for its root folder",
+             server as root, with the read-only files of the sandbox for its root folder; and runsc, which waits for \
+             both, as root",
             "nothing to do: runsc chooses the ids",
         ),
     };
