@@ -133,6 +133,9 @@ mod tests {
 
     fn spec() -> SandboxSpec {
         SandboxSpec {
+            root: driver::RootFs::Host,
+            work_dir: "/var/task".into(),
+            user: driver::User::SANDBOX,
             id: InstanceId::random(),
             command: vec!["/usr/bin/python3".into()],
             env: vec![("TOKEN".into(), "secret".into())],

@@ -16,7 +16,8 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions,
 };
 use driver::{
-    BoxFuture, Exit, ExitCause, FreezerKind, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams, Usage,
+    BoxFuture, Exit, ExitCause, FreezerKind, Handle, RootFs, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams,
+    Usage,
 };
 use linux::code;
 use linux::seccomp::SockFilter;
@@ -78,6 +79,10 @@ impl Inner {
         busy: Option<mpsc::Sender<Infallible>>,
     ) -> Result<Sandbox, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
+        if spec.root != RootFs::Host {
+            let reason = "no container is made of an image yet".to_owned();
+            return Err(StartError::Unavailable { isolation: Isolation::Docker, reason });
+        }
         let _turn = self.starts.acquire().await;
         let meeting = Meeting::make(self.options.run_dir.join(spec.id.as_str())).map_err(system("make its folder"))?;
         let mut binds = self.image.binds.clone();
@@ -107,6 +112,7 @@ impl Inner {
         let (streams, guest) = streams(spec.invoke_streams).map_err(system("make its streams"))?;
         let launch = Launch {
             filter: self.filter.clone(),
+            work_dir: spec.work_dir,
             args: spec.command,
             env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         };

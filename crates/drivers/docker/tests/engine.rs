@@ -122,6 +122,9 @@ impl Bed {
 impl Shell {
     async fn start(driver: &Docker, code: Option<CodeHash>) -> Result<Self, StartError> {
         let spec = SandboxSpec {
+            root: driver::RootFs::Host,
+            work_dir: "/var/task".into(),
+            user: driver::User::SANDBOX,
             id: InstanceId::random(),
             command: ["/bin/sh", "-c", SHELL].map(String::from).to_vec(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
