@@ -11,6 +11,7 @@ import pytest
 from harness import images
 from harness.functions import write
 from harness.images import PASSWORD, USER, Registry
+from harness.wait import until
 
 ISOLATIONS = ("namespace", "gvisor", "docker")
 
@@ -136,6 +137,55 @@ def test_a_handler_runs_in_the_image_and_sees_nothing_of_the_host(function, hear
         assert not {"root", "home", "boot", "mnt"} & set(seen["top"]), seen["top"]
     [shown] = [one for one in hearth.api.functions() if one["name"] == name]
     assert shown["image"] == f"{registry.reference}@{pulled['digest']}"
+
+
+def test_a_stem_of_an_image_becomes_a_function_in_it(new_hearth, made, isolation, tmp_path):
+    hearth = new_hearth().start()
+    image = hearth.cli.ok("image", "import", made["handlers"], "--json").json()
+    hearth.cli.deploy(
+        write(tmp_path / "f", INSIDE), "f", "python3.11", "app.handler", isolation=isolation, image=image["digest"]
+    )
+    until(f"a stem on {isolation}", lambda: hearth.api.stems(isolation), within=30)
+    answer = hearth.cli.ok("invoke", "f", "--payload", json.dumps({"host": OF_HOST}), "--json").json()
+    record = hearth.api.record("f", answer["request_id"])
+    assert (record["cold"], record["stem"], record["isolation"]) == (True, True, isolation), record
+    seen = answer["payload"]
+    assert seen["of_image"] == "word" and seen["user"] == [1234, 4321] and seen["host"] == []
+
+
+HOSTILE = """
+import os
+
+def handler(event, context):
+    open("/tmp/mine", "w").write("x")
+    return {
+        "passwd": open("/etc/passwd").read(),
+        "var": sorted(os.listdir("/var")),
+        "tmp": os.listdir("/tmp"),
+        "me": open("/proc/self/comm").read(),
+        "null": open("/dev/null", "w").write("x"),
+        "out": os.path.exists("/out/bait"),
+        "inside": os.path.exists("/srv/bait"),
+    }
+"""
+
+
+def test_links_in_an_image_lead_no_mount_astray(function, hearth, made, isolation, tmp_path):
+    bait = tmp_path / "bait"
+    bait.mkdir()
+    (bait / "bait").write_text("of the host")
+    links = {"etc": "/etc", "var": "/", "tmp": str(bait), "dev": str(bait), "hearth": str(bait), "out": str(bait)}
+    files = {**images.python_layer(), **links, "proc": b"", "srv/word": b""}
+    config = {"Env": ["PATH=/opt/py/bin"], "User": "4711:4712"}
+    image, _ = images.layout(tmp_path / "image", [files], config)
+    digest = hearth.cli.ok("image", "import", image, "--json").json()["digest"]
+    seen = call(hearth, function(HOSTILE, isolation=isolation, image=digest))
+    assert "sbx_user1051:x:993" in seen["passwd"] and "root" not in seen["passwd"]
+    assert {"runtime", "task"} <= set(seen["var"]) <= {"lang", "runtime", "task"}
+    assert seen["tmp"] == ["mine"] and seen["me"].startswith("python3") and seen["null"] == 1
+    assert not seen["out"] and not seen["inside"]
+    assert sorted(path.name for path in bait.iterdir()) == ["bait"], "something was made on the host"
+    assert str(bait) not in Path("/proc/self/mountinfo").read_text()
 
 
 def test_an_image_in_use_stays(function, hearth, pulled, registry):

@@ -81,6 +81,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         name: name.clone(),
         run_dir: run_dir.join("docker"),
         code_dir: data_dir.join("code"),
+        data_dir: data_dir.clone(),
         runtime_dir: runtime_dir.clone(),
         rootless: !root,
     };
