@@ -15,6 +15,8 @@
 pub struct Launch {
     /// `struct sock_filter`s as the kernel reads them, eight bytes each.
     pub filter: Vec<u8>,
+    /// Where the command starts.
+    pub work_dir: String,
     pub args: Vec<String>,
     /// `NAME=value`
     pub env: Vec<String>,
@@ -45,7 +47,7 @@ macro_rules! steps {
 steps! {
     Launch = 1 "understand what to run",
     Descriptors = 2 "arrange descriptors",
-    WorkDir = 3 "enter /var/task",
+    WorkDir = 3 "enter the working directory",
     NoNewPrivs = 4 "set no_new_privs",
     Seccomp = 5 "load the system call filter",
     Fork = 6 "fork the runtime",
@@ -70,7 +72,7 @@ impl Launch {
             packet.extend_from_slice(&(count as u32).to_le_bytes());
         }
         packet.extend_from_slice(&self.filter);
-        for text in self.args.iter().chain(&self.env) {
+        for text in [&self.work_dir].into_iter().chain(&self.args).chain(&self.env) {
             packet.extend_from_slice(text.as_bytes());
             packet.push(0);
         }
@@ -91,11 +93,12 @@ impl Launch {
         let texts = rest.strip_suffix(&[0])?.split(|byte| *byte == 0);
         let texts: Option<Vec<String>> = texts.map(|text| String::from_utf8(text.to_vec()).ok()).collect();
         let mut texts = texts?;
-        if args == 0 || texts.len() != args.checked_add(env)? {
+        if args == 0 || texts.len() != args.checked_add(env)?.checked_add(1)? {
             return None;
         }
+        let work_dir = texts.remove(0);
         let env = texts.split_off(args);
-        Some(Self { filter: filter.to_vec(), args: texts, env })
+        Some(Self { filter: filter.to_vec(), work_dir, args: texts, env })
     }
 }
 
@@ -135,6 +138,7 @@ mod tests {
     fn a_launch_reads_as_it_was_written() {
         let launch = Launch {
             filter: vec![1; 16],
+            work_dir: "/var/task".into(),
             args: vec!["/usr/bin/python3".into(), String::new(), "ü".into()],
             env: vec!["A=".into(), "B=1".into()],
         };
@@ -145,7 +149,9 @@ mod tests {
 
     #[test]
     fn what_is_no_launch_is_none() {
-        let whole = Launch { filter: vec![0; 8], args: vec!["/x".into()], env: vec!["A=1".into()] }.encode();
+        let whole =
+            Launch { filter: vec![0; 8], work_dir: "/".into(), args: vec!["/x".into()], env: vec!["A=1".into()] };
+        let whole = whole.encode();
         for len in 0..whole.len() {
             assert_eq!(Launch::decode(&whole[..len]), None, "cut at {len}");
         }

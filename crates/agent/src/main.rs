@@ -146,6 +146,7 @@ fn run(launch: Option<Launch>, streams: Vec<OwnedFd>, status: &mut RawFd) -> Res
         texts.iter().map(|text| CString::new(text.as_bytes()).map_err(|_| (Step::Launch, invalid()))).collect()
     };
     let (args, env) = (c(&launch.args)?, c(&launch.env)?);
+    let work_dir = CString::new(launch.work_dir.as_bytes()).map_err(|_| (Step::Launch, invalid()))?;
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
@@ -153,7 +154,7 @@ fn run(launch: Option<Launch>, streams: Vec<OwnedFd>, status: &mut RawFd) -> Res
 
     let count = arrange(streams, status).map_err(at(Step::Descriptors))?;
     // SAFETY: a text that ends with a zero.
-    check(unsafe { libc::chdir(c"/var/task".as_ptr()) }).map_err(at(Step::WorkDir))?;
+    check(unsafe { libc::chdir(work_dir.as_ptr()) }).map_err(at(Step::WorkDir))?;
     // SAFETY: plain numbers. Docker has set it already where it was told to; the filter needs it.
     check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map_err(at(Step::NoNewPrivs))?;
     // Rust's runtime ignores it, and an ignored signal stays ignored over exec.

@@ -119,7 +119,7 @@ impl From<&Fault> for AwsError {
         use FaultCode::*;
         let message = fault.message.as_str();
         let error = match fault.code {
-            InvalidRequest | InvalidPackage => Self::invalid_parameter(message),
+            InvalidRequest | InvalidPackage | ImageRefused => Self::invalid_parameter(message),
             Unauthorized => Self::access_denied(message),
             NotFound => Self::not_found(message),
             RequestTooLarge => Self::too_large(message),

@@ -50,7 +50,7 @@ pub fn status_of(code: FaultCode) -> StatusCode {
         NotFound => StatusCode::NOT_FOUND,
         RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         // Well-formed, and not possible here.
-        InvalidPackage | IsolationUnavailable | RuntimeUnavailable => StatusCode::UNPROCESSABLE_ENTITY,
+        InvalidPackage | ImageRefused | IsolationUnavailable | RuntimeUnavailable => StatusCode::UNPROCESSABLE_ENTITY,
         TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         Conflict => StatusCode::CONFLICT,
         NoCapacity | Store | Draining => StatusCode::SERVICE_UNAVAILABLE,

@@ -6,9 +6,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
-use model::{CodeHash, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice};
+use model::{
+    CodeHash, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice, PinnedImage,
+};
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 use utoipa::ToSchema;
@@ -16,8 +19,8 @@ use utoipa::ToSchema;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Input, Segment};
 use crate::platform::{IsolationView, Severity};
-use crate::write::FunctionWrite;
-use crate::{Api, Shared};
+use crate::write::{CodeRef, FunctionWrite};
+use crate::{Api, Shared, images};
 
 /// How long a write waits until calls see it. It is durable before; this is only about the answer.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -33,6 +36,10 @@ pub struct FunctionView {
     pub description: String,
     #[schema(example = "python3.11")]
     pub runtime: String,
+    /// The image that is its root file system, and which one it was when it was named; none: this machine's own `/usr`.
+    #[schema(example = "python:3.11-slim@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub image: Option<String>,
     #[schema(example = "app.handler")]
     pub handler: String,
     #[schema(example = "256MB")]
@@ -122,11 +129,18 @@ pub(crate) async fn put(
     State(api): State<Api>,
     Segment(name): Segment<FunctionName>,
     headers: HeaderMap,
-    Input(write): Input<FunctionWrite>,
+    Input(mut write): Input<FunctionWrite>,
 ) -> Result<Response, ApiError> {
     let expect = precondition(&headers)?;
-    let (spec, code) = write.create(name)?;
+    // No image goes until the function that refers to it is there.
+    let _turn = api.image_use.read().await;
+    let image = pinned(&api, &write).await?.flatten();
+    if write.code.is_none() && images::needs_no_code(write.runtime.as_ref()) {
+        write.code = Some(CodeRef { sha256: api.packages.add(Bytes::from_static(images::NOTHING)).await? });
+    }
+    let (spec, code) = write.create(name, image)?;
     require_works_here(&api, &spec)?;
+    images::require_fits(&api, &spec).await?;
     let existed = match api.functions.get(&spec.name).await {
         Ok(_) => true,
         Err(StoreError::NoSuchFunction(_)) => false,
@@ -157,13 +171,16 @@ pub(crate) async fn patch(
 ) -> Result<Response, ApiError> {
     let expect = precondition(&headers)?;
     let moves = write.runtime.is_some() || write.isolation.is_some() || write.at_least.is_some();
+    let _turn = api.image_use.read().await;
+    let image = pinned(&api, &write).await?;
     for attempt in 1.. {
         let Function { mut spec, revision, code, .. } = api.functions.get(&name).await?;
         let code = write.code.as_ref().map_or(code, |code| code.sha256.clone());
-        write.clone().apply(&mut spec)?;
+        write.clone().apply(&mut spec, image.clone())?;
         // A function whose runtime has gone can still be repaired in other ways.
-        if moves {
+        if moves || image.is_some() {
             require_works_here(&api, &spec)?;
+            images::require_fits(&api, &spec).await?;
         }
         match api.functions.put(spec, code, Some(expect.unwrap_or(revision.0))).await {
             Ok(function) => {
@@ -194,6 +211,15 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// What is said of the image: which one it is now.
+async fn pinned(api: &Shared, write: &FunctionWrite) -> Result<Option<Option<PinnedImage>>, ApiError> {
+    Ok(match &write.image {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(name)) => Some(Some(images::pin(api, name).await?)),
+    })
+}
+
 fn answer(api: &Shared, status: StatusCode, function: Function) -> Response {
     let tag = HeaderValue::from_str(&format!("\"{}\"", function.revision));
     let mut response = (status, Json(view(api, function))).into_response();
@@ -209,6 +235,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         name,
         description,
         runtime,
+        image,
         handler,
         memory,
         timeout,
@@ -226,6 +253,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         name: name.into(),
         description,
         runtime: runtime.into(),
+        image: image.map(|image| image.to_string()),
         handler,
         memory: memory.to_string(),
         timeout: model::show_duration(timeout),
@@ -278,6 +306,10 @@ fn require_works_here(api: &Shared, spec: &FunctionSpec) -> Result<(), ApiError>
     if let Some(why) = refused {
         let message = format!("{why}: `hearth doctor` tells what to do");
         return Err(Fault::new(FaultCode::IsolationUnavailable, message).into());
+    }
+    if spec.image.is_some() {
+        // The image's own.
+        return Ok(());
     }
     let runtimes = api.platform.runtimes();
     if !runtimes.iter().any(|one| one.works && one.name == spec.runtime) {

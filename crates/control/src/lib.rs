@@ -18,6 +18,7 @@ mod extract;
 mod figures;
 mod functions;
 mod hosts;
+mod images;
 mod instances;
 mod invocations;
 mod logs;
@@ -38,7 +39,7 @@ use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use store::{Comparisons, Functions, Packages, Telemetry};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{RwLock, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -55,6 +56,10 @@ pub use figures::{
 };
 pub use functions::{CodeView, FunctionList, FunctionView, ScaleView};
 pub use hosts::Hosts;
+pub use images::{
+    Archive, ImageCredentials, ImageList, ImagePull, ImageView, Images, PrunedImages, PullError, PullLine,
+    PullProgress, Pulling,
+};
 pub use instances::{InstanceList, InstanceRow};
 pub use invocations::{InvocationList, OutcomeStatus, OutcomeView, RecordView};
 pub use logs::{LogLineView, LogPageView};
@@ -82,6 +87,7 @@ pub struct ControlState {
     pub telemetry: Arc<dyn Telemetry>,
     pub comparisons: Arc<dyn Comparisons>,
     pub platform: Arc<dyn Platform>,
+    pub images: Arc<dyn Images>,
     pub tokens: Arc<TokenSet>,
     pub hosts: Arc<Hosts>,
     /// Where callers reach the ingress, without a slash at the end: `http://127.0.0.1:8080`.
@@ -95,6 +101,8 @@ struct Shared {
     state: ControlState,
     uploads: Semaphore,
     followers: Arc<Semaphore>,
+    /// Functions that come to refer to images read, removals of images write: none goes while it is being referred to.
+    image_use: RwLock<()>,
 }
 
 type Api = Arc<Shared>;
@@ -109,8 +117,12 @@ impl std::ops::Deref for Shared {
 /// The API as a router. It also answers `/healthz` and `/readyz`, and everything unknown with a JSON error;
 /// it wants no peer address and no other layer around it.
 pub fn router(state: ControlState) -> Router {
-    let api: Api =
-        Arc::new(Shared { state, uploads: Semaphore::new(UPLOADS), followers: Arc::new(Semaphore::new(FOLLOWERS)) });
+    let api: Api = Arc::new(Shared {
+        state,
+        uploads: Semaphore::new(UPLOADS),
+        followers: Arc::new(Semaphore::new(FOLLOWERS)),
+        image_use: RwLock::new(()),
+    });
     let (routes, _document) = api_routes().split_for_parts();
     routes
         .fallback(error::no_such_route)
@@ -140,6 +152,8 @@ fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(comparisons::list, comparisons::start))
         .routes(routes!(comparisons::get, comparisons::cancel))
         .routes(routes!(prices::get, prices::put))
+        .routes(routes!(images::list, images::pull, images::import, images::prune))
+        .routes(routes!(images::get, images::delete))
         .routes(routes!(doctor::report))
         .routes(routes!(doctor::runtimes))
         .routes(routes!(credentials::aws))

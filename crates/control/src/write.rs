@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    CodeHash, Cpu, Egress, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Memory, Runtime, Scale,
+    CodeHash, Cpu, Egress, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, PinnedImage,
+    Runtime, Scale,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -27,7 +28,12 @@ pub struct FunctionWrite {
     #[schema(value_type = Option<String>, example = "python3.11")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
-    /// `module.function`. Needed to make a function.
+    /// The root file system of its sandboxes: an image that `GET /api/v1/images` lists, by any name of it; null: made of
+    /// this machine's own `/usr`, the default. The function keeps the image that it is now, wherever its tag moves.
+    #[schema(example = "python:3.11-slim")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
+    pub image: Option<Option<String>>,
+    /// `module.function`. Needed to make a function, unless its runtime is `image`.
     #[schema(example = "app.handler")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handler: Option<String>,
@@ -105,10 +111,18 @@ pub struct CodeRef {
 
 impl FunctionWrite {
     /// A whole function out of this, with defaults for what is not said.
-    pub(crate) fn create(self, name: FunctionName) -> Result<(FunctionSpec, CodeHash), ApiError> {
+    pub(crate) fn create(
+        self,
+        name: FunctionName,
+        image: Option<PinnedImage>,
+    ) -> Result<(FunctionSpec, CodeHash), ApiError> {
         let missing = |key| ApiError::invalid(format!("{key} is missing: it has no default"));
         let runtime = self.runtime.clone().ok_or_else(|| missing("runtime"))?;
-        let handler = self.handler.clone().ok_or_else(|| missing("handler"))?;
+        let handler = match self.handler.clone() {
+            // It is told, and need not care.
+            None if runtime.language() == Language::Image => "image".to_owned(),
+            handler => handler.ok_or_else(|| missing("handler"))?,
+        };
         let code = self.code.clone().ok_or_else(|| missing("code.sha256"))?.sha256;
         if let Some((name, _)) = self.env.iter().flatten().find(|(_, value)| value.is_none()) {
             return Err(ApiError::invalid(format!("env.{name} is null: only PATCH removes by null")));
@@ -118,17 +132,19 @@ impl FunctionWrite {
             // Who says how strong it shall be leaves it to us which.
             spec.isolation = IsolationChoice::Auto;
         }
-        self.apply(&mut spec)?;
+        self.apply(&mut spec, image.map(Some))?;
         Ok((spec, code))
     }
 
     /// Changes what is said, leaves what is not, and checks the whole.
-    pub(crate) fn apply(self, spec: &mut FunctionSpec) -> Result<(), ApiError> {
+    /// `image`: what was said of it, pinned.
+    pub(crate) fn apply(self, spec: &mut FunctionSpec, image: Option<Option<PinnedImage>>) -> Result<(), ApiError> {
         // Taken apart, so that a key added to the type cannot be forgotten here.
         let Self {
             name,
             description,
             runtime,
+            image: _,
             handler,
             memory,
             timeout,
@@ -150,6 +166,7 @@ impl FunctionWrite {
         }
         set(&mut spec.description, description);
         set(&mut spec.runtime, runtime);
+        set(&mut spec.image, image);
         set(&mut spec.handler, handler);
         set(&mut spec.memory, memory);
         set(&mut spec.timeout, timeout);
@@ -229,11 +246,12 @@ mod tests {
         spec.cpu = Some(Cpu::millis(500));
         spec.isolation = "namespace=90,gvisor=10".parse().unwrap();
         spec.at_least = Some(Isolation::Docker);
+        spec.image = Some(format!("python:3.11@sha256:{}", "0f".repeat(32)).parse().unwrap());
         let stored = serde_json::to_value(&spec).unwrap();
         let mut back: FunctionWrite = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(&back).unwrap(), stored, "every key of the model is a key of the API");
         back.code = Some(CodeRef { sha256: CodeHash::from_digest(&[1; 32]) });
-        assert_eq!(back.create("f".parse().unwrap()).unwrap().0, spec);
+        assert_eq!(back.create("f".parse().unwrap(), spec.image.clone()).unwrap().0, spec);
     }
 
     #[test]
@@ -242,9 +260,9 @@ mod tests {
         spec.env = [("A".into(), "1".into()), ("B".into(), "2".into())].into();
         spec.cpu = Some(Cpu::millis(500));
         let before = spec.clone();
-        read(r#"{}"#).apply(&mut spec).unwrap();
+        read(r#"{}"#).apply(&mut spec, None).unwrap();
         assert_eq!(spec, before);
-        read(r#"{"env":{"A":null,"C":"3"},"cpu":null,"scale":{"max":5},"timeout":90}"#).apply(&mut spec).unwrap();
+        read(r#"{"env":{"A":null,"C":"3"},"cpu":null,"scale":{"max":5},"timeout":90}"#).apply(&mut spec, None).unwrap();
         assert_eq!(spec.env.into_iter().collect::<Vec<_>>(), [("B".into(), "2".into()), ("C".into(), "3".into())]);
         assert_eq!((spec.cpu, spec.scale.max, spec.scale.min), (None, 5, 0));
         assert_eq!(spec.timeout, Duration::from_secs(90));

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{CodeHash, Cpu, InstanceId, Isolation, Memory};
+use model::{CodeHash, Cpu, ImageDigest, InstanceId, Isolation, Memory};
 use serde::{Deserialize, Serialize};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -30,17 +30,41 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[serde(deny_unknown_fields)]
 pub struct SandboxSpec {
     pub id: InstanceId,
+    /// What its processes see as `/`.
+    pub root: RootFs,
     /// Program and arguments, as seen inside.
     pub command: Vec<String>,
     /// The process environment. What the function itself is configured with comes later, over `wire`, so that
     /// no secret passes through the spawner.
     pub env: Vec<(String, String)>,
+    /// Where the command starts, as seen inside.
+    pub work_dir: String,
+    /// Whom it runs as, as seen inside.
+    pub user: User,
     /// The unpacked package that appears read-only at `/var/task`. None: the sandbox is a stem, and gets its code by
     /// [`Handle::adopt`].
     pub code: Option<CodeHash>,
     pub limits: Limits,
     /// How many invoke streams are opened into it.
     pub invoke_streams: u16,
+}
+
+/// A root file system, read-only.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootFs {
+    /// Made of the host's own `/usr`.
+    Host,
+    /// Of an image that was pulled and unpacked before.
+    Image(ImageDigest),
+}
+
+/// A user id and a group id. Never root's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// What the sandbox's processes together may use.
@@ -153,6 +177,8 @@ pub enum StartError {
     Spec(String),
     #[error("the {isolation} isolation does not work here: {reason}")]
     Unavailable { isolation: Isolation, reason: String },
+    #[error("image {0} is not on this machine any more: pull it again with `hearth image pull`")]
+    NoImage(ImageDigest),
     #[error("making the sandbox failed: {0}")]
     System(String),
     #[error("the spawner is gone")]
@@ -204,6 +230,13 @@ pub struct InstalledRuntime {
     pub program: String,
 }
 
+// === impl User ===
+
+impl User {
+    /// Whom function code runs as unless its image says otherwise: AWS Lambda's.
+    pub const SANDBOX: User = User { uid: 993, gid: 993 };
+}
+
 // === impl SandboxSpec ===
 
 impl SandboxSpec {
@@ -226,6 +259,13 @@ impl SandboxSpec {
         }
         if self.env.iter().any(|(name, _)| name.is_empty() || name.contains('=')) {
             return refuse("an environment name is empty or holds =");
+        }
+        if !self.work_dir.starts_with('/') || self.work_dir.contains('\0') || self.work_dir.len() > 4096 {
+            return refuse("the working directory is not an absolute path");
+        }
+        // All bits set means nobody to the kernel.
+        if [self.user.uid, self.user.gid].iter().any(|id| [0, u32::MAX].contains(id)) {
+            return refuse("the user is root, or nobody at all");
         }
         if !(1..=64).contains(&self.invoke_streams) {
             return refuse("invoke streams: expected 1 to 64");

@@ -19,6 +19,7 @@ mod catalogue;
 mod decide;
 mod entry;
 mod failure;
+mod image;
 mod instance;
 mod invoke;
 mod io;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use model::{Fault, FaultCode, Function, FunctionName, InstanceView, Invocation, Outcome};
 
 pub use decide::stems::Rules as StemRules;
+pub use image::{ImageRun, Images, NoImages};
 pub use limits::EngineLimits;
 pub use stems::StemView;
 
@@ -50,6 +52,7 @@ pub struct Options {
     /// One for each isolation that this machine may offer.
     pub drivers: Vec<Arc<dyn driver::Driver>>,
     pub runtimes: Vec<driver::InstalledRuntime>,
+    pub images: Arc<dyn Images>,
     pub functions: Arc<dyn store::Functions>,
     pub telemetry: Arc<dyn store::Telemetry>,
     /// What all instances together may use, bytes.

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use driver::{InstalledRuntime, Limits, SandboxSpec};
-use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Timestamp};
+use driver::{Limits, RootFs, SandboxSpec, User};
+use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Runtime, Timestamp};
 use wire::{Init, InitFunction};
 
+use crate::image::ImageRun;
 use crate::shared::Shared;
 
 pub const PYTHON_BOOTSTRAP: &str = "/var/runtime/python/bootstrap.py";
@@ -39,15 +40,19 @@ const NAME_FILES: &[&str] = &["NODE_EXTRA_CA_CERTS", "NODE_ICU_DATA", "NODE_OPTI
 
 /// Whether a sandbox whose runtime started before the function's code was there can become its instance.
 pub fn takes_stems(spec: &FunctionSpec) -> bool {
-    !spec.env.keys().any(|name| name.starts_with("LD_") || NAME_FILES.contains(&name.as_str()))
+    spec.runtime.language() != Language::Image
+        && !spec.env.keys().any(|name| name.starts_with("LD_") || NAME_FILES.contains(&name.as_str()))
 }
 
 /// Program and arguments.
-fn command(runtime: &InstalledRuntime, spec: &FunctionSpec) -> Vec<String> {
-    let program = runtime.program.clone();
-    match runtime.runtime.language() {
+fn command(program: &str, spec: &FunctionSpec) -> Vec<String> {
+    let program = program.to_owned();
+    match spec.runtime.language() {
+        // The packages that are installed in an image are what it is for.
+        Language::Python if spec.image.is_some() => vec![program, "-s".into(), PYTHON_BOOTSTRAP.into()],
         // Isolated and without `site`: nothing of the host's packages, and 8 ms less.
         Language::Python => vec![program, "-I".into(), "-S".into(), PYTHON_BOOTSTRAP.into()],
+        Language::Image => vec![program],
         Language::Node => vec![
             program,
             "--max-http-header-size=81920".into(),
@@ -58,23 +63,26 @@ fn command(runtime: &InstalledRuntime, spec: &FunctionSpec) -> Vec<String> {
     }
 }
 
-fn process_env(spec: &FunctionSpec) -> Vec<(String, String)> {
-    let mut env: BTreeMap<String, String> = [
-        ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin"),
-        ("LANG", "C.UTF-8"),
-        ("TZ", ":UTC"),
-        ("HOME", "/tmp"),
-        ("LD_LIBRARY_PATH", "/var/task:/var/task/lib:/opt/lib"),
-        ("LAMBDA_TASK_ROOT", TASK_ROOT),
-        ("LAMBDA_RUNTIME_DIR", RUNTIME_DIR),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+/// The base is the host's, or the image's, whose variables win over ours: it knows where its libraries are.
+fn process_env(spec: &FunctionSpec, image: Option<&ImageRun>) -> Vec<(String, String)> {
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let mut env: BTreeMap<String, String> = [("LANG", "C.UTF-8"), ("TZ", ":UTC"), ("HOME", "/tmp")].map(owned).into();
+    if image.is_none() {
+        env.extend(
+            [
+                ("PATH", "/var/lang/bin:/usr/local/bin:/usr/bin:/bin:/opt/bin"),
+                ("LD_LIBRARY_PATH", "/var/task:/var/task/lib:/opt/lib"),
+            ]
+            .map(owned),
+        );
+    }
     if spec.runtime.language() == Language::Node {
         let major = spec.runtime.version();
         let path = format!("/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules");
         env.insert("NODE_PATH".into(), path);
     }
+    env.extend(image.iter().flat_map(|image| image.env.iter().cloned()));
+    env.extend([("LAMBDA_TASK_ROOT", TASK_ROOT), ("LAMBDA_RUNTIME_DIR", RUNTIME_DIR)].map(owned));
     let early = |name: &str| EARLY.contains(&name) || EARLY_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     env.extend(spec.env.iter().filter(|(name, _)| early(name)).map(|(name, value)| (name.clone(), value.clone())));
     env.into_iter().collect()
@@ -83,15 +91,28 @@ fn process_env(spec: &FunctionSpec) -> Vec<(String, String)> {
 /// The sandbox for a new instance.
 pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<SandboxSpec, Fault> {
     let spec = &function.spec;
-    let Some(runtime) = shared.runtimes.iter().find(|installed| installed.runtime == spec.runtime) else {
-        let text =
-            format!("runtime {} of function {} is not on this machine: see `hearth doctor`", spec.runtime, spec.name);
-        return Err(Fault::new(FaultCode::RuntimeUnavailable, text));
+    let unavailable = |text: String| Fault::new(FaultCode::RuntimeUnavailable, text);
+    let image = spec.image.as_ref().map(|image| shared.images.find(&image.digest, &spec.runtime)).transpose();
+    let image = image.map_err(|why| unavailable(format!("function {}: {why}", spec.name)))?;
+    let (command, work_dir) = match &image {
+        Some(image) if spec.runtime.language() == Language::Image => (image.command.clone(), image.work_dir.clone()),
+        Some(image) => (command(image.command.first().map_or("", String::as_str), spec), TASK_ROOT.to_owned()),
+        None => {
+            let found = shared.runtimes.iter().find(|installed| installed.runtime == spec.runtime);
+            let found = found.ok_or_else(|| {
+                let (runtime, name) = (&spec.runtime, &spec.name);
+                unavailable(format!("runtime {runtime} of function {name} is not on this machine: see `hearth doctor`"))
+            })?;
+            (command(&found.program, spec), TASK_ROOT.to_owned())
+        }
     };
     Ok(SandboxSpec {
         id: id.clone(),
-        command: command(runtime, spec),
-        env: process_env(spec),
+        root: spec.image.as_ref().map_or(RootFs::Host, |image| RootFs::Image(image.digest.clone())),
+        command,
+        env: process_env(spec, image.as_deref()),
+        work_dir,
+        user: image.as_ref().map_or(User::SANDBOX, |image| image.user),
         code: Some(function.code.clone()),
         limits: Limits {
             memory: spec.memory,
@@ -102,6 +123,25 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
         },
         invoke_streams: 1,
     })
+}
+
+/// Whether this is how that runtime says HELLO.
+pub fn is_that(runtime: &Runtime, hello: &str) -> bool {
+    let version = runtime.version();
+    let begins = match runtime.language() {
+        Language::Python => format!("python{version}"),
+        Language::Node => format!("nodejs{version}"),
+        Language::Image => return true,
+    };
+    hello.strip_prefix(&begins).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Whether what said HELLO is what the function asked for. Only an image's can be another: nobody has run it before.
+pub fn check_hello(spec: &FunctionSpec, hello: &str) -> Result<(), Fault> {
+    let Some(image) = spec.image.as_ref().filter(|_| !is_that(&spec.runtime, hello)) else { return Ok(()) };
+    let hello: String = hello.chars().filter(|c| !c.is_control()).take(40).collect();
+    let text = format!("function {} asks for {}, and image {} has {hello}", spec.name, spec.runtime, image.name);
+    Err(Fault::new(FaultCode::RuntimeUnavailable, text))
 }
 
 /// The function's name for the world.
@@ -152,7 +192,6 @@ pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestam
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Runtime;
 
     #[test]
     fn only_what_an_interpreter_reads_itself_passes_the_spawner() {
@@ -160,7 +199,7 @@ mod tests {
         for (name, value) in [("API_KEY", "secret"), ("NODE_OPTIONS", "--no-warnings"), ("LD_PRELOAD", "/opt/x.so")] {
             spec.env.insert(name.into(), value.into());
         }
-        let env: BTreeMap<_, _> = process_env(&spec).into_iter().collect();
+        let env: BTreeMap<_, _> = process_env(&spec, None).into_iter().collect();
         assert!(!env.contains_key("API_KEY"));
         assert_eq!(env["NODE_OPTIONS"], "--no-warnings");
         assert_eq!(env["LD_PRELOAD"], "/opt/x.so");
@@ -179,11 +218,39 @@ mod tests {
     }
 
     #[test]
+    fn an_images_environment_is_the_base_and_the_functions_is_on_top() {
+        let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler");
+        spec.env.insert("LD_PRELOAD".into(), "/opt/x.so".into());
+        let text = |text: &str| text.to_owned();
+        let image = ImageRun {
+            command: vec![text("/opt/py/bin/python3")],
+            env: vec![(text("PATH"), text("/opt/py/bin")), (text("LANG"), text("de_DE.UTF-8"))],
+            work_dir: text("/srv"),
+            user: User { uid: 1000, gid: 1000 },
+        };
+        let env: BTreeMap<_, _> = process_env(&spec, Some(&image)).into_iter().collect();
+        assert_eq!((env["PATH"].as_str(), env["LANG"].as_str()), ("/opt/py/bin", "de_DE.UTF-8"));
+        assert_eq!((env["LD_PRELOAD"].as_str(), env["LAMBDA_TASK_ROOT"].as_str()), ("/opt/x.so", "/var/task"));
+        assert!(!env.contains_key("LD_LIBRARY_PATH"), "the host's folders say nothing in an image");
+    }
+
+    #[test]
+    fn another_interpreter_than_the_function_asks_for_is_no_surprise_later() {
+        let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::node("20"), "app.handler");
+        assert!(check_hello(&spec, "anything").is_ok(), "the host's was looked at");
+        spec.image = Some(format!("node:22@sha256:{}", "0".repeat(64)).parse().unwrap());
+        assert!(check_hello(&spec, "nodejs20.11.1").is_ok());
+        for other in ["nodejs22.1.0", "nodejs201.0", "python3.11"] {
+            let fault = check_hello(&spec, other).unwrap_err();
+            assert!(fault.message.contains("asks for nodejs20.x, and image node:22 has"), "{fault}");
+        }
+    }
+
+    #[test]
     fn commands_name_the_bootstraps() {
-        let python = InstalledRuntime { runtime: Runtime::python("3.11"), program: "/usr/bin/python3.11".into() };
         let spec = FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler");
-        assert_eq!(command(&python, &spec), ["/usr/bin/python3.11", "-I", "-S", PYTHON_BOOTSTRAP]);
-        let node = InstalledRuntime { runtime: Runtime::node("20"), program: "/usr/bin/node".into() };
-        assert!(command(&node, &spec).contains(&"--max-old-space-size=115".to_owned()));
+        assert_eq!(command("/usr/bin/python3.11", &spec), ["/usr/bin/python3.11", "-I", "-S", PYTHON_BOOTSTRAP]);
+        let spec = FunctionSpec::new("f".parse().unwrap(), Runtime::node("20"), "app.handler");
+        assert!(command("/usr/bin/node", &spec).contains(&"--max-old-space-size=115".to_owned()));
     }
 }

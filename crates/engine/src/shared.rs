@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::catalogue::Catalogue;
+use crate::image::Images;
 use crate::instance::Info;
 use crate::ledger::Ledger;
 use crate::limits::EngineLimits;
@@ -29,6 +30,7 @@ pub struct Shared {
     /// Those of them that work here, with what each sandbox takes beside its processes, bytes.
     working: HashMap<Isolation, u64>,
     pub runtimes: Vec<InstalledRuntime>,
+    pub images: Arc<dyn Images>,
     pub functions: Arc<dyn Functions>,
     pub telemetry: Arc<dyn Telemetry>,
     pub region: String,
@@ -78,6 +80,7 @@ impl Shared {
             working: working.map(|one| (one.isolation, one.overhead)).collect(),
             drivers: options.drivers.into_iter().map(|driver| (driver.isolation(), driver)).collect(),
             runtimes: options.runtimes,
+            images: options.images,
             functions: options.functions,
             telemetry: options.telemetry,
             region: options.region,

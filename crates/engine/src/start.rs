@@ -159,7 +159,11 @@ async fn start(
             let text = format!("isolation {isolation} of function {} is not on this machine", function.spec.name);
             Fault::new(FaultCode::IsolationUnavailable, text)
         })?;
-        driver.start(runtime::sandbox(shared, function, &info.id)?).await.map_err(refused)
+        let spec = runtime::sandbox(shared, function, &info.id)?;
+        if let Some(image) = &function.spec.image {
+            shared.images.used(&image.digest);
+        }
+        driver.start(spec).await.map_err(refused)
     };
     let sandbox = made.await.map_err(|fault| {
         shared.forget(&info.id);
@@ -189,7 +193,7 @@ async fn start(
     cold.runtime_us = Some(begun.elapsed().as_micros() as u64);
     drop(turn);
     let hello = match hello {
-        Ok(_) => Ok(()),
+        Ok(runtime) => runtime::check_hello(&function.spec, &runtime).map_err(Why::Fault),
         Err(Why::TimedOut(limit)) => {
             let fault = Fault::new(FaultCode::SandboxFailed, "the runtime did not start in time");
             Err(Why::Fault(fault.with_detail(format!("no HELLO within {limit:?}"))))
@@ -215,6 +219,7 @@ fn watch(
 fn refused(error: StartError) -> Fault {
     let (code, text) = match &error {
         StartError::Unavailable { .. } => (FaultCode::IsolationUnavailable, error.to_string()),
+        StartError::NoImage(_) => (FaultCode::RuntimeUnavailable, error.to_string()),
         _ => (FaultCode::SandboxFailed, "a sandbox could not be made".to_owned()),
     };
     Fault::new(code, text).with_detail(error)

@@ -15,7 +15,7 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use driver::{Exit, Handle, SandboxSpec};
+use driver::{Exit, Handle, RootFs, SandboxSpec};
 use model::{InstanceId, Isolation, Runtime};
 use tokio::sync::{Notify, watch};
 use wire::Frame;
@@ -23,6 +23,7 @@ use wire::Frame;
 use crate::decide::stems::{Nursery, Rules};
 use crate::io::Io;
 use crate::ledger::Charge;
+use crate::runtime;
 use crate::shared::{Shared, lock};
 
 /// How often it is looked whether the starts that calls wait for are over.
@@ -79,6 +80,12 @@ impl Shape {
     /// The shape of a sandbox that an instance wants.
     pub fn of(isolation: Isolation, runtime: Runtime, spec: SandboxSpec) -> Self {
         Self { isolation, runtime, spec: SandboxSpec { id: InstanceId::zero(), code: None, ..spec } }
+    }
+
+    /// An image may have another interpreter than the one that was asked for: calls' own starts tell.
+    fn expects(&self, hello: &str) -> Result<(), String> {
+        let right = self.spec.root == RootFs::Host || runtime::is_that(&self.runtime, hello);
+        if right { Ok(()) } else { Err(format!("it is another runtime: {hello:?}")) }
     }
 
     fn spec(&self, id: &InstanceId) -> SandboxSpec {
@@ -314,7 +321,7 @@ async fn start(shared: &Arc<Shared>, shape: &Arc<Shape>, charge: Charge) -> Resu
     let hello = async {
         tokio::select! {
             hello = poll_fn(|cx| stem.io.poll_control(cx)) => match hello {
-                Ok(Frame::Hello { version: wire::VERSION, .. }) => Ok(()),
+                Ok(Frame::Hello { version: wire::VERSION, runtime }) => shape.expects(&runtime),
                 Ok(_) => Err("its first word was not HELLO".to_owned()),
                 Err(_) => Err("it closed its control stream".to_owned()),
             },

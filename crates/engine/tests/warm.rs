@@ -182,6 +182,7 @@ async fn measure() {
     };
     let engine = Engine::start(Options {
         drivers: vec![Arc::new(Threads)],
+        images: std::sync::Arc::new(engine::NoImages),
         runtimes: vec![InstalledRuntime { runtime: Runtime::python("3.11"), program: "/p".into() }],
         functions: Arc::new(One(function, watch::Sender::new(0))),
         telemetry: Arc::new(Forgets),

@@ -8,6 +8,7 @@ mod cli;
 mod compare;
 mod docker_host;
 mod doors;
+mod images;
 mod keys;
 mod platform;
 mod runtimes;

@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::images::Images;
 use crate::keys::{Keys, TOKEN_FILE};
 use crate::platform::{self, Platform};
 use crate::{doors, runtimes};
@@ -60,6 +61,10 @@ pub struct ServerConfig {
     pub memory_budget: u64,
     /// Sandboxes kept ready, at most.
     pub stems: usize,
+    /// What all images together may take on disk.
+    pub image_space: model::Memory,
+    /// Registries that are spoken to without TLS, beside this machine's own.
+    pub insecure_registries: Vec<String>,
 }
 
 /// Runs the server until it is told to end. `spawner` and `docker` are the inherited sockets. An error means that it
@@ -92,12 +97,18 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let capabilities: Vec<_> = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;
 
+    let mut options = ::images::Options::new(config.store_dir.join("images"));
+    options.budget = config.image_space.bytes();
+    options.insecure = config.insecure_registries.clone();
+    let images = tokio::task::spawn_blocking(move || Images::open(options)).await?.context("open the images")?;
+
     let mut limits = engine::EngineLimits::default();
     limits.stems.most = config.stems;
     let idle_auto = limits.idle_auto;
     let engine = engine::Engine::start(engine::Options {
         drivers,
         runtimes: runtimes.clone(),
+        images: Arc::new(images.clone()),
         functions: store.clone(),
         telemetry: store.clone(),
         memory_budget: config.memory_budget,
@@ -131,6 +142,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         telemetry: store.clone(),
         comparisons: store.clone(),
         platform: Arc::new(platform),
+        images: Arc::new(images),
         tokens: keys.tokens.clone(),
         hosts: Arc::new(Hosts::new(config.listen, [])),
         ingress: ingress_url.clone().into(),

@@ -69,6 +69,8 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         listen: args.listen,
         ingress: args.ingress,
         stems: args.stems.into(),
+        image_space: args.image_space,
+        insecure_registries: args.insecure_registry,
         memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
     };
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
@@ -79,6 +81,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         name: name.clone(),
         run_dir: run_dir.join("docker"),
         code_dir: data_dir.join("code"),
+        data_dir: data_dir.clone(),
         runtime_dir: runtime_dir.clone(),
         rootless: !root,
     };
@@ -89,11 +92,18 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         name: format!("{name}-gvisor"),
         run_dir: run_dir.join("gvisor"),
         code_dir: data_dir.join("code"),
+        data_dir: data_dir.clone(),
         runtime_dir: runtime_dir.clone(),
         rootless: !root,
         runsc: args.runsc,
     };
-    let options = namespace::Options { name, run_dir: run_dir.clone(), code_dir: data_dir.join("code"), runtime_dir };
+    let options = namespace::Options {
+        name,
+        run_dir: run_dir.clone(),
+        code_dir: data_dir.join("code"),
+        data_dir: data_dir.clone(),
+        runtime_dir,
+    };
     let namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
     let hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace), Box::new(gvisor::Gvisor::new(gvisor))];
     let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };

@@ -32,6 +32,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "aws",
             "store",
             "driver",
+            "images",
             "linux",
             "namespace",
             "docker",

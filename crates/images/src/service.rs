@@ -1,22 +1,16 @@
 //! The image store: options, and the handle that everybody uses.
 
 use std::collections::HashSet;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
-
+use crate::look::{Inside, Program};
 use crate::manifest::this_architecture;
 use crate::pull::{Pulls, blocking};
 use crate::run::User;
 use crate::shelf::Shelf;
 use crate::{Collected, Digest, Image, ImageError, Limits, Pull, Reference, Request, Usage, run};
-
-/// Bytes of `passwd` or `group` that are read.
-const MAX_USERS: u64 = 1 << 20;
 
 /// How images are kept and pulled.
 #[derive(Debug, Clone)]
@@ -139,35 +133,29 @@ impl Images {
         let image = self.get(digest).ok_or_else(|| ImageError::NoSuchImage(digest.to_string()))?;
         let root = self.root(digest);
         blocking(move || {
-            let (passwd, group) = (read_inside(&root, "etc/passwd")?, read_inside(&root, "etc/group")?);
+            let inside = Inside::open(&root)?;
+            let (passwd, group) = (inside.text("etc/passwd")?, inside.text("etc/group")?);
             run::user(&image.config.user, &passwd, &group)
         })
         .await
     }
 
+    /// Programs of these names in an image, along a `PATH`: each name in all of it before the next. Blocks, briefly.
+    pub fn programs(&self, digest: &Digest, names: &[&str], path: &str) -> Result<Vec<Program>, ImageError> {
+        Inside::open(&self.root(digest))?.find(names, path)
+    }
+
+    /// The program at this path in an image, if there is one. Blocks, briefly.
+    pub fn program(&self, digest: &Digest, path: &str) -> Result<Option<Program>, ImageError> {
+        Inside::open(&self.root(digest))?.program(path)
+    }
+
+    /// A small text file in an image; empty if there is none. Blocks, briefly.
+    pub fn text(&self, digest: &Digest, path: &str) -> Result<String, ImageError> {
+        Inside::open(&self.root(digest))?.text(path)
+    }
+
     fn shelf(&self) -> &Shelf {
         &self.pulls.shelf
     }
-}
-
-/// Reads a small text file of an image, links resolved as if its root were `/`; empty if there is none.
-fn read_inside(root: &Path, path: &str) -> Result<String, ImageError> {
-    let failed = |error: Errno| ImageError::io(format_args!("reading {path} of an image"), &error.into());
-    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(root, dir, Mode::empty()).map_err(failed)?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-    let file = match rustix::fs::openat2(&root, path, flags, Mode::empty(), inside) {
-        Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(String::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let found = rustix::fs::fstat(&file).map_err(failed)?;
-    if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-        return Ok(String::new());
-    }
-    let mut text = Vec::new();
-    let read = std::fs::File::from(file).take(MAX_USERS).read_to_end(&mut text);
-    read.map_err(|error| ImageError::io(format_args!("reading {path} of an image"), &error))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
 }

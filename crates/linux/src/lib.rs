@@ -7,7 +7,9 @@
 pub mod cgroup;
 pub mod code;
 pub mod host;
+pub mod image;
 pub mod root;
+pub mod roots;
 pub mod seccomp;
 pub mod slots;
 pub mod sys;

@@ -12,10 +12,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use crate::image::Layout;
 use crate::sys;
 
 /// The uid and gid of function code, as seen inside: AWS Lambda's.
-pub const SANDBOX_ID: u32 = 993;
+pub const SANDBOX_ID: u32 = driver::User::SANDBOX.uid;
 
 /// Top-level folders that merged-/usr distributions have as links, and others as folders.
 pub const USR_LINKS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -53,16 +54,36 @@ impl Root {
 
     /// [`Root::build`], with programs and other files of Hearth's own in it: path inside, content.
     pub fn build_with(path: &Path, runtimes: &Path, more: &[(&str, &[u8])]) -> io::Result<Self> {
+        Self::build_by(path, runtimes, more, |path| {
+            for folder in OWN {
+                fs::create_dir_all(path.join(folder)).map_err(at("make", folder))?;
+            }
+            bind_usr(path)?;
+            write_etc(path)
+        })
+    }
+
+    /// A template of an image's files instead of the host's.
+    pub fn of_image(path: &Path, runtimes: &Path, more: &[(&str, &[u8])], image: &Layout) -> io::Result<Self> {
+        let built = Self::build_by(path, runtimes, more, |path| lay_out(path, image));
+        if built.is_err() {
+            take_away(path);
+        }
+        built
+    }
+
+    fn build_by(
+        path: &Path,
+        runtimes: &Path,
+        more: &[(&str, &[u8])],
+        fill: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let options = c"size=8m,mode=755,nr_inodes=4096";
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
         sys::mount(c"hearth", &c_path(path)?, c"tmpfs", flags, options).map_err(at("mount the root at", path))?;
 
-        for folder in OWN {
-            fs::create_dir_all(path.join(folder)).map_err(at("make", folder))?;
-        }
-        bind_usr(path)?;
-        write_etc(path)?;
+        fill(path)?;
         bind_devices(path)?;
         for (name, content) in more {
             let file = path.join(name.trim_start_matches('/'));
@@ -89,9 +110,37 @@ impl Root {
 
     /// Unmounts the template.
     pub fn close(&self) {
-        let _ = rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::DETACH);
-        let _ = fs::remove_dir(&self.path);
+        take_away(&self.path);
     }
+}
+
+fn take_away(path: &Path) {
+    let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+    let _ = fs::remove_dir(path);
+}
+
+/// Makes what is listed, links last: nothing that is made or mounted lies behind one.
+fn lay_out(root: &Path, image: &Layout) -> io::Result<()> {
+    for folder in &image.folders {
+        fs::create_dir_all(root.join(folder)).map_err(at("make", folder))?;
+    }
+    for file in &image.files {
+        let path = root.join(&file.path);
+        write(&path, &file.content)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(file.mode))?;
+    }
+    for bound in &image.binds {
+        let path = root.join(&bound.path);
+        match bound.folder {
+            true => fs::create_dir_all(&path).map_err(at("make", &path))?,
+            false => write(&path, b"")?,
+        }
+        bind_open(&bound.what, &path).map_err(at("bind", &path))?;
+    }
+    for (path, target) in &image.links {
+        symlink(target, root.join(path)).map_err(at("link", path))?;
+    }
+    Ok(())
 }
 
 fn bind_usr(root: &Path) -> io::Result<()> {
@@ -163,10 +212,14 @@ fn bind_read_only(host: &Path, target: &Path) -> io::Result<()> {
     fs::create_dir_all(target).map_err(at("make", target))?;
     // A copy of the tree is changed before anybody can see it; a bind mount would be writable for a moment.
     let host_dir = OwnedFd::from(fs::File::open(host).map_err(at("open", host))?);
-    let tree = sys::open_tree(host_dir.as_fd(), c"", true).map_err(at("copy the mount of", host))?;
+    bind_open(&host_dir, target).map_err(at("bind", host))
+}
+
+fn bind_open(what: &OwnedFd, target: &Path) -> io::Result<()> {
+    let tree = sys::open_tree(what.as_fd(), c"", true)?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-    sys::mount_setattr(tree.as_fd(), c"", true, attributes).map_err(at("make read-only", host))?;
-    sys::move_mount(tree.as_fd(), &c_path(target)?).map_err(at("bind", host))
+    sys::mount_setattr(tree.as_fd(), c"", true, attributes)?;
+    sys::move_mount(tree.as_fd(), &c_path(target)?)
 }
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 use crate::root::{at, c_path};
+use crate::roots::Var;
 use crate::sys;
 
 /// Where the code goes.
@@ -161,6 +162,8 @@ impl Slot {
         for folder in FOLDERS.iter().rev() {
             let _ = fs::remove_dir(self.path.join(folder));
         }
+        // What an image has in its `/var`.
+        Var::remove_in(&self.path);
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(slot = %self.path.display(), %error, "left behind: the end takes it away");

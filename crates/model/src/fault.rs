@@ -58,6 +58,8 @@ codes! {
     TooManyRequests = "HEARTH-C006", Caller, true;
     /// The change was made against a state that is gone.
     Conflict = "HEARTH-C007", Caller, true;
+    /// An image could not be pulled, or is none that can be used.
+    ImageRefused = "HEARTH-C008", Caller, false;
     /// The invocation ran into the function's timeout; its sandbox was killed.
     Timeout = "HEARTH-F001", Function, false;
     /// The sandbox used more memory than the function's limit; it was killed.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CodeHash, FunctionName, InvalidId, Revision};
+use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision};
 use crate::isolation::{Isolation, IsolationChoice};
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
-use crate::runtime::Runtime;
+use crate::runtime::{Language, Runtime};
 use crate::time::Timestamp;
 
 /// All environment variables of a function together, names and values: AWS Lambda's 4 KB.
@@ -75,6 +75,9 @@ pub struct FunctionSpec {
     #[serde(default)]
     pub description: String,
     pub runtime: Runtime,
+    /// The root file system of its sandboxes. None: made of the host's own `/usr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<PinnedImage>,
     /// `module.function`, as AWS Lambda names it.
     pub handler: String,
     /// What the whole sandbox may hold, 32 MB to 10 GB.
@@ -125,6 +128,8 @@ pub enum InvalidSpec {
     OutOfRange { key: &'static str, given: String, expected: &'static str },
     #[error("handler {0:?} is not valid: expected MODULE.FUNCTION, like app.handler, at most 128 bytes and no spaces")]
     Handler(String),
+    #[error("runtime = \"image\" runs the program of an image: say which with image = \"NAME:TAG\"")]
+    NoImage,
     #[error("environment variable {0:?} is not a valid name: expected a letter, then letters, digits and _")]
     EnvName(String),
     #[error("environment variable {0} is set by the platform and cannot be given: remove it, or choose another name")]
@@ -169,6 +174,7 @@ impl FunctionSpec {
             name,
             description: String::new(),
             runtime,
+            image: None,
             handler: handler.to_owned(),
             memory: default_memory(),
             timeout: default_timeout(),
@@ -213,6 +219,9 @@ impl FunctionSpec {
             && let Some((isolation, _)) = self.isolation.named().into_iter().find(|(one, _)| !one.meets(Some(floor)))
         {
             return Err(InvalidSpec::TooWeak { isolation, floor });
+        }
+        if self.runtime.language() == Language::Image && self.image.is_none() {
+            return Err(InvalidSpec::NoImage);
         }
         self.validate_handler()?;
         self.validate_env()
@@ -342,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn what_was_stored_before_there_were_images_still_reads() {
+        let text = r#"{"name":"f","runtime":"python3.11","handler":"a.b"}"#;
+        let mut spec = serde_json::from_str::<FunctionSpec>(text).unwrap();
+        assert_eq!(spec.image, None);
+        assert!(!serde_json::to_string(&spec).unwrap().contains("image"));
+        spec.image = Some(format!("python:3.11@sha256:{}", "0f".repeat(32)).parse().unwrap());
+        let text = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<FunctionSpec>(&text).unwrap(), spec);
+    }
+
+    #[test]
     fn an_unknown_key_is_named() {
         let text = r#"{"name":"f","runtime":"python3.11","handler":"a.b","memroy":"1GB"}"#;
         let error = serde_json::from_str::<FunctionSpec>(text).unwrap_err();
@@ -358,6 +378,7 @@ mod tests {
             (|s| s.scale.min = 1001, "scale.min"),
             (|s| s.handler = "a b".into(), "handler"),
             (|s| drop(s.env.insert("AWS_REGION".into(), "x".into())), "AWS_REGION"),
+            (|s| s.runtime = Runtime::image(), "say which with image"),
             (|s| s.at_least = Some(Isolation::Gvisor), "weaker than at_least = gvisor"),
             (|s| drop(s.env.insert("1A".into(), "x".into())), "1A"),
             (|s| drop(s.env.insert("A".into(), "x".repeat(5000))), "4096"),

@@ -45,6 +45,21 @@ pub struct InstanceId(String);
 #[serde(try_from = "String", into = "String")]
 pub struct CodeHash(String);
 
+/// SHA-256 of an image's manifest, 64 lower-case hexadecimal digits: the name of its unpacked root file system.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageDigest(String);
+
+/// An image as a person named it, and what it was when it was named: `python:3.11@sha256:…`. A tag may move; this does
+/// not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PinnedImage {
+    /// As it was written, without the digest.
+    pub name: String,
+    pub digest: ImageDigest,
+}
+
 fn is_lower_hex(text: &str, len: usize) -> bool {
     text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -97,6 +112,7 @@ macro_rules! text_id {
 text_id!(FunctionName);
 text_id!(InstanceId);
 text_id!(CodeHash);
+text_id!(ImageDigest);
 
 // === impl FunctionName ===
 
@@ -150,6 +166,49 @@ impl CodeHash {
             let _ = write!(text, "{byte:02x}");
         }
         Self(text)
+    }
+}
+
+// === impl ImageDigest ===
+
+impl ImageDigest {
+    fn check(text: &str) -> Result<(), InvalidId> {
+        if is_lower_hex(text, 64) {
+            Ok(())
+        } else {
+            Err(refuse("image digest", text, "64 lower-case hexadecimal digits of a SHA-256"))
+        }
+    }
+}
+
+// === impl PinnedImage ===
+
+impl fmt::Display for PinnedImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@sha256:{}", self.name, self.digest)
+    }
+}
+
+impl FromStr for PinnedImage {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let fits = |name: &str| (1..=300).contains(&name.len()) && !name.contains(|c: char| c.is_control());
+        let parts = text.split_once("@sha256:").filter(|(name, _)| fits(name));
+        let (name, digest) = parts.ok_or_else(|| refuse("pinned image", text, "NAME@sha256:DIGEST"))?;
+        Ok(Self { name: name.to_owned(), digest: digest.parse()? })
+    }
+}
+
+impl TryFrom<String> for PinnedImage {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<PinnedImage> for String {
+    fn from(image: PinnedImage) -> String {
+        image.to_string()
     }
 }
 
@@ -229,6 +288,17 @@ mod tests {
         assert_eq!(hash.as_str(), "ab".repeat(32));
         assert_eq!(hash.as_str().parse(), Ok(hash));
         assert!("AB".repeat(32).parse::<CodeHash>().is_err());
+    }
+
+    #[test]
+    fn a_pinned_image_has_a_name_and_a_digest() {
+        let text = format!("localhost:5000/a/b:v1@sha256:{}", "ab".repeat(32));
+        let image: PinnedImage = text.parse().unwrap();
+        assert_eq!((image.name.as_str(), image.digest.as_str()), ("localhost:5000/a/b:v1", &*"ab".repeat(32)));
+        assert_eq!(image.to_string(), text);
+        for bad in ["a:v1", "@sha256:00", "a@sha256:../../etc", &format!("a\n@sha256:{}", "ab".repeat(32))] {
+            assert!(bad.parse::<PinnedImage>().is_err(), "{bad}");
+        }
     }
 
     #[test]

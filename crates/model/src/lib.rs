@@ -18,7 +18,9 @@ mod time;
 
 pub use fault::{Blame, Fault, FaultCode};
 pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale};
-pub use id::{CodeHash, ComparisonId, FunctionName, InstanceId, InvalidId, RequestId, Revision};
+pub use id::{
+    CodeHash, ComparisonId, FunctionName, ImageDigest, InstanceId, InvalidId, PinnedImage, RequestId, Revision,
+};
 pub use invocation::{
     Door, FunctionError, Invocation, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES, Outcome, Probe, ProbeStart, Reply,
 };

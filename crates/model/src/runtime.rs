@@ -12,9 +12,11 @@ use crate::id::InvalidId;
 pub enum Language {
     Python,
     Node,
+    /// Whatever the function's image is made of: its own command speaks to the host.
+    Image,
 }
 
-/// A runtime, by its AWS identifier: `python3.11`, `nodejs20.x`. That it is well-formed says nothing of
+/// A runtime, by its AWS identifier: `python3.11`, `nodejs20.x`; or `image`, the program of the function's image. That it is well-formed says nothing of
 /// whether it is on this machine: `hearth doctor` does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -33,11 +35,16 @@ impl Runtime {
         Self { language: Language::Node, version: major.to_owned() }
     }
 
+    pub fn image() -> Self {
+        Self { language: Language::Image, version: String::new() }
+    }
+
     pub fn language(&self) -> Language {
         self.language
     }
 
-    /// The interpreter's version as its file name has it: `3.11` for Python, the major `20` for Node.
+    /// The interpreter's version as its file name has it: `3.11` for Python, the major `20` for Node,
+    /// nothing for an image.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -48,6 +55,7 @@ impl fmt::Display for Runtime {
         match self.language {
             Language::Python => write!(f, "python{}", self.version),
             Language::Node => write!(f, "nodejs{}.x", self.version),
+            Language::Image => f.write_str("image"),
         }
     }
 }
@@ -62,10 +70,13 @@ impl FromStr for Runtime {
         if let Some(major) = text.strip_prefix("nodejs").and_then(|s| s.strip_suffix(".x")).filter(|s| number(s)) {
             return Ok(Self::node(major));
         }
+        if text == "image" {
+            return Ok(Self::image());
+        }
         Err(InvalidId {
             what: "runtime",
             given: text.chars().take(40).collect(),
-            expected: "an AWS runtime identifier like python3.11 or nodejs20.x",
+            expected: "an AWS runtime identifier like python3.11 or nodejs20.x, or image",
         })
     }
 }
@@ -89,7 +100,7 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        for text in ["python3.9", "python3.11", "nodejs20.x"] {
+        for text in ["python3.9", "python3.11", "nodejs20.x", "image"] {
             assert_eq!(text.parse::<Runtime>().unwrap().to_string(), text);
         }
         for bad in ["python", "python3", "python3.x", "python3.1111", "nodejs20", "node20.x", "go1.x"] {

@@ -1,6 +1,6 @@
 //! A store in memory and a platform that does as it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use store::{
 use tokio::sync::watch;
 
 use crate::comparisons::{Comparison, ComparisonOrder, ComparisonState};
+use crate::images::{Archive, ImageList, ImagePull, ImageView, Images, PullProgress, Pulling};
 use crate::platform::{
     AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity, StemView,
 };
@@ -311,6 +312,71 @@ impl Platform for FakePlatform {
     }
 }
 
+/// One image, `here:1`, in which only Python 3.11 runs.
+pub struct FakeImages;
+
+impl Images for FakeImages {
+    fn list(&self) -> ImageList {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let image = ImageView { digest, names: vec!["here:1".into()], bytes: 7, ..ImageView::default() };
+        ImageList { images: vec![image], bytes: 7, budget: 100 }
+    }
+
+    fn find(&self, name: &str) -> Result<ImageView, Fault> {
+        let image = self.list().images.remove(0);
+        let known = image.names.iter().any(|one| one == name) || image.digest == name;
+        let absent = || Fault::new(FaultCode::NotFound, format!("no image {name}"));
+        if known { Ok(image) } else { Err(absent()) }
+    }
+
+    fn fits(&self, _: ImageDigest, runtime: Runtime) -> BoxFuture<'_, Result<(), Fault>> {
+        let fits = runtime == Runtime::python("3.11");
+        let fault = Fault::new(FaultCode::RuntimeUnavailable, format!("{runtime} is not in the image"));
+        Box::pin(async move { if fits { Ok(()) } else { Err(fault) } })
+    }
+
+    fn touch(&self, _: ImageDigest) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn pull(&self, pull: ImagePull, _: HashSet<ImageDigest>) -> Result<Box<dyn Pulling>, Fault> {
+        Ok(Box::new(FakePull { steps: 2, result: self.find(&pull.reference) }))
+    }
+
+    fn import(
+        &self,
+        _: Archive,
+        _: Option<String>,
+        _: HashSet<ImageDigest>,
+    ) -> BoxFuture<'_, Result<Box<dyn Pulling>, Fault>> {
+        let pull: Box<dyn Pulling> = Box::new(FakePull { steps: 1, result: self.find("here:1") });
+        Box::pin(async { Ok(pull) })
+    }
+
+    fn remove(&self, _: ImageDigest, _: HashSet<ImageDigest>) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+struct FakePull {
+    steps: u64,
+    result: Result<ImageView, Fault>,
+}
+
+impl Pulling for FakePull {
+    fn next(&mut self) -> BoxFuture<'_, Option<PullProgress>> {
+        let left = self.steps;
+        self.steps = left.saturating_sub(1);
+        Box::pin(
+            async move { (left > 0).then(|| PullProgress { phase: "unpacking".into(), ..PullProgress::default() }) },
+        )
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<ImageView, Fault>> {
+        Box::pin(async { self.result })
+    }
+}
+
 pub fn line(function: &str, message: &str) -> LogLine {
     LogLine {
         time: Timestamp::now(),
@@ -366,6 +432,7 @@ impl World {
             telemetry: store.clone(),
             comparisons: store.clone(),
             platform: platform.clone(),
+            images: Arc::new(FakeImages),
             tokens: Arc::new(crate::TokenSet::new(vec![token.sha256()])),
             hosts: Arc::new(crate::Hosts::new("127.0.0.1:7070".parse().unwrap(), [])),
             ingress: "http://127.0.0.1:8080".into(),

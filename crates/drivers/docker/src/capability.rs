@@ -166,6 +166,7 @@ mod tests {
             name: "hearth-00".into(),
             run_dir: none.clone(),
             code_dir: none.clone(),
+            data_dir: none.clone(),
             runtime_dir: none,
             rootless: false,
         }

@@ -108,11 +108,10 @@ pub fn body(
         auto_remove: Some(false),
         ..HostConfig::default()
     };
-    let user = linux::root::SANDBOX_ID;
     ContainerCreateBody {
         image: Some(image.to_owned()),
         hostname: Some(spec.id.to_string()),
-        user: Some(format!("{user}:{user}")),
+        user: Some(format!("{}:{}", spec.user.uid, spec.user.gid)),
         entrypoint: Some(vec![AGENT.into(), "run".into(), format!("{MEETING}/socket")]),
         working_dir: Some("/".into()),
         labels: Some(HashMap::from([
@@ -133,6 +132,9 @@ mod tests {
 
     fn spec() -> SandboxSpec {
         SandboxSpec {
+            root: driver::RootFs::Host,
+            work_dir: "/var/task".into(),
+            user: driver::User::SANDBOX,
             id: InstanceId::random(),
             command: vec!["/usr/bin/python3".into()],
             env: vec![("TOKEN".into(), "secret".into())],

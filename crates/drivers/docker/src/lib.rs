@@ -13,6 +13,7 @@
 //!
 //! Refuses engines on other machines and inside others' mount namespaces: containers must see this machine's files.
 
+mod bases;
 mod capability;
 mod cgroup;
 mod container;
@@ -39,8 +40,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use bases::Bases;
 use capability::{Engine, missing};
-use image::HostRoot;
+use image::Base;
 
 /// Where stems' slots are, in the driver's folder.
 const SLOTS: &str = "slots";
@@ -67,6 +69,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Where unpacked packages lie, named by their hash.
     pub code_dir: PathBuf,
+    /// The server's folder, in which images' roots lie.
+    pub data_dir: PathBuf,
     /// What containers see as `/var/runtime`.
     pub runtime_dir: PathBuf,
     /// Without root: there is no wall between this process and the server.
@@ -88,7 +92,8 @@ struct Inner {
     code_dir: OwnedFd,
     /// Or why there can be no stems.
     slots: Result<Slots, String>,
-    image: HostRoot,
+    image: Base,
+    images: Bases,
     filter: Vec<u8>,
     processors: usize,
     starts: Semaphore,
@@ -205,13 +210,28 @@ impl Inner {
             (_, true) => Err("Docker runs as an ordinary user, with mounts of its own".into()),
             _ => Slots::open(options.run_dir.join(SLOTS)).map_err(|error| error.to_string()),
         };
-        let image = HostRoot::of_this_host().map_err(io("describe the image"))?;
+        let data = rustix::fs::open(&options.data_dir, folder, Mode::empty());
+        let data = data.map_err(|error| format!("open {}: {error}", options.data_dir.display()))?;
+        let images = Bases::new(&options.data_dir, data);
+        let image = Base::of_this_host().map_err(io("describe the image"))?;
         image.ensure(&api).await.map_err(|error| format!("make the image {}: {error}", image.name))?;
+        image::remove_all(&api).await;
         let program = seccomp::Program::compile(&seccomp::Policy::default());
         let filter = program.instructions().iter().flat_map(sandbox::instruction_bytes).collect();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let starts = Semaphore::new(STARTS);
-        Ok(Self { options, api, code_dir, slots, image, filter, processors, starts, busy: Mutex::new(Some(busy)) })
+        Ok(Self {
+            options,
+            api,
+            code_dir,
+            slots,
+            image,
+            images,
+            filter,
+            processors,
+            starts,
+            busy: Mutex::new(Some(busy)),
+        })
     }
 
     /// The containers and folders that an earlier process left.

@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use agent::{Launch, MAX_FDS, Report};
+use driver::User;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -141,9 +142,9 @@ impl Agent {
 }
 
 /// A pipe that the container's user may open again by its name, as `/dev/stdout`: read end, write end.
-pub fn log_pipe(user: u32) -> io::Result<(OwnedFd, OwnedFd)> {
+pub fn log_pipe(user: User) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let (uid, gid) = (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(user));
+    let (uid, gid) = (rustix::fs::Uid::from_raw(user.uid), rustix::fs::Gid::from_raw(user.gid));
     // An ordinary user may not give it away; then it is written to, and not opened again.
     let _ = rustix::fs::fchown(&write, Some(uid), Some(gid));
     Ok((read, write))

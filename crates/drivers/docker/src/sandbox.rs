@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions,
 };
 use driver::{
-    BoxFuture, Exit, ExitCause, FreezerKind, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams, Usage,
+    BoxFuture, Exit, ExitCause, FreezerKind, Handle, RootFs, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams,
+    Usage, User,
 };
 use linux::code;
 use linux::seccomp::SockFilter;
@@ -80,7 +81,12 @@ impl Inner {
     ) -> Result<Sandbox, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let meeting = Meeting::make(self.options.run_dir.join(spec.id.as_str())).map_err(system("make its folder"))?;
-        let mut binds = self.image.binds.clone();
+        let image = match &spec.root {
+            RootFs::Host => None,
+            RootFs::Image(digest) => Some(self.images.get(digest, &self.api).await?),
+        };
+        let base = image.as_ref().map_or(&self.image, |image| &image.base);
+        let mut binds = base.binds.clone();
         let (code, slot) = match &spec.code {
             Some(hash) => {
                 binds.push(Bind::of(self.options.code_dir.join(hash.as_str()), "/var/task"));
@@ -88,13 +94,17 @@ impl Inner {
             }
             None => {
                 let slot = self.slots()?.make(spec.id.as_str()).map_err(system("make its slot"))?;
-                binds.push(Bind::following(slot.path(), "/var"));
+                if let Some(image) = &image {
+                    image.var.make_in(slot.path()).map_err(system("make its slot"))?;
+                }
+                // Before what is bound in it.
+                binds.insert(0, Bind::following(slot.path(), "/var"));
                 (None, Some(Arc::new(slot)))
             }
         };
         binds.push(Bind::of(&self.options.runtime_dir, "/var/runtime"));
         binds.push(Bind::of(meeting.path(), MEETING));
-        let body = container::body(&spec, &self.options.name, &self.image.name, &binds, self.processors);
+        let body = container::body(&spec, &self.options.name, &base.name, &binds, self.processors);
         let name = format!("{}-{}", self.options.name, spec.id);
         let made = Made { inner: self.clone(), name, meeting: Some(meeting), slot, busy };
 
@@ -108,11 +118,15 @@ impl Inner {
         let created = created.map_err(refused("create the container"))?;
         let agent = made.start().await?;
         if let Some(code) = &code {
-            self.has_code(agent.pid, code)?;
+            self.has(agent.pid, "var/task", code.as_fd())?;
         }
-        let (streams, guest) = streams(spec.invoke_streams).map_err(system("make its streams"))?;
+        for bound in image.iter().flat_map(|image| &image.layout.binds) {
+            self.has(agent.pid, &bound.path, bound.what.as_fd())?;
+        }
+        let (streams, guest) = streams(spec.invoke_streams, spec.user).map_err(system("make its streams"))?;
         let launch = Launch {
             filter: self.filter.clone(),
+            work_dir: spec.work_dir,
             args: spec.command,
             env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         };
@@ -131,20 +145,21 @@ impl Inner {
         Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held) })
     }
 
-    /// Whether the container has that folder for its code. Docker was given a path, in whose place the server could
+    /// Whether the container has that folder at this path. Docker was given a path, in whose place the server could
     /// have put a link meanwhile; and whether a stem's slot reaches into it is up to how Docker was set up. What is
     /// mounted now stays.
-    fn has_code(&self, pid: i32, code: &OwnedFd) -> Result<(), StartError> {
+    fn has(&self, pid: i32, path: &str, meant: BorrowedFd<'_>) -> Result<(), StartError> {
         if self.options.rootless {
             // No wall between the server and this process: and the container's root is not ours to look into.
             return Ok(());
         }
-        let look = || Ok((rustix::fs::fstat(code)?, rustix::fs::stat(format!("/proc/{pid}/root/var/task"))?));
+        // Not through a link: folders of ours lead there.
+        let look = || Ok((rustix::fs::fstat(meant)?, rustix::fs::lstat(format!("/proc/{pid}/root/{path}"))?));
         let (meant, there) =
-            look().map_err(|error: io::Error| StartError::System(format!("look at its code: {error}")))?;
+            look().map_err(|error: io::Error| StartError::System(format!("look at its /{path}: {error}")))?;
         match (meant.st_dev, meant.st_ino) == (there.st_dev, there.st_ino) {
             true => Ok(()),
-            false => Err(StartError::System("another folder than its code is mounted".into())),
+            false => Err(StartError::System(format!("another folder than the one meant is mounted at /{path}"))),
         }
     }
 
@@ -167,8 +182,8 @@ impl Inner {
 }
 
 /// The host's ends, and the guest's: log, control, invoke.
-fn streams(invoke_streams: u16) -> io::Result<(Streams, Vec<OwnedFd>)> {
-    let (log, guest_log) = log_pipe(linux::root::SANDBOX_ID)?;
+fn streams(invoke_streams: u16, user: User) -> io::Result<(Streams, Vec<OwnedFd>)> {
+    let (log, guest_log) = log_pipe(user)?;
     let (control, guest_control) = UnixStream::pair()?;
     let mut streams = Streams { control: control.into(), invoke: vec![], log };
     let mut guest = vec![guest_log, guest_control.into()];
@@ -202,7 +217,7 @@ impl Stem {
             io::ErrorKind::AlreadyExists => StartError::Spec(error.to_string()),
             _ => system("give it its code")(error),
         })?;
-        self.inner.has_code(self.pid, &folder)
+        self.inner.has(self.pid, "var/task", folder.as_fd())
     }
 }
 

@@ -5,9 +5,8 @@
 
 use std::path::Path;
 
-use driver::Limits;
-use linux::root::SANDBOX_ID;
-use model::{InstanceId, Memory};
+use driver::{Limits, SandboxSpec};
+use model::Memory;
 use serde_json::{Value, json};
 
 /// Where the agent is in the root file system.
@@ -34,11 +33,41 @@ pub fn host_limits(limits: &Limits) -> Limits {
     Limits { memory, pids, ..*limits }
 }
 
-/// The `config.json`. `root`: the template; `slot`: the folder that becomes `/var`; `runtimes`: `/var/runtime`.
-pub fn config(id: &InstanceId, limits: &Limits, root: &Path, slot: &Path, runtimes: &Path) -> Value {
+/// Where on the host a sandbox's files are.
+#[derive(Debug)]
+pub struct Files<'a> {
+    /// The template.
+    pub root: &'a Path,
+    /// Folders of the template's `/var` that the slot would hide.
+    pub in_var: &'a [String],
+    /// The folder that becomes `/var`.
+    pub slot: &'a Path,
+    /// What becomes `/var/runtime`.
+    pub runtimes: &'a Path,
+}
+
+/// The `config.json`.
+pub fn config(spec: &SandboxSpec, files: &Files<'_>) -> Value {
+    let SandboxSpec { id, limits, user, .. } = spec;
+    let &Files { root, in_var, slot, runtimes } = files;
     let rlimit = |name: &str, value: u64| json!({ "type": name, "soft": value, "hard": value });
     let none: [&str; 0] = [];
     let namespaces = ["pid", "network", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind }));
+    let mut mounts = vec![
+        json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "nodev", "noexec"] }),
+        // runsc would mount a made-up one.
+        own("/sys", "size=4096", &["ro"]),
+        own("/tmp", &format!("size={}", limits.tmp.bytes()), &["mode=1777"]),
+        own("/dev/shm", &format!("size={}", limits.memory.bytes() / 2), &["mode=1777"]),
+        // Made by the sentry itself, and of no use without capabilities; still, nobody in here need reach that code.
+        bound(NO_DEVICE, &root.join(NO_DEVICE.trim_start_matches('/')), "rprivate"),
+        own("/dev/net", "size=4096", &["ro"]),
+        // Slave: the code that is mounted in the slot later appears inside.
+        bound("/var", slot, "rslave"),
+        bound("/var/runtime", runtimes, "rprivate"),
+    ];
+    let more = in_var.iter().map(|name| bound(&format!("/var/{name}"), &root.join("var").join(name), "rprivate"));
+    mounts.extend(more);
     json!({
         "ociVersion": "1.0.2",
         "hostname": id.as_str(),
@@ -47,7 +76,7 @@ pub fn config(id: &InstanceId, limits: &Limits, root: &Path, slot: &Path, runtim
             "args": [AGENT, "run", "fd:0"],
             "env": none,
             "cwd": "/",
-            "user": { "uid": SANDBOX_ID, "gid": SANDBOX_ID },
+            "user": { "uid": user.uid, "gid": user.gid },
             "noNewPrivileges": true,
             "capabilities": {
                 "bounding": none, "effective": none, "inheritable": none, "permitted": none, "ambient": none,
@@ -61,19 +90,7 @@ pub fn config(id: &InstanceId, limits: &Limits, root: &Path, slot: &Path, runtim
                 rlimit("RLIMIT_NPROC", u64::from(limits.pids)),
             ],
         },
-        "mounts": [
-            { "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "nodev", "noexec"] },
-            // runsc would mount a made-up one.
-            own("/sys", "size=4096", &["ro"]),
-            own("/tmp", &format!("size={}", limits.tmp.bytes()), &["mode=1777"]),
-            own("/dev/shm", &format!("size={}", limits.memory.bytes() / 2), &["mode=1777"]),
-            // Made by the sentry itself, and of no use without capabilities; still, nobody in here need reach that code.
-            bound(NO_DEVICE, &root.join(NO_DEVICE.trim_start_matches('/')), "rprivate"),
-            own("/dev/net", "size=4096", &["ro"]),
-            // Slave: the code that is mounted in the slot later appears inside.
-            bound("/var", slot, "rslave"),
-            bound("/var/runtime", runtimes, "rprivate"),
-        ],
+        "mounts": mounts,
         "linux": {
             "namespaces": namespaces,
         },
@@ -99,7 +116,7 @@ fn bound(at: &str, folder: &Path, propagation: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Cpu;
+    use model::{Cpu, InstanceId};
 
     fn limits() -> Limits {
         Limits {
@@ -112,7 +129,19 @@ mod tests {
     }
 
     fn made() -> Value {
-        config(&InstanceId::random(), &limits(), Path::new("/r"), Path::new("/s"), Path::new("/b"))
+        let spec = SandboxSpec {
+            id: InstanceId::random(),
+            root: driver::RootFs::Host,
+            command: vec!["/bin/true".into()],
+            env: vec![],
+            work_dir: "/".into(),
+            user: driver::User::SANDBOX,
+            code: None,
+            limits: limits(),
+            invoke_streams: 1,
+        };
+        let files = Files { root: Path::new("/r"), in_var: &[], slot: Path::new("/s"), runtimes: Path::new("/b") };
+        config(&spec, &files)
     }
 
     #[test]

@@ -36,7 +36,8 @@ use driver::{
     Capability, Exit, ExitCause, GuestStreams, Host, SandboxFiles, SandboxSpec, Severity, StartError, Started, Usage,
 };
 use linux::cgroup::{Cgroups, Group};
-use linux::root::{Root, at};
+use linux::root::at;
+use linux::roots::{Extra, Roots, Var};
 use linux::{seccomp, sys};
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -44,6 +45,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
+use bundle::Files;
 use runsc::{Place, Platform, Runsc};
 use slots::Slots;
 
@@ -56,6 +58,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Where unpacked packages lie, named by their hash.
     pub code_dir: PathBuf,
+    /// The server's folder, in which images' roots lie.
+    pub data_dir: PathBuf,
     /// What sandboxes see as `/var/runtime`.
     pub runtime_dir: PathBuf,
     /// Without root: as root of a user namespace, in which the caller is.
@@ -79,7 +83,7 @@ struct Works {
     runsc: Runsc,
     platform: Platform,
     code_dir: OwnedFd,
-    root: Root,
+    roots: Roots,
     slots: Slots,
     cgroups: Cgroups,
     /// The system-call filter, for the agent to load.
@@ -98,6 +102,9 @@ struct Running {
     /// It has no code yet.
     stem: bool,
 }
+
+/// A start that did not come about.
+struct Failed(StartError);
 
 /// What is to be removed of a sandbox.
 struct Remains {
@@ -178,9 +185,29 @@ impl Gvisor {
             }
             Err(error) => {
                 self.removing.push(remains);
-                Err(StartError::System(error.to_string()))
+                Err(error.0)
             }
         }
+    }
+}
+
+// === impl Failed ===
+
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Self {
+        Self(error)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self(StartError::System(error.to_string()))
+    }
+}
+
+impl From<Errno> for Failed {
+    fn from(error: Errno) -> Self {
+        io::Error::from(error).into()
     }
 }
 
@@ -202,17 +229,17 @@ impl Works {
             .map_err(|error| at("open", &options.code_dir)(error.into()))?;
         let (cgroups, mut findings) = Cgroups::detect(&options.name);
         probe::processes_are_limited(&mut findings);
-        let files = [(bundle::AGENT, agent_image::BYTES), (bundle::NO_DEVICE, b"")];
-        let root = Root::build_with(&options.run_dir.join("root"), &options.runtime_dir, &files)?;
+        let files: [Extra; 2] = [(bundle::AGENT, agent_image::BYTES), (bundle::NO_DEVICE, b"")];
+        let roots = Roots::build(&options.run_dir.join("root"), &options.data_dir, &options.runtime_dir, &files)?;
         let slots = match Slots::make(options.run_dir.join("slots")) {
             Ok(slots) => slots,
             Err(error) => {
-                root.close();
+                roots.close();
                 return Err(error);
             }
         };
         let filter = seccomp::Program::compile(&seccomp::Policy::default()).bytes();
-        let works = Self { options, runsc, platform: Platform::Ptrace, code_dir, root, slots, cgroups, filter };
+        let works = Self { options, runsc, platform: Platform::Ptrace, code_dir, roots, slots, cgroups, filter };
         Ok((works, findings))
     }
 
@@ -237,20 +264,24 @@ impl Works {
 
     /// Everything of a start that may fail half-way: pidfd and the agent's socket.
     fn begin(
-        &self,
+        &mut self,
         spec: &SandboxSpec,
         remains: &Remains,
         code: Option<OwnedFd>,
         streams: GuestStreams,
         platform: Option<Platform>,
-    ) -> io::Result<(OwnedFd, OwnedFd)> {
+    ) -> Result<(OwnedFd, OwnedFd), Failed> {
         let folder = self.folder(&spec.id);
         fs::DirBuilder::new().mode(0o700).create(&folder).map_err(at("make", &folder))?;
-        let slot = self.slots.add(&spec.id)?;
+        let (root, var) = self.roots.get_with_var(&spec.root)?;
+        let (root, nothing) = (root.path(), Var::default());
+        let slot = self.slots.add(&spec.id, var)?;
         if let Some(code) = code {
             self.slots.give(&spec.id, code.as_fd()).map_err(at("mount its code in", &slot))?;
         }
-        let config = bundle::config(&spec.id, &spec.limits, self.root.path(), &slot, &self.options.runtime_dir);
+        let files =
+            Files { root, in_var: &var.unwrap_or(&nothing).binds, slot: &slot, runtimes: &self.options.runtime_dir };
+        let config = bundle::config(spec, &files);
         fs::write(folder.join("config.json"), config.to_string()).map_err(at("describe it in", &folder))?;
 
         let (ours, theirs) =
@@ -268,6 +299,7 @@ impl Works {
     fn tell(&self, socket: &OwnedFd, spec: &SandboxSpec, streams: GuestStreams) -> io::Result<()> {
         let launch = Launch {
             filter: self.filter.clone(),
+            work_dir: spec.work_dir.clone(),
             args: spec.command.clone(),
             env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         };
@@ -407,7 +439,7 @@ impl Host for Gvisor {
         let Some(mut works) = self.works.take() else { return };
         works.cgroups.close();
         works.slots.close();
-        works.root.close();
+        works.roots.close();
         for folder in [&works.options.run_dir.join("sandboxes"), &works.options.run_dir] {
             if let Err(error) = fs::remove_dir(folder) {
                 tracing::warn!(folder = %folder.display(), %error, "a folder is left behind");

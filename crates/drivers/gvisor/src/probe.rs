@@ -189,6 +189,9 @@ fn watch(driver: &mut Gvisor, trials: &mut [Trial]) {
 fn begin(driver: &mut Gvisor, id: &InstanceId, platform: Platform) -> Result<(Started, io::PipeReader), String> {
     let say = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let spec = SandboxSpec {
+        root: driver::RootFs::Host,
+        work_dir: "/var/task".into(),
+        user: driver::User::SANDBOX,
         id: id.clone(),
         command: ["/usr/bin/stat", "--format=", "/"].map(String::from).to_vec(),
         env: vec![],

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use linux::root::{at, c_path};
+use linux::roots::Var;
 use linux::sys;
 use model::InstanceId;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -49,13 +50,14 @@ impl Slots {
         self.path.join(id.as_str())
     }
 
-    /// Makes an empty one.
-    pub fn add(&self, id: &InstanceId) -> io::Result<PathBuf> {
+    /// Makes an empty one, with places for what an image has in its `/var`.
+    pub fn add(&self, id: &InstanceId, image: Option<&Var>) -> io::Result<PathBuf> {
         let slot = self.of(id);
         fs::create_dir(&slot).map_err(at("make", &slot))?;
         for folder in FOLDERS {
             fs::create_dir(slot.join(folder)).map_err(at("make", folder))?;
         }
+        image.map_or(Ok(()), |image| image.make_in(&slot))?;
         Ok(slot)
     }
 
@@ -83,5 +85,6 @@ fn remove_folders(slot: &Path) {
     for folder in FOLDERS.iter().rev() {
         let _ = fs::remove_dir(slot.join(folder));
     }
+    Var::remove_in(slot);
     let _ = fs::remove_dir(slot);
 }

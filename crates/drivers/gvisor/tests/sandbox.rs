@@ -57,6 +57,7 @@ impl Bed {
             name: format!("hearth-test-{}", std::process::id()),
             run_dir: dir.join("run"),
             code_dir: dir.join("code"),
+            data_dir: dir.clone(),
             runtime_dir: dir.join("runtime"),
             rootless,
         };
@@ -86,6 +87,9 @@ impl Bed {
         invoke_streams: u16,
     ) -> (Started, std::io::PipeReader) {
         let spec = SandboxSpec {
+            root: driver::RootFs::Host,
+            work_dir: "/var/task".into(),
+            user: driver::User::SANDBOX,
             id: id.clone(),
             command: command.iter().map(|&arg| arg.to_owned()).collect(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
@@ -314,6 +318,9 @@ const CASES: &[Case] = &[
         let (invoke, _) = UnixStream::pair().map_err(|e| e.to_string())?;
         let (_log, guest_log) = std::io::pipe().map_err(|e| e.to_string())?;
         let spec = SandboxSpec {
+            root: driver::RootFs::Host,
+            work_dir: "/var/task".into(),
+            user: driver::User::SANDBOX,
             id: InstanceId::random(),
             command: vec!["/bin/true".into()],
             env: vec![],

@@ -18,10 +18,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 
 use driver::GuestStreams;
-use driver::Limits;
+use driver::{Limits, User};
 
 use crate::report::{Report, Step};
-use linux::root::SANDBOX_ID;
 use linux::seccomp::Program;
 use linux::sys;
 
@@ -39,6 +38,8 @@ pub struct Plan<'a> {
     pub streams: GuestStreams,
     pub host_name: CString,
     pub limits: Limits,
+    pub user: User,
+    pub work_dir: CString,
     pub seccomp: &'a Program,
     pub program: CString,
     pub args: Vec<CString>,
@@ -79,7 +80,7 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<Never, (Step, io::Error
 
     // The ids are mapped now. Files must be made as an id that exists here, and capabilities in this user
     // namespace stay, because the id left is not this namespace's root.
-    sys::become_user(SANDBOX_ID, SANDBOX_ID, !plan.rootless).map_err(at(Step::User))?;
+    sys::become_user(plan.user.uid, plan.user.gid, !plan.rootless).map_err(at(Step::User))?;
     // Changing ids cleared the leash. If the spawner died in between, nobody reads the status pipe any more.
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _).map_err(at(Step::Leash))?;
     if !sys::reader_lives(plan.status.as_raw_fd()) {
@@ -112,6 +113,7 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<Never, (Step, io::Error
     sys::set_rlimit(libc::RLIMIT_NOFILE, 1024).map_err(at(Step::Limits))?;
     plan.seccomp.install().map_err(|e| (Step::Seccomp, io::Error::other(e)))?;
 
+    rustix::process::chdir(plan.work_dir.as_c_str()).map_err(|e| (Step::WorkDir, e.into()))?;
     // SAFETY: this process is a fork of a single-threaded one and has started no thread.
     match unsafe { sys::fork() }.map_err(at(Step::Fork))? {
         0 => {
@@ -200,9 +202,6 @@ fn exec(plan: &Plan<'_>) -> io::Error {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
-    if let Err(error) = rustix::process::chdir("/var/task") {
-        return error.into();
-    }
     sys::exec(&plan.program, &pointers(&plan.args), &pointers(&plan.env))
 }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use driver::{
     Capability, Exit, ExitCause, GuestStreams, Host, SandboxFiles, SandboxSpec, Severity, StartError, Started, Usage,
+    User,
 };
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags};
@@ -34,7 +35,8 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use child::Plan;
 use linux::cgroup::{Cgroups, Group};
-use linux::root::{self, Root, SANDBOX_ID, at};
+use linux::root::{self, at};
+use linux::roots::Roots;
 use linux::{code, seccomp, sys};
 use report::Report;
 
@@ -53,6 +55,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Where unpacked packages lie, named by their hash.
     pub code_dir: PathBuf,
+    /// The server's folder, in which images' roots lie.
+    pub data_dir: PathBuf,
     /// The bootstraps: what sandboxes see as `/var/runtime`. Not writable by the server either.
     pub runtime_dir: PathBuf,
 }
@@ -63,7 +67,7 @@ pub struct Namespace {
     dev_null: OwnedFd,
     /// The spawner's own mount namespace.
     mounts: OwnedFd,
-    root: Option<Root>,
+    roots: Option<Roots>,
     cgroups: Cgroups,
     seccomp: seccomp::Program,
     arguments: Option<sys::ArgumentArea>,
@@ -143,19 +147,19 @@ impl Namespace {
             probe::limit_processes_without_cgroups(&mut findings);
         }
         findings.splice(0..0, probe::findings(rootless));
-        let root = match Root::build(&options.run_dir.join("root"), &options.runtime_dir) {
-            Ok(root) => Some(root),
+        let roots = match Roots::build(&options.run_dir.join("root"), &options.data_dir, &options.runtime_dir, &[]) {
+            Ok(roots) => Some(roots),
             Err(error) => {
                 findings.push(probe::missing("root file system", &error.to_string(), ""));
                 None
             }
         };
-        let works = root.is_some() && findings.iter().all(|finding| finding.severity != Severity::Missing);
+        let works = roots.is_some() && findings.iter().all(|finding| finding.severity != Severity::Missing);
         let mut driver = Self {
             code_dir,
             dev_null,
             mounts: File::open("/proc/self/ns/mnt")?.into(),
-            root,
+            roots,
             cgroups,
             seccomp: seccomp::Program::compile(&seccomp::Policy::default()),
             arguments: sys::ArgumentArea::of_self(),
@@ -188,7 +192,8 @@ impl Namespace {
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
-        let root = self.root.as_ref().ok_or_else(|| self.unavailable())?;
+        let Some(roots) = self.roots.as_mut() else { return Err(self.unavailable()) };
+        let root = roots.get(&spec.root)?;
         let root = root.copy().map_err(system("copy the root file system"))?;
         let group = self.cgroups.create(&spec.id, &spec.limits).map_err(system("make its cgroup"))?;
         let (go_read, go_write) = pipe(PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
@@ -205,6 +210,8 @@ impl Namespace {
             streams,
             host_name: c(spec.id.as_str())?,
             limits: spec.limits,
+            user: spec.user,
+            work_dir: c(&spec.work_dir)?,
             seccomp: &self.seccomp,
             program: c(program)?,
             args: spec.command.iter().map(|arg| c(arg)).collect::<Result<_, _>>()?,
@@ -247,7 +254,7 @@ impl Namespace {
             out_of_memory: false,
             stem,
         };
-        let result = self.release(pid, outside, &running, in_v2_group, go_write);
+        let result = self.release(pid, (spec.user, outside), &running, in_v2_group, go_write);
         let running = match result {
             Ok(()) => running,
             Err(error) => {
@@ -284,8 +291,14 @@ impl Namespace {
     }
 
     /// Maps the ids, joins the cgroup, lets the child go on.
-    fn release(&mut self, pid: i32, outside: u32, running: &Running, in_v2_group: bool, go: OwnedFd) -> io::Result<()> {
-        let map = format!("{SANDBOX_ID} {outside} 1");
+    fn release(
+        &mut self,
+        pid: i32,
+        (user, outside): (User, u32),
+        running: &Running,
+        in_v2_group: bool,
+        go: OwnedFd,
+    ) -> io::Result<()> {
         let write = |file: &str, text: &str| {
             let path = format!("/proc/{pid}/{file}");
             std::fs::write(&path, text).map_err(at("write", &path))
@@ -293,8 +306,9 @@ impl Namespace {
         if self.rootless {
             write("setgroups", "deny")?;
         }
-        write("gid_map", &map)?;
-        write("uid_map", &map)?;
+        // Whoever it is inside, it is the sandbox's own id outside.
+        write("gid_map", &format!("{} {outside} 1", user.gid))?;
+        write("uid_map", &format!("{} {outside} 1", user.uid))?;
         if let Some(group) = running.group.as_ref().filter(|_| !in_v2_group) {
             group.add(pid)?;
         }
@@ -417,8 +431,8 @@ impl Host for Namespace {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        if let Some(root) = self.root.take() {
-            root.close();
+        if let Some(roots) = self.roots.take() {
+            roots.close();
         }
         self.cgroups.close();
     }

@@ -63,6 +63,9 @@ pub fn findings(rootless: bool) -> Vec<Finding> {
 pub fn trial(driver: &mut Namespace) -> Result<(), String> {
     let say = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let spec = SandboxSpec {
+        root: driver::RootFs::Host,
+        work_dir: "/var/task".into(),
+        user: driver::User::SANDBOX,
         id: InstanceId::random(),
         command: vec!["/usr/bin/true".into()],
         env: vec![],

@@ -33,6 +33,7 @@ steps! {
     Seccomp = 12 "load the system call filter",
     Fork = 13 "fork the runtime",
     Exec = 14 "run the runtime's program",
+    WorkDir = 15 "enter the working directory",
 }
 
 /// The last words of a sandbox.

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use driver::{Exit, ExitCause, GuestStreams, Host, Limits, SandboxSpec, Started};
-use model::{CodeHash, Cpu, InstanceId, Memory};
+use driver::{Exit, ExitCause, GuestStreams, Host, Limits, RootFs, SandboxSpec, Started, User};
+use model::{CodeHash, Cpu, ImageDigest, InstanceId, Memory};
 use namespace::{Namespace, Options};
 
 /// A driver on folders of its own.
@@ -51,6 +51,7 @@ impl Bed {
             name: format!("hearth-test-{}", std::process::id()),
             run_dir: dir.join("run"),
             code_dir: dir.join("code"),
+            data_dir: dir.clone(),
             runtime_dir: dir.join("runtime"),
         };
         Ok(Self { driver: Namespace::new(&options, rootless)?, dir })
@@ -68,6 +69,9 @@ impl Bed {
         code: Option<CodeHash>,
     ) -> (Started, std::io::PipeReader) {
         let spec = SandboxSpec {
+            root: driver::RootFs::Host,
+            work_dir: "/var/task".into(),
+            user: driver::User::SANDBOX,
             id: id.clone(),
             command: command.iter().map(|&arg| arg.to_owned()).collect(),
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
@@ -75,12 +79,50 @@ impl Bed {
             limits,
             invoke_streams: 1,
         };
+        self.try_start(&spec).expect("a sandbox")
+    }
+
+    fn try_start(&mut self, spec: &SandboxSpec) -> Result<(Started, std::io::PipeReader), driver::StartError> {
         let (control, _) = UnixStream::pair().expect("a socket pair");
         let (invoke, _) = UnixStream::pair().expect("a socket pair");
         let (log, guest_log) = std::io::pipe().expect("a pipe");
         let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };
-        let started = self.driver.start(&spec, streams).expect("a sandbox");
-        (started, log)
+        Ok((self.driver.start(spec, streams)?, log))
+    }
+
+    /// An image with a shell and little else, made of the host's files.
+    fn image(&self, digit: &str) -> (ImageDigest, PathBuf) {
+        let digest: ImageDigest = digit.repeat(64).parse().expect("a digest");
+        let root = self.dir.join("images/roots").join(digest.as_str());
+        for program in ["/bin/sh", "/bin/ls", "/bin/cat", "/usr/bin/id"] {
+            copy_program(program, &root).expect("a program in the image");
+        }
+        std::fs::create_dir_all(root.join("app")).expect("a folder");
+        std::fs::write(root.join("app/name"), format!("image {digit}\n")).expect("a file");
+        (digest, root)
+    }
+
+    fn run_in_image(&mut self, image: &ImageDigest, user: User, script: &str) -> Run {
+        let id = InstanceId::random();
+        let spec = SandboxSpec {
+            id: id.clone(),
+            root: RootFs::Image(image.clone()),
+            command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+            work_dir: "/app".into(),
+            user,
+            code: Some(CodeHash::from_digest(&CODE)),
+            limits: limits(),
+            invoke_streams: 1,
+        };
+        let (started, mut log) = self.try_start(&spec).expect("a sandbox");
+        if !wait(&started, Duration::from_secs(20)) {
+            self.driver.kill(&id);
+        }
+        let exit = self.driver.reap(&id, started.pidfd.as_fd());
+        let mut output = String::new();
+        log.read_to_string(&mut output).expect("text from the sandbox");
+        Run { output, exit }
     }
 
     fn run_limited(&mut self, script: &str, limits: Limits) -> Run {
@@ -109,6 +151,19 @@ impl Drop for Bed {
         self.driver.close();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Copies a program with the libraries that it needs, to the same paths.
+fn copy_program(program: &str, root: &Path) -> std::io::Result<()> {
+    let output = std::process::Command::new("ldd").arg(program).output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program]) {
+        let to = root.join(file.trim_start_matches('/'));
+        std::fs::create_dir_all(to.parent().expect("a folder"))?;
+        std::fs::copy(file, to)?;
+    }
+    Ok(())
 }
 
 /// Whether the sandbox's end, or its running out of memory, came in time.
@@ -244,6 +299,9 @@ const CASES: &[Case] = &[
         let (invoke, _) = UnixStream::pair().map_err(|e| e.to_string())?;
         let (_log, guest_log) = std::io::pipe().map_err(|e| e.to_string())?;
         let spec = SandboxSpec {
+            root: driver::RootFs::Host,
+            work_dir: "/var/task".into(),
+            user: driver::User::SANDBOX,
             id: InstanceId::random(),
             command: vec!["/bin/true".into()],
             env: vec![],
@@ -321,6 +379,94 @@ const CASES: &[Case] = &[
         match (began, still, goes_on, died) {
             (true, true, true, true) => Ok(()),
             other => Err(format!("began, still, goes on, died: {other:?}")),
+        }
+    }),
+    ("an image is all that a sandbox of it sees", |bed| {
+        let (image, root) = bed.image("a");
+        std::fs::create_dir_all(root.join("etc/conf.d")).map_err(|error| error.to_string())?;
+        std::fs::write(root.join("etc/conf.d/mine"), "mine\n").map_err(|error| error.to_string())?;
+        let script = "pwd; cat name /var/task/hello.txt /var/runtime/python/bootstrap.py /etc/conf.d/mine; id -u; id -g; \
+                      echo /*; echo /usr/bin/*; echo x > /app/x; echo x > /x; echo x > /tmp/x && echo written";
+        let run = bed.run_in_image(&image, User { uid: 1234, gid: 4321 }, script);
+        let began = "/app\nimage a\nhello from the package\nprint('bootstrap')\nmine\n1234\n4321\n";
+        let host = ["/usr/bin/python", "/usr/bin/env", "/home", "/root", "/sys", "/boot"];
+        let hidden = host.iter().all(|path| !run.output.contains(path));
+        let closed = run.output.matches("Read-only file system").count() == 2 && run.output.contains("written");
+        check(run.output.starts_with(began) && hidden && closed, &run)
+    }),
+    ("links in an image lead nowhere but into it, and no mount follows one", |bed| {
+        let (image, root) = bed.image("b");
+        let bait = bed.dir.join("bait");
+        std::fs::create_dir_all(bait.join("task")).map_err(|error| error.to_string())?;
+        std::fs::write(bait.join("secret"), "secret of the host").map_err(|error| error.to_string())?;
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, root.join(name)).map_err(|error| format!("{name}: {error}"))
+        };
+        let bait_path = bait.to_str().unwrap_or_default().to_owned();
+        link("/etc", "etc")?;
+        link("/", "var")?;
+        link(&bait_path, "tmp")?;
+        link(&bait_path, "dev")?;
+        link(&bait_path, "hearth")?;
+        link(&format!("../../../../../..{bait_path}"), "out")?;
+        std::fs::write(root.join("proc"), "").map_err(|error| error.to_string())?;
+        let script = "cat /proc/self/status | while read a b; do [ $a = Pid: ] && echo proc; done; echo x > /tmp/x; \
+                      cat /tmp/x /var/task/hello.txt; cat /etc/passwd; echo x > /dev/null && echo null; cat /out/secret; \
+                      cat /tmp/secret; echo end";
+        let run = bed.run_in_image(&image, User::SANDBOX, script);
+        let told = ["proc\n", "x\nhello from the package\n", "sbx_user1051", "null\n", "end\n"];
+        let works = told.iter().all(|text| run.output.contains(text));
+        let untouched = std::fs::read_dir(&bait).map_err(|error| error.to_string())?.count() == 2;
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let of_host = passwd.lines().any(|line| line.contains("/root:") && run.output.contains(line));
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounted = table.lines().any(|line| line.contains(&bait_path));
+        check(works && untouched && !of_host && !mounted && !run.output.contains("secret of"), &run)
+    }),
+    ("an image that went is named, and one that came again is another", |bed| {
+        let (image, root) = bed.image("c");
+        let first = bed.run_in_image(&image, User::SANDBOX, "cat name");
+        check(first.output == "image c\n", &first)?;
+        std::fs::rename(&root, bed.dir.join("removed")).map_err(|error| error.to_string())?;
+        let spec = SandboxSpec {
+            id: InstanceId::random(),
+            root: RootFs::Image(image.clone()),
+            command: vec!["/bin/sh".into()],
+            env: vec![],
+            work_dir: "/".into(),
+            user: User::SANDBOX,
+            code: None,
+            limits: limits(),
+            invoke_streams: 1,
+        };
+        match bed.try_start(&spec) {
+            Err(driver::StartError::NoImage(named)) if named == image => {}
+            other => return Err(format!("{:?}", other.map(|_| "a sandbox"))),
+        }
+        bed.image("c");
+        std::fs::write(root.join("app/name"), "new\n").map_err(|error| error.to_string())?;
+        let again = bed.run_in_image(&image, User::SANDBOX, "cat name");
+        check(again.output == "new\n", &again)
+    }),
+    ("an image's folder that is a link is refused", |bed| {
+        let digest: ImageDigest = "d".repeat(64).parse().map_err(|error| format!("{error}"))?;
+        let root = bed.dir.join("images/roots").join(digest.as_str());
+        std::fs::create_dir_all(root.parent().expect("a folder")).map_err(|error| error.to_string())?;
+        std::os::unix::fs::symlink("/", &root).map_err(|error| error.to_string())?;
+        let spec = SandboxSpec {
+            id: InstanceId::random(),
+            root: RootFs::Image(digest),
+            command: vec!["/bin/sh".into()],
+            env: vec![],
+            work_dir: "/".into(),
+            user: User::SANDBOX,
+            code: None,
+            limits: limits(),
+            invoke_streams: 1,
+        };
+        match bed.try_start(&spec) {
+            Err(driver::StartError::System(_)) => Ok(()),
+            other => Err(format!("{:?}", other.map(|_| "a sandbox"))),
         }
     }),
     ("nothing is left on the host", |bed| {

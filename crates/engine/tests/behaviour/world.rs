@@ -51,6 +51,7 @@ impl World {
         let told = Arc::new(Told::default());
         let mut options = Options {
             drivers: vec![driver.clone()],
+            images: std::sync::Arc::new(engine::NoImages),
             runtimes: vec![InstalledRuntime { runtime: Runtime::python("3.11"), program: "/usr/bin/python3".into() }],
             functions: store.clone(),
             telemetry: told.clone(),

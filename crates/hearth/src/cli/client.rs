@@ -148,6 +148,26 @@ impl Client {
         self.checked(self.send(Method::DELETE, path, &[], None, Some(CALL))?).map(drop)
     }
 
+    /// Removes, and says what.
+    pub fn remove<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.read(self.send(Method::DELETE, path, &[], None, Some(CALL))?)
+    }
+
+    /// A body that is read while it is sent, however long it takes; and an answer that the caller reads.
+    pub fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: &mut dyn Read,
+    ) -> Result<Response<Body>, ClientError> {
+        let request = self.request(method, path, &[("content-type", content_type)])?;
+        let request = request.body(ureq::SendBody::from_reader(body)).map_err(|error| self.stranger(error))?;
+        let request = self.agent.configure_request(request);
+        let sent = self.agent.run(request.timeout_global(None).timeout_per_read(Some(CALL)).build());
+        sent.map_err(|error| self.failed(error))
+    }
+
     /// Whether something is there.
     pub fn has(&self, path: &str) -> Result<bool, ClientError> {
         let response = self.send(Method::HEAD, path, &[], None, Some(CALL))?;

@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use control::{CodeRef, FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
-use model::{CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Memory, Runtime};
+use model::{
+    CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, Runtime,
+};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
 
@@ -39,6 +41,10 @@ pub struct DeployArgs {
     /// An AWS runtime identifier that `hearth runtimes` lists [default: the newest that fits the files]
     #[arg(short, long)]
     runtime: Option<Runtime>,
+    /// The root file system of its sandboxes: an image, which is pulled if it is not there [default: this machine's
+    /// own /usr]
+    #[arg(long, value_name = "REFERENCE")]
+    image: Option<String>,
     /// file.function [default: found in the files]
     #[arg(long)]
     handler: Option<String>,
@@ -130,13 +136,18 @@ pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
     };
 
     let progress = Progress::new(args.json);
+    if let Some(Some(image)) = &write.image {
+        super::image::ensure(&client, image, &progress)?;
+    }
     let mut told = Vec::new();
     let zip = args.package(&source, &client, before.as_ref(), &mut write, &progress, &mut told)?;
     for remark in told.iter().filter(|_| !args.json) {
         out::note(&format!("{name}: {remark}"));
     }
     let sha256 = CodeHash::from_digest(&Sha256::digest(&zip).into());
-    write.code = Some(CodeRef { sha256: sha256.clone() });
+    // All of it is in its image.
+    let packed = !zip.is_empty();
+    write.code = packed.then(|| CodeRef { sha256: sha256.clone() });
     let created = before.is_none();
     let before = before.filter(|_| !args.reset);
     let kept = before.as_ref().map(|function| kept(function, &write)).unwrap_or_default();
@@ -145,12 +156,14 @@ pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
         out::note(&format!("{name}: kept as it was: {kept} (--reset goes back to defaults)"));
     }
 
-    upload(&client, &zip, &sha256, &progress)?;
+    if packed {
+        upload(&client, &zip, &sha256, &progress)?;
+    }
     let step = progress.step(&format!("deploying {name}"));
     let method = if before.is_some() { Method::PATCH } else { Method::PUT };
     let function: FunctionView = match client.write(method, &path, &write) {
         // Others removed it, or its package, in between.
-        Err(error) if gone(&error) => {
+        Err(error) if packed && gone(&error) => {
             upload(&client, &zip, &sha256, &progress)?;
             client.write(Method::PUT, &path, &write)?
         }
@@ -220,6 +233,7 @@ impl DeployArgs {
         }
         set(&mut write.name, &self.name);
         set(&mut write.runtime, &self.runtime);
+        set(&mut write.image, &self.image.clone().map(Some));
         set(&mut write.handler, &self.handler);
         set(&mut write.isolation, &self.isolation);
         set(&mut write.at_least, &self.at_least.map(Some));
@@ -253,6 +267,14 @@ impl DeployArgs {
         progress: &Progress,
         told: &mut Vec<String>,
     ) -> anyhow::Result<Vec<u8>> {
+        if write.runtime.as_ref().is_some_and(|runtime| runtime.language() == Language::Image) {
+            write.handler.get_or_insert_with(|| "image".to_owned());
+            // A folder that nobody named is no package, unless it says that it is.
+            if matches!(source, Source::Folder(folder) if self.path == Path::new(".") && !folder.join("hearth.toml").exists())
+            {
+                return Ok(Vec::new());
+            }
+        }
         let folder = match source {
             Source::Zip(path) => {
                 let (bytes, files) = pack::open_zip(path)?;
@@ -301,6 +323,7 @@ impl DeployArgs {
         write: &mut FunctionWrite,
         told: &mut Vec<String>,
     ) -> anyhow::Result<Runtime> {
+        let in_image = write.image.clone().unwrap_or_else(|| before.and_then(|one| one.image.clone())).is_some();
         let RuntimeList { runtimes } = client.get("/api/v1/runtimes")?;
         let here: Vec<&Runtime> = runtimes.iter().filter(|one| one.works).map(|one| &one.name).collect();
         let runtime = match write.runtime.clone() {
@@ -324,10 +347,11 @@ impl DeployArgs {
                 }
             }
         };
-        if !here.contains(&&runtime) {
+        // An image has its own.
+        if !in_image && !here.contains(&&runtime) {
             return Err(no_runtime(&runtime, &here).into());
         }
-        if let Some(handler) = write.handler.as_ref().filter(|handler| !handler.contains('.')) {
+        if let Some(handler) = write.handler.as_ref().filter(|one| !one.contains('.') && *one != "image") {
             // As on AWS it is deployed all the same, and fails when it is called.
             told.push(format!("handler {handler} has no dot: expected MODULE.FUNCTION"));
         }
@@ -376,6 +400,10 @@ fn no_runtime(runtime: &Runtime, here: &[&Runtime]) -> ClientError {
 fn check(write: &FunctionWrite, runtime: &Runtime, handler: &str, before: Option<&FunctionView>) -> Result<(), Usage> {
     let Some(name) = write.name.clone() else { return Ok(()) };
     let mut spec = FunctionSpec::new(name, runtime.clone(), handler);
+    if runtime.language() == Language::Image {
+        // That it has an image, the server sees to.
+        spec.runtime = Runtime::python("3.11");
+    }
     if let Some(before) = before {
         spec.scale.min = before.scale.min;
         spec.scale.max = before.scale.max;
@@ -415,6 +443,7 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
         one("cpu", write.cpu.is_none(), &before.cpu.map_or(String::new(), |cpu| cpu.to_string()), String::new()),
         one("tmp", write.tmp.is_none(), &before.tmp, d.tmp.to_string()),
         one("isolation", write.isolation.is_none(), &before.isolation.to_string(), d.isolation.to_string()),
+        one("image", write.image.is_none(), before.image.as_deref().unwrap_or_default(), String::new()),
         one("at-least", write.at_least.is_none(), &floor, String::new()),
         one("min", said.min.is_none(), &scale.min.to_string(), d.scale.min.to_string()),
         one("max", said.max.is_none(), &scale.max.to_string(), d.scale.max.to_string()),

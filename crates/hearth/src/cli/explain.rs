@@ -38,6 +38,7 @@ pages! {
     InvalidPackage = "HEARTH-C005",
     TooManyRequests = "HEARTH-C006",
     Conflict = "HEARTH-C007",
+    ImageRefused = "HEARTH-C008",
     Timeout = "HEARTH-F001",
     OutOfMemory = "HEARTH-F002",
     Exited = "HEARTH-F003",

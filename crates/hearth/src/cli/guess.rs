@@ -51,6 +51,7 @@ pub fn handlers(files: &RootFiles, language: Language) -> Vec<String> {
     let ends: &[&str] = match language {
         Language::Python => &[".py"],
         Language::Node => &[".mjs", ".js", ".cjs"],
+        Language::Image => return Vec::new(),
     };
     let stem = |name: &String| ends.iter().find_map(|end| name.strip_suffix(end)).map(str::to_owned);
     let mut stems: Vec<(String, &str)> =
@@ -58,7 +59,7 @@ pub fn handlers(files: &RootFiles, language: Language) -> Vec<String> {
     let main = files.get("package.json").and_then(|text| main_of(text));
     let likely = match language {
         Language::Python => PYTHON_STEMS,
-        Language::Node => NODE_STEMS,
+        Language::Node | Language::Image => NODE_STEMS,
     };
     stems.sort_by_key(|(stem, _)| {
         let named = main.as_ref() == Some(stem);
@@ -95,6 +96,7 @@ fn defines(text: &str, name: &str, language: Language) -> bool {
             let assigned = line.strip_prefix(name).map(str::trim_start);
             called || assigned.is_some_and(|rest| rest.starts_with('=') && !rest.starts_with("=="))
         }
+        Language::Image => false,
         Language::Node => (line.contains("export") || line.contains("exports")) && words(line).any(|word| word == name),
     })
 }

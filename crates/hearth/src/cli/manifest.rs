@@ -26,6 +26,8 @@ struct RawConfig {
     runtime: Option<Spanned<String>>,
     /// `file.function`. Default: found in the files.
     handler: Option<String>,
+    /// The root file system of its sandboxes: an image, by its name in a registry. Default: this machine's own `/usr`.
+    image: Option<String>,
     /// Of the whole sandbox, 32MB to 10GB; default 128MB.
     memory: Option<Spanned<Text>>,
     /// Of one invocation, 1ms to 15m; default 3s.
@@ -129,6 +131,7 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         handler: raw.handler,
         memory: read::<Memory>(text, "memory", raw.memory)?,
         timeout: timeout.transpose()?,
+        image: raw.image.map(Some),
         cpu: read::<Cpu>(text, "cpu", raw.cpu)?.map(Some),
         tmp: read::<Memory>(text, "tmp", raw.tmp)?,
         isolation: raw.isolation.map(|choice| isolation_of(text, choice)).transpose()?,

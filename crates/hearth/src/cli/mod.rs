@@ -18,6 +18,7 @@ mod env;
 mod explain;
 mod guess;
 mod ignore;
+mod image;
 mod init;
 mod install;
 mod invoke;
@@ -105,6 +106,12 @@ pub struct UpArgs {
     /// Sandboxes kept ready with their runtime up, for cold starts; 0: none
     #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
     pub stems: u16,
+    /// What all images together may take on disk
+    #[arg(long, env = "HEARTH_IMAGE_SPACE", hide_env_values = true, default_value = "10GB", value_name = "SIZE")]
+    pub image_space: Memory,
+    /// A registry on another machine to speak plain HTTP to; may be given many times
+    #[arg(long, value_name = "HOST:PORT")]
+    pub insecure_registry: Vec<String>,
     /// gVisor's program [default: where packages put it]
     #[arg(long, env = "HEARTH_RUNSC", hide_env_values = true, value_name = "PATH")]
     pub runsc: Option<PathBuf>,
@@ -136,6 +143,8 @@ pub enum ClientCommand {
     Rm(rm::RmArgs),
     /// Show or change a function's environment variables
     Env(env::EnvArgs),
+    /// Pull, import, list and remove the images that functions run in
+    Image(image::ImageArgs),
     /// List the runtimes that functions can use here
     Runtimes(runtimes::RuntimesArgs),
     /// Measure a function on every isolation, and what it costs there
@@ -169,6 +178,7 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Ps(args) => ps::run(args),
         ClientCommand::Rm(args) => rm::run(args),
         ClientCommand::Env(args) => env::run(args),
+        ClientCommand::Image(args) => image::run(args),
         ClientCommand::Runtimes(args) => runtimes::run(args),
         ClientCommand::Compare(args) => compare::run(*args),
         ClientCommand::Prices(args) => prices::run(*args),
@@ -217,6 +227,7 @@ impl ClientCommand {
             Self::Ps(args) => args.json,
             Self::Rm(args) => args.json,
             Self::Env(args) => args.json,
+            Self::Image(args) => args.json(),
             Self::Runtimes(args) => args.json,
             Self::Compare(args) => args.json,
             Self::Prices(args) => args.json(),
