@@ -164,7 +164,8 @@ impl Layout {
                 }
                 // Whoever owns the image's folder must not show a sandbox others' files by hard links.
                 FileType::RegularFile if found.st_uid == owner => {
-                    let small = prefix == "etc/" && found.st_size.cast_unsigned() <= SMALL.min(COPIED - *copied);
+                    let small =
+                        prefix == "etc/" && found.st_size.cast_unsigned() <= SMALL.min(COPIED.saturating_sub(*copied));
                     if small {
                         let content = read(folder, name)?;
                         *copied += content.len() as u64;

@@ -68,6 +68,10 @@ impl Roots {
         let host = Root::build_with(place, runtimes, more)?;
         let name = place.file_name().unwrap_or_default().to_string_lossy();
         let place = place.with_file_name(format!("{name}-of-images"));
+        // What a killed process left: folders only, since its mounts went with it.
+        for entry in std::fs::read_dir(&place).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_dir(entry.path());
+        }
         Ok(Self { host, place, data: folder, runtimes: runtimes.to_owned(), more: more.to_vec(), images: Vec::new() })
     }
 

@@ -2,6 +2,7 @@
 
 mod comparisons;
 pub(crate) mod fakes;
+mod images;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -239,6 +239,7 @@ mod tests {
             name = "thumbnails"
             description = "small pictures"
             runtime = "python3.11"
+            image = "python:3.11-slim"
             handler = "app.handler"
             memory = "256MB"
             timeout = "10s"
@@ -260,7 +261,7 @@ mod tests {
         .unwrap();
         let expected = serde_json::json!({
             "name": "thumbnails", "description": "small pictures", "runtime": "python3.11",
-            "handler": "app.handler", "memory": "256MB", "timeout": "10s", "cpu": "0.5", "tmp": "1GB",
+            "image": "python:3.11-slim", "handler": "app.handler", "memory": "256MB", "timeout": "10s", "cpu": "0.5", "tmp": "1GB",
             "isolation": "namespace", "url": false, "env": {"BUCKET": "photos"}, "egress": "none",
             "scale": {"min": 1, "max": 20, "concurrency": 1, "idle": "auto"},
         });
