@@ -25,6 +25,9 @@ use crate::io::{Broken, Io, unexpected};
 use crate::log::Sink;
 use crate::start::ended;
 
+/// How long the streams of a sandbox that is gone may take to close.
+const CLOSING: Duration = Duration::from_millis(500);
+
 /// What is needed beside the instance.
 pub struct Terms<'a> {
     pub invocation: &'a Invocation,
@@ -120,6 +123,25 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
         }
         Broken::Closed { unread } => unread,
     };
+    if !unread && matches!(answer, Answer::None) {
+        // A sandbox's end may be told before its streams are closed, by what supervises it: only their end says whether
+        // the event was read.
+        let closed = poll_fn(|cx| {
+            while let Poll::Ready(frame) = io.poll_answer(cx) {
+                match frame.and_then(|frame| answer.add(frame)) {
+                    Ok(None) => {}
+                    Ok(Some(ending)) => return Poll::Ready(Ok(ending)),
+                    Err(broken) => return Poll::Ready(Err(broken)),
+                }
+            }
+            Poll::Pending
+        });
+        match tokio::time::timeout(CLOSING, closed).await {
+            Ok(Ok(ending)) => return over(ending, begun.elapsed()),
+            Ok(Err(Broken::Closed { unread: late })) => unread = late,
+            Ok(Err(Broken::Protocol(_))) | Err(_) => {}
+        }
+    }
     // The answer may have been sent right before the end.
     loop {
         match io.last_words().and_then(|frame| frame.map(|frame| answer.add(frame)).transpose()) {
