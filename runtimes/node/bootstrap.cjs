@@ -7,7 +7,7 @@
 
 const fs = require('fs');
 const path = require('path');
-const { KIND, InvokeStream, ProtocolError, frame, hello, readInit, writeControl } = require('./lib/wire.cjs');
+const { KIND, InvokeStream, ProtocolError, frame, hangUp, hello, readInit, writeControl } = require('./lib/wire.cjs');
 
 // Exit statuses after an error that no handler caught, as AWS's runtime has them.
 const UNCAUGHT = 129;
@@ -119,6 +119,7 @@ function serve(handler, about) {
     },
   };
   report = (error, status) => {
+    hangUp();
     if (stream.busy) stream.fail(errorJson(error));
     process.exit(status);
   };

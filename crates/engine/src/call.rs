@@ -105,7 +105,7 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
                 let took = begun.elapsed();
                 // All of the event was taken, nothing but the answer came, and all that was printed before it.
                 let sent = parts.iter().all(|part| part.is_empty());
-                let in_order = io.drain(sink).is_ok() && sent && io.is_in_step();
+                let in_order = io.drain(sink).is_ok() && sent && io.is_in_step() && io.is_open();
                 return Called { ending, took, in_order };
             }
             Some(Err(broken)) => broken,

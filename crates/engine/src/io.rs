@@ -175,6 +175,11 @@ impl Io {
         self.invoke_in.is_empty()
     }
 
+    /// Whether the other end takes more events: it closes the control stream before its last answer, if it is to end.
+    pub fn is_open(&self) -> bool {
+        self.control.is_some()
+    }
+
     /// Takes what came while nothing ran, as far as the reactor knows.
     pub fn catch_up(&mut self, sink: &mut Sink<'_>) -> Result<(), Broken> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
@@ -194,7 +199,9 @@ impl Io {
             }
             if let Some(control) = &self.control {
                 let control_in = &mut self.control_in;
-                drain(control, buffer, |bytes| control_in.push(bytes));
+                if drain_to_end(control, buffer, |bytes| control_in.push(bytes)) != End::None {
+                    self.control = None;
+                }
             }
         });
         self.flush(sink);
@@ -209,7 +216,7 @@ impl Io {
     pub fn last_words(&mut self) -> Result<Option<Frame>, Broken> {
         let unread = BUFFER.with_borrow_mut(|buffer| {
             let invoke_in = &mut self.invoke_in;
-            drain(&self.invoke, buffer, |bytes| invoke_in.push(bytes))
+            drain_to_end(&self.invoke, buffer, |bytes| invoke_in.push(bytes)) == End::Unread
         });
         match self.invoke_in.next_frame()? {
             None if unread => Err(Broken::Closed { unread }),
@@ -271,22 +278,48 @@ fn poll_write<S: AsyncWrite + Unpin>(
     Poll::Ready(Ok(()))
 }
 
-/// Reads until there is nothing. True if the other end was closed with something from us unread in it.
-fn drain(from: impl AsFd, buffer: &mut [u8], mut take: impl FnMut(&[u8])) -> bool {
+/// Whether the other end of a stream is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    None,
+    Closed,
+    /// With something from us unread in it.
+    Unread,
+}
+
+/// Reads until there is nothing.
+fn drain(from: impl AsFd, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
+    // A pipe that gave less than was asked for had no more.
+    read_on(from, buffer, |bytes, full| {
+        take(bytes);
+        full
+    });
+}
+
+/// Reads until there is nothing, and sees whether that is the end.
+fn drain_to_end(from: impl AsFd, buffer: &mut [u8], mut take: impl FnMut(&[u8])) -> End {
+    read_on(from, buffer, |bytes, _| {
+        take(bytes);
+        true
+    })
+}
+
+/// Gives what is read to `more`, with whether the buffer was full, as long as that says so.
+fn read_on(from: impl AsFd, buffer: &mut [u8], mut more: impl FnMut(&[u8], bool) -> bool) -> End {
     let mut taken = 0;
     while taken < DRAIN {
         match rustix::io::read(from.as_fd(), &mut *buffer) {
-            Ok(read) if read > 0 => {
-                take(&buffer[..read]);
+            Ok(0) => return End::Closed,
+            Ok(read) => {
                 taken += read;
-                // A pipe or socket that gave less than was asked for had no more.
-                if read < buffer.len() {
-                    return false;
+                if !more(&buffer[..read], read == buffer.len()) {
+                    return End::None;
                 }
             }
             Err(rustix::io::Errno::INTR) => {}
-            ended => return ended == Err(rustix::io::Errno::CONNRESET),
+            Err(rustix::io::Errno::CONNRESET) => return End::Unread,
+            Err(_) => return End::None,
         }
     }
-    false
+    End::None
 }

@@ -251,7 +251,16 @@ function pause() {
 }
 
 function writeControl(bytes) {
-  writeAll(CONTROL, bytes);
+  if (!hungUp) writeAll(CONTROL, bytes);
+}
+
+let hungUp = false;
+
+// The host sends no other event to a process that has closed its control stream. To be done before the last answer.
+function hangUp() {
+  if (hungUp) return;
+  hungUp = true;
+  fs.closeSync(CONTROL);
 }
 
 // Waits for INIT; null when the host closed the stream instead.
@@ -431,5 +440,5 @@ function isEventLoopIdle() {
 
 module.exports = {
   KIND, ProtocolError, FrameReader, InvokeStream,
-  frame, hello, log, response, decodeInvoke, decodeInit, readInit, writeControl,
+  frame, hello, log, response, decodeInvoke, decodeInit, hangUp, readInit, writeControl,
 };
