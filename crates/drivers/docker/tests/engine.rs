@@ -414,7 +414,9 @@ async fn run(args: &[String]) -> ExitCode {
             count(claim, case(&bed).await);
         }
     }
-    count("nothing is left on the host", bed.close().await);
+    if skipped == 0 {
+        count("nothing is left on the host", bed.close().await);
+    }
     let _ = fs::remove_dir_all(&dir);
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
