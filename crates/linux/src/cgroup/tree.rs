@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use driver::Limits;
 use model::{Cpu, Memory};
@@ -25,6 +26,9 @@ pub struct Tree {
 
 /// The leaf that processes move to where a group shall have children: version 2 allows either, not both.
 pub const SUPERVISOR: &str = "supervisor";
+
+/// How long ending threads may keep a group in use.
+const LEAVING: Duration = Duration::from_secs(1);
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
@@ -77,16 +81,13 @@ impl Tree {
     /// Makes the installation's group and hands the controllers down to it.
     pub fn open(site: &Site, name: &str, fake: bool) -> io::Result<Self> {
         let base = site.open()?;
-        if site.crowded {
-            move_aside(&base, fake)?;
-        }
         if site.version == Version::V2 {
-            hand_down(&base, "", site.duties, fake)?;
+            empty_and_hand_down(&base, site, fake)?;
         }
         make(&base, name)?;
         let dir = rustix::fs::openat(&base, name, FOLDER, Mode::empty()).map_err(files::at("open", name))?;
         match site.version {
-            Version::V2 => hand_down(&dir, "", site.duties, fake)?,
+            Version::V2 => hand_down(&dir, site.duties, fake)?,
             // Before Linux 5.11, a group bounds its children only if told so while it has none.
             Version::V1 if site.duties.memory => {
                 let _ = files::write(&dir, "memory.use_hierarchy", "1", false);
@@ -253,15 +254,33 @@ impl Quota {
 }
 
 /// Makes controllers available to a group's children.
-fn hand_down(dir: &OwnedFd, prefix: &str, duties: Duties, fake: bool) -> io::Result<()> {
-    let path = format!("{prefix}cgroup.subtree_control");
-    let on = files::read(dir, &path).unwrap_or_default();
+fn hand_down(dir: &OwnedFd, duties: Duties, fake: bool) -> io::Result<()> {
+    const FILE: &str = "cgroup.subtree_control";
+    let on = files::read(dir, FILE).unwrap_or_default();
     let wanted = [("memory", duties.memory), ("cpu", duties.cpu), ("pids", duties.pids)];
     for (controller, _) in wanted.iter().filter(|(name, wanted)| *wanted && !on.split_whitespace().any(|c| c == *name))
     {
-        files::write(dir, &path, &format!("+{controller}"), fake)?;
+        files::write(dir, FILE, &format!("+{controller}"), fake)?;
     }
     Ok(())
+}
+
+/// [`move_aside`] where that is needed, then [`hand_down`].
+fn empty_and_hand_down(base: &OwnedFd, site: &Site, fake: bool) -> io::Result<()> {
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        if site.crowded {
+            move_aside(base, fake)?;
+        }
+        match hand_down(base, site.duties, fake) {
+            // A thread that is just ending stays behind when its process moves, and is on no list, until it is
+            // gone: the kernel still finds the group in use.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && site.crowded && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Moves the processes of a group into a leaf below it.
