@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 /// For how long demand is remembered.
 const MEMORY: Duration = Duration::from_secs(60);
 
+/// How long a call that took a stem has the machine to itself before another stem is made: what making one costs is
+/// about as much as such a call waits in all.
+const REST: Duration = Duration::from_millis(10);
+
 /// First pause after a stem could not be made; doubles with each failure.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 
@@ -32,6 +36,9 @@ pub struct Nursery<S> {
     shapes: BTreeMap<S, Shape>,
     /// There was no room for any: none is wanted until then.
     hold: Option<Instant>,
+    /// A stem was taken: none is made until then. Another claim within this time does not move it, so that stems are
+    /// made also where claims never cease.
+    rest: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -54,7 +61,7 @@ struct Shape {
 
 impl<S: Clone + Ord> Nursery<S> {
     pub fn new(rules: Rules) -> Self {
-        Self { rules, shapes: BTreeMap::new(), hold: None }
+        Self { rules, shapes: BTreeMap::new(), hold: None, rest: None }
     }
 
     fn shape(&mut self, shape: &S, now: Instant) -> &mut Shape {
@@ -98,12 +105,15 @@ impl<S: Clone + Ord> Nursery<S> {
         }
         let taken = known.ready > 0;
         known.ready -= usize::from(taken);
+        if taken && self.rest.is_none_or(|until| until <= now) {
+            self.rest = Some(now + REST);
+        }
         taken
     }
 
     /// The shape that a stem is to be made of now, memory allowing: [`Nursery::began`] if one is.
     pub fn wanted(&self, now: Instant) -> Option<S> {
-        if self.hold.is_some_and(|until| now < until) {
+        if self.hold.max(self.rest).is_some_and(|until| now < until) {
             return None;
         }
         let (most, all) = (self.rules.most, self.count());
@@ -192,7 +202,7 @@ impl<S: Clone + Ord> Nursery<S> {
             let fades = shape.demand.iter().map(|at| *at + MEMORY);
             fades.chain(shape.retry).chain(shape.guest)
         });
-        times.chain(self.hold).filter(|time| *time > now).min()
+        times.chain(self.hold).chain(self.rest).filter(|time| *time > now).min()
     }
 
     fn count(&self) -> usize {
@@ -338,6 +348,9 @@ mod tests {
         assert_eq!(ready(&nursery), [(1, 1), (2, 1)]);
         let taken: Vec<_> = (0..3).map(|_| nursery.claim(&2, now)).collect();
         assert_eq!(taken, [true, false, false]);
+        assert_eq!(nursery.wanted(now), None, "the call that took it comes first");
+        assert_eq!(nursery.due(now), Some(now + REST));
+        let now = now + REST;
         fill(&mut nursery, now);
         assert_eq!(ready(&nursery), [(1, 1), (2, 3)]);
         let later = now + MEMORY;
@@ -345,6 +358,24 @@ mod tests {
             nursery.lost(&shape);
         }
         assert_eq!(ready(&nursery), [(1, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn stems_are_made_also_while_others_are_taken() {
+        let mut nursery = Nursery::new(Rules { most: 8, each: 4 });
+        let (mut now, mut made) = (Instant::now(), 0);
+        nursery.join(&1, now);
+        fill(&mut nursery, now);
+        for _ in 0..100 {
+            now += REST / 5;
+            nursery.claim(&1, now);
+            if nursery.wanted(now).is_some() {
+                nursery.began(&1);
+                nursery.ready(&1);
+                made += 1;
+            }
+        }
+        assert!(made >= 100 / 10, "{made} in {:?}", REST * 20);
     }
 
     #[test]
