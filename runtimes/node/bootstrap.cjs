@@ -7,11 +7,15 @@
 
 const fs = require('fs');
 const path = require('path');
-const { KIND, InvokeStream, ProtocolError, frame, hangUp, hello, readInit, writeControl } = require('./lib/wire.cjs');
+const {
+  KIND, InvokeStream, ProtocolError, frame, hangUp, hello, readInit, rehearsal, writeControl,
+} = require('./lib/wire.cjs');
 
 // Exit statuses after an error that no handler caught, as AWS's runtime has them.
 const UNCAUGHT = 129;
 const UNHANDLED = 128;
+
+const REHEARSALS = 3;
 
 let jsonLogs = false;
 let report = null; // tells the host of an error that ends the process
@@ -26,15 +30,30 @@ function main() {
   if (process.env.HEARTH_STEM === undefined) return begin();
   // The host has no function for us yet, and HELLO may take its time.
   delete process.env.HEARTH_STEM;
-  require('./lib/stem.cjs').warmUp().then(rehearse).then(begin).catch((e) => die(`warming up: ${e.stack}`));
+  const { warmUp, tidyUp } = require('./lib/stem.cjs');
+  warmUp().then(rehearse).then(tidyUp).then(begin).catch((e) => die(`warming up: ${e.stack}`));
 }
 
-// One call of a handler that does nothing, from finding its file to its answer.
+// Calls of a handler that does nothing, from finding its file to the answer's bytes. More than one: what V8 learns
+// of its own loader at the first pays at the next.
 async function rehearse() {
-  const handler = await loadHandler(path.join(__dirname, 'lib'), 'stem.handler');
-  const call = { payload: Buffer.from('{"a":1}'), clientContext: '', cognitoIdentity: '', deadlineMs: 0 };
-  await new Promise((respond, fail) => invoke(handler, call, aboutFunction({}), { respond, fail }));
-  whenLoopIsEmpty = null;
+  const folder = path.join(__dirname, 'lib');
+  for (let round = 0; round < REHEARSALS; round++) {
+    setEnvironment({ TZ: process.env.TZ ?? ':UTC' });
+    await import(`${url(path.join(folder, 'stem.mjs'))}?${round}`);
+    const handler = await loadHandler(folder, 'stem.handler');
+    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((done, fail) => {
+      const stream = rehearsal(done, (call) => {
+        requestId = call.requestId;
+        setTraceId(call.traceId);
+        invoke(handler, call, aboutFunction({}), { respond: (json) => stream.respond(json), fail });
+      });
+    });
+    whenLoopIsEmpty = null;
+  }
+  setTraceId('');
+  requestId = undefined;
 }
 
 function begin() {
@@ -85,7 +104,10 @@ function start(init) {
 // Node reads NODE_PATH when it starts, and layers are wherever AWS has them.
 function setEnvironment(env) {
   const major = process.versions.node.split('.')[0];
-  Object.assign(process.env, env);
+  for (const [name, value] of Object.entries(env)) {
+    // Setting TZ makes V8 forget all it knows of time, also where nothing changes.
+    if (process.env[name] !== value) process.env[name] = value;
+  }
   process.env.NODE_PATH ??= `/opt/nodejs/node${major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task`;
   module.constructor._initPaths();
 }
