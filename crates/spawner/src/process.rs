@@ -334,7 +334,7 @@ impl Spawner {
         let streams = GuestStreams { control: guest_control.into(), invoke: guest_invoke, log: guest_log.into() };
         let started = self.hosts[host].start(spec, streams)?;
 
-        let event = Event::Started { id: spec.id.clone(), files: Files::of(&started.files) };
+        let event = Event::Started { id: spec.id.clone(), files: Files::of(&started.files), steps: started.steps };
         let fds = Files::pack(Streams { control: control.into(), invoke, log: log.into() }, started.files);
 
         // In the table before anything else can fail: from here on it has an owner.

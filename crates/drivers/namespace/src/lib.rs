@@ -264,6 +264,7 @@ impl Namespace {
         };
         let started = (|| {
             Ok(Started {
+                steps: vec![],
                 pidfd: running.pidfd.try_clone()?,
                 files: running.files.duplicate(),
                 oom: running.group.as_ref().and_then(Group::oom_eventfd).transpose()?,

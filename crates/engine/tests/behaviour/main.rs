@@ -7,4 +7,5 @@ mod isolation;
 mod memory;
 mod scaling;
 mod stems;
+mod waterfall;
 mod world;
