@@ -28,6 +28,9 @@ pub struct RecordView {
     /// RFC 3339.
     #[schema(format = DateTime)]
     pub received: String,
+    /// The same moment: microseconds since 1970-01-01T00:00:00Z.
+    #[serde(default)]
+    pub received_us: i64,
     /// Whether the call waited for an instance to be made.
     pub cold: bool,
     /// Cold only: whether a sandbox with its runtime up was there to become the instance.
@@ -156,6 +159,7 @@ impl From<Record> for RecordView {
             instance: record.instance.map(String::from),
             door: record.door,
             received: record.received.rfc3339(),
+            received_us: record.received.micros(),
             cold: record.cold,
             stem: record.stem,
             isolation: record.isolation,

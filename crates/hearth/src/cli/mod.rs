@@ -33,6 +33,7 @@ mod ps;
 mod rm;
 mod runtimes;
 mod text;
+mod waterfall;
 
 use std::io;
 use std::net::SocketAddr;
