@@ -39,7 +39,7 @@ impl Laps {
         self.0.push(Lap { name, until, parts: Vec::new() });
     }
 
-    /// The stage that ended last had these parts. One that nobody has been told of by then ends with it.
+    /// The stage that ended last had these parts: name and end of each.
     pub fn with_parts(&mut self, parts: impl IntoIterator<Item = (&'static str, Instant)>) {
         let Some(begun) = self.0.len().checked_sub(2).map(|before| self.0[before].until) else { return };
         let Some(last) = self.0.last_mut() else { return };
@@ -56,8 +56,19 @@ impl Laps {
             return;
         }
         let clock = Clock::read();
+        let begun = self.0.len().checked_sub(2).map(|before| self.0[before].until);
         let Some(last) = self.0.last_mut() else { return };
+        if let Some((begun, first)) = begun.zip(steps.first()) {
+            last.parts.push(("ask".into(), begun, clock.at(first.from_us)));
+        }
         last.parts.extend(steps.into_iter().map(|step| (step.name, clock.at(step.from_us), clock.at(step.to_us))));
+    }
+
+    /// What was left of the stage that ended last, after its parts, was for this.
+    pub fn tail(&mut self, name: &'static str) {
+        if let Some(last) = self.0.last_mut() {
+            last.tail(name);
+        }
     }
 
     /// The sandbox told how it set itself up: the stage that ended last ended when that began.
@@ -67,6 +78,7 @@ impl Laps {
         let mut at = trace.begun_us;
         // A sandbox cannot have begun after it was heard of.
         last.until = clock.at(at).min(clock.here);
+        last.tail("wake");
         let mut parts = Vec::new();
         for (step, took) in trace.steps {
             let until = at.saturating_add(u64::from(took));
@@ -86,6 +98,16 @@ impl Laps {
             waterfall.stage_of(*name, us(*until), parts);
         }
         waterfall
+    }
+}
+
+// === impl Lap ===
+
+impl Lap {
+    fn tail(&mut self, name: &'static str) {
+        if let Some((_, _, from)) = self.parts.last() {
+            self.parts.push((name.into(), *from, self.until));
+        }
     }
 }
 

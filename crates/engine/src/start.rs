@@ -207,6 +207,8 @@ async fn start(
     if let Ok(Frame::Trace(trace)) = first {
         cold.laps.set_up(trace);
         first = birth.frame(until).await;
+    } else {
+        cold.laps.tail("tell");
     }
     let hello = first.and_then(|frame| match frame {
         Frame::Hello { version: wire::VERSION, runtime } => Ok(runtime),

@@ -93,7 +93,6 @@ pub enum SetUp {
     Privileges = 7,
     Descriptors = 8,
     Seccomp = 9,
-    Fork = 10,
 }
 
 /// An event for the handler.
@@ -199,7 +198,6 @@ impl SetUp {
         SetUp::Privileges,
         SetUp::Descriptors,
         SetUp::Seccomp,
-        SetUp::Fork,
     ];
 
     pub fn from_u8(number: u8) -> Option<Self> {
@@ -217,7 +215,6 @@ impl SetUp {
             SetUp::Privileges => "privileges",
             SetUp::Descriptors => "descriptors",
             SetUp::Seccomp => "seccomp",
-            SetUp::Fork => "fork",
         }
     }
 }

@@ -13,6 +13,7 @@
 //! are removed by the next start's [`Host::sweep`].
 
 mod child;
+mod marks;
 mod probe;
 mod report;
 
@@ -25,8 +26,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use driver::{
-    Capability, Exit, ExitCause, GuestStreams, Host, SandboxFiles, SandboxSpec, Severity, StartError, Started, Usage,
-    User,
+    Capability, Exit, ExitCause, GuestStreams, Host, SandboxFiles, SandboxSpec, Severity, StartError, Started, Steps,
+    Usage, User,
 };
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags};
@@ -192,10 +193,13 @@ impl Namespace {
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
+        let mut steps = Steps::begin();
         let Some(roots) = self.roots.as_mut() else { return Err(self.unavailable()) };
         let root = roots.get(&spec.root)?;
         let root = root.copy().map_err(system("copy the root file system"))?;
+        steps.lap("root");
         let group = self.cgroups.create(&spec.id, &spec.limits).map_err(system("make its cgroup"))?;
+        steps.lap("cgroup");
         let (go_read, go_write) = pipe(PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
         let (status_read, status_write) =
             pipe(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(system("make a pipe"))?;
@@ -242,6 +246,7 @@ impl Namespace {
             }
         };
         drop(plan);
+        steps.lap("clone");
 
         let in_v2_group = into.is_some();
         let (files, stem) = (group.files(), spec.code.is_none());
@@ -255,6 +260,7 @@ impl Namespace {
             stem,
         };
         let result = self.release(pid, (spec.user, outside), &running, in_v2_group, go_write);
+        steps.lap("ids");
         let running = match result {
             Ok(()) => running,
             Err(error) => {
@@ -264,7 +270,7 @@ impl Namespace {
         };
         let started = (|| {
             Ok(Started {
-                steps: vec![],
+                steps: steps.done(),
                 pidfd: running.pidfd.try_clone()?,
                 files: running.files.duplicate(),
                 oom: running.group.as_ref().and_then(Group::oom_eventfd).transpose()?,
