@@ -190,10 +190,10 @@ impl Namespace {
         spec: &SandboxSpec,
         streams: GuestStreams,
         code: Option<OwnedFd>,
+        mut steps: Steps,
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
-        let mut steps = Steps::begin();
         let Some(roots) = self.roots.as_mut() else { return Err(self.unavailable()) };
         let root = roots.get(&spec.root)?;
         let root = root.copy().map_err(system("copy the root file system"))?;
@@ -352,6 +352,7 @@ impl Host for Namespace {
     }
 
     fn start(&mut self, spec: &SandboxSpec, streams: GuestStreams) -> Result<Started, StartError> {
+        let mut steps = Steps::begin();
         spec.validate()?;
         if !self.capability.works {
             return Err(self.unavailable());
@@ -360,7 +361,8 @@ impl Host for Namespace {
             return Err(StartError::Spec(format!("sandbox {} exists already", spec.id)));
         }
         let code = spec.code.as_ref().map(|code| self.code_mount(code)).transpose()?;
-        self.spawn(spec, streams, code)
+        steps.lap("code");
+        self.spawn(spec, streams, code, steps)
     }
 
     fn adopt(&mut self, id: &InstanceId, code: &CodeHash) -> Result<(), StartError> {
