@@ -159,7 +159,8 @@ fn pick(known: &[Runtime], wanted: &GvisorRuntime) -> Result<Runtime, Finding> {
     let found = match wanted {
         GvisorRuntime::Named(name) => known.iter().find(|one| one.name == *name),
         GvisorRuntime::Found => {
-            let program = |one: &Runtime| one.path.as_deref().and_then(|path| path.rsplit('/').next().map(str::to_owned));
+            let program =
+                |one: &Runtime| one.path.as_deref().and_then(|path| path.rsplit('/').next().map(str::to_owned));
             let is = |one: &&Runtime| one.name.contains("runsc") || program(one).is_some_and(|it| it.contains("runsc"));
             // Of several, one that will do.
             let all = || known.iter().filter(is);
@@ -213,7 +214,7 @@ fn advice(runtime: &Runtime, told: &Told) -> String {
     }
     let path = runtime.path.as_deref().unwrap_or("/usr/bin/runsc");
     if args == runtime.args {
-        return "look at Docker's log".into();
+        return "look at Docker's log, or name another runtime: --gvisor-through docker=RUNTIME".into();
     }
     let entry = serde_json::json!({ "runtimes": { "runsc-hearth": { "path": path, "runtimeArgs": args } } });
     format!(
@@ -308,7 +309,8 @@ async fn trial(inner: &Arc<Inner>, wall: &Wall) -> Result<Vec<Finding>, String> 
     if !is_gvisors(version, &of_host) {
         return Err(format!("the kernel in it is not gVisor's, but says that it is {version:?}"));
     }
-    let mut found = vec![finding(Severity::Ok, "kernel", &format!("a trial sandbox ran on one of its own: {version}"), "")];
+    let mut found =
+        vec![finding(Severity::Ok, "kernel", &format!("a trial sandbox ran on one of its own: {version}"), "")];
     if !smooth {
         found.push(finding(Severity::Weaker, "programs", SNAG, NEWER));
     }
@@ -359,10 +361,13 @@ mod tests {
 
     #[test]
     fn flags_are_read_as_go_reads_them() {
-        for args in [&["--host-uds=open"][..], &["-host-uds=all"], &["--debug", "--host-uds", "open"], &[MEETS_BEFORE]] {
+        for args in [&["--host-uds=open"][..], &["-host-uds=all"], &["--debug", "--host-uds", "open"], &[MEETS_BEFORE]]
+        {
             assert!(meets(&texts(args)), "{args:?}");
         }
-        for args in [&[][..], &["--host-uds=none"], &["--host-uds=create"], &["--host-uds"], &["--fsgofer-host-uds=false"]] {
+        for args in
+            [&[][..], &["--host-uds=none"], &["--host-uds=create"], &["--host-uds"], &["--fsgofer-host-uds=false"]]
+        {
             assert!(!meets(&texts(args)), "{args:?}");
         }
     }

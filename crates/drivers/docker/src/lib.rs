@@ -282,7 +282,9 @@ impl Inner {
             ..ListContainersOptions::default()
         };
         let entries = fs::read_dir(&self.options.run_dir).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_name() != SLOTS && entry.file_name() != NOTHING).for_each(|entry| meeting::remove(&entry.path()));
+        entries
+            .filter(|entry| entry.file_name() != SLOTS && entry.file_name() != NOTHING)
+            .for_each(|entry| meeting::remove(&entry.path()));
         match self.api.list_containers(Some(options)).await {
             Ok(found) => found.into_iter().filter_map(|container| container.id).collect(),
             Err(error) => {

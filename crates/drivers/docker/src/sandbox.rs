@@ -17,8 +17,8 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
 use driver::{
-    BoxFuture, Exit, ExitCause, Freezer, FreezerKind, Handle, RootFs, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams,
-    Usage, User,
+    BoxFuture, Exit, ExitCause, Freezer, FreezerKind, Handle, RootFs, Sandbox, SandboxFiles, SandboxSpec, StartError,
+    Streams, Usage, User,
 };
 use futures_util::StreamExt;
 use linux::code;
@@ -42,7 +42,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// After this much of it, it is asked whether the container has ended meanwhile.
 const CALL_GRACE: Duration = Duration::from_secs(1);
 
-/// How long Docker may take to notice that processes which it never knew of are gone.
+/// How long containerd may take to notice that processes which Docker never knew of are gone.
 const STRAYS_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often a killed container is thawed until it is gone: its freezer is in the server's hands too, which may freeze it
@@ -245,10 +245,9 @@ fn met(error: io::Error) -> StartError {
 
 fn refused(isolation: Isolation, step: &'static str) -> impl FnOnce(bollard::errors::Error) -> StartError {
     move |error| match error {
-        Error::SocketNotFoundError(_) | Error::HyperLegacyError { .. } => StartError::Unavailable {
-            isolation,
-            reason: format!("Docker does not answer any more: {step}: {error}"),
-        },
+        Error::SocketNotFoundError(_) | Error::HyperLegacyError { .. } => {
+            StartError::Unavailable { isolation, reason: format!("Docker does not answer any more: {step}: {error}") }
+        }
         error => StartError::System(format!("{step}: {error}")),
     }
 }
@@ -395,7 +394,6 @@ impl Drop for Made {
         let container = std::mem::take(&mut self.container);
         tokio::spawn(async move {
             if strays && inner.kill_strays(&container) {
-                // Before it forgets the container: else what it runs for it stays for ever.
                 tokio::time::sleep(STRAYS_LIMIT).await;
             }
             inner.remove(&name).await;

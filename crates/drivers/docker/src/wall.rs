@@ -79,19 +79,28 @@ impl Inner {
         Ok(agent)
     }
 
-    /// Kills what runs in a container's control groups. runsc leaves its processes behind when a start fails after they
-    /// have begun, and Docker, which never heard of them, leaves them alone.
+    /// Kills what runs in a container's control groups, and what watches over it. runsc leaves its processes behind when
+    /// a start fails after they have begun; Docker never heard of them, and containerd's shim, which has nothing but this
+    /// one container, would wait for them for ever. When it is gone containerd forgets them. Whether there was something.
     pub fn kill_strays(&self, container: &str) -> bool {
         let numbers = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let stray = |pid: i32| cgroup::is_in(pid, container) || is_shim(pid, container);
         let mut found = false;
-        for pid in pids.filter(|pid| cgroup::is_in(*pid, container)) {
+        for pid in pids.filter(|pid| stray(*pid)) {
             let held = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
             // Again, now that the number stays its own.
-            if let Some(held) = held.filter(|_| cgroup::is_in(pid, container)) {
+            if let Some(held) = held.filter(|_| stray(pid)) {
                 found |= pidfd_send_signal(&held, Signal::KILL).is_ok();
             }
         }
         found
     }
+}
+
+fn is_shim(pid: i32, container: &str) -> bool {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split('\0');
+    let program = words.next().and_then(|path| path.rsplit('/').next());
+    program.is_some_and(|name| name.starts_with("containerd-shim")) && words.any(|word| word == container)
 }
