@@ -93,7 +93,7 @@ pub struct Options {
 
 /// What is driven: one engine, with an isolation or two.
 pub struct Docker {
-    offered: Vec<Arc<Offered>>,
+    offered: Vec<Arc<dyn Driver>>,
     /// None where it does not work.
     inner: Option<Arc<Inner>>,
     /// Ends when the last task of ours has.
@@ -161,14 +161,15 @@ impl Docker {
             _ => Some(gvisor::without_engine(&findings)),
         };
         let docker = (Capability { isolation: Isolation::Docker, works, overhead: 0, findings }, Wall::Host);
-        let offer = |(capability, wall)| Arc::new(Offered { capability, wall, inner: inner.clone() });
+        let offer =
+            |(capability, wall)| -> Arc<dyn Driver> { Arc::new(Offered { capability, wall, inner: inner.clone() }) };
         let offered = [docker].into_iter().chain(gvisor).map(offer).collect();
         Self { offered, inner, idle: Mutex::new(Some(idle)) }
     }
 
     /// `docker`, and `gvisor` if that was asked for.
     pub fn drivers(&self) -> Vec<Arc<dyn Driver>> {
-        self.offered.iter().map(|one| -> Arc<dyn Driver> { one.clone() }).collect()
+        self.offered.clone()
     }
 
     /// Waits until all that was killed is removed, but not for ever. Every sandbox's handle must have been dropped.
