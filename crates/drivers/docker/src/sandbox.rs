@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent::{Launch, Report};
@@ -56,8 +57,8 @@ struct Made {
     wall: Wall,
     /// Docker's own name for it, once it is created.
     container: String,
-    /// It came to run.
-    ran: bool,
+    /// Docker has said that it runs, and so knows what to end.
+    ran: AtomicBool,
     meeting: Option<Meeting>,
     /// A stem's.
     slot: Option<Arc<Slot>>,
@@ -133,7 +134,7 @@ impl Inner {
             name,
             wall: wall.clone(),
             container,
-            ran: false,
+            ran: AtomicBool::new(false),
             meeting: Some(meeting),
             slot,
             busy,
@@ -148,7 +149,6 @@ impl Inner {
         }
         made.container = created.map_err(refused("create the container"))?.id;
         let agent = made.start().await?;
-        made.ran = true;
         if let Some(code) = &code {
             self.has(agent.pid, "var/task", code.as_fd())?;
         }
@@ -279,7 +279,10 @@ impl Made {
             tokio::spawn(async move { inner.api.start_container(&name, None::<StartContainerOptions>).await });
         let Some(meeting) = &self.meeting else { return Err(StartError::System("no folder".into())) };
         let answered = |answer| match answer {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.ran.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             Ok(Err(error)) => Err(refused(self.wall.isolation(), "start the container")(error)),
             Err(error) => Err(met(io::Error::other::<tokio::task::JoinError>(error))),
         };
@@ -390,7 +393,7 @@ impl Drop for Made {
         drop(self.meeting.take());
         self.slot.iter().for_each(|slot| slot.remove());
         let (inner, name, busy) = (self.inner.clone(), std::mem::take(&mut self.name), self.busy.take());
-        let strays = !self.ran && self.wall != Wall::Host && !self.container.is_empty();
+        let strays = !self.ran.load(Ordering::Relaxed) && self.wall != Wall::Host && !self.container.is_empty();
         let container = std::mem::take(&mut self.container);
         tokio::spawn(async move {
             if strays && inner.kill_strays(&container) {
