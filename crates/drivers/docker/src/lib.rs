@@ -315,7 +315,7 @@ impl Inner {
         for container in left {
             tracing::info!(container, "removing a container that an earlier run left");
             self.kill_frozen(&container).await;
-            self.remove(&container).await;
+            self.bury(&container, &container).await;
         }
     }
 

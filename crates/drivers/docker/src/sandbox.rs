@@ -393,13 +393,17 @@ impl Drop for Made {
         drop(self.meeting.take());
         self.slot.iter().for_each(|slot| slot.remove());
         let (inner, name, busy) = (self.inner.clone(), std::mem::take(&mut self.name), self.busy.take());
-        let strays = !self.ran.load(Ordering::Relaxed) && self.wall != Wall::Host && !self.container.is_empty();
+        let walled = self.wall != Wall::Host && !self.container.is_empty();
+        let strays = walled && !self.ran.load(Ordering::Relaxed);
         let container = std::mem::take(&mut self.container);
         tokio::spawn(async move {
             if strays && inner.kill_strays(&container) {
                 tokio::time::sleep(STRAYS_LIMIT).await;
             }
-            inner.remove(&name).await;
+            match walled {
+                true => inner.bury(&name, &container).await,
+                false => inner.remove(&name).await,
+            }
             drop(busy);
         });
     }
