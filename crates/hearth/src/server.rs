@@ -92,7 +92,9 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
             drivers.extend(client.drivers());
             tokio::spawn(events);
         }
-        Err(error) => tracing::error!(%error, "the process that talks to Docker is not there: no docker isolation"),
+        Err(error) => {
+            tracing::error!(%error, "the process that talks to Docker is not there: no isolation that needs it")
+        }
     }
     let capabilities: Vec<_> = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;

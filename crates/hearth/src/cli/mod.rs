@@ -38,6 +38,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use model::Memory;
@@ -115,6 +116,41 @@ pub struct UpArgs {
     /// gVisor's program [default: where packages put it]
     #[arg(long, env = "HEARTH_RUNSC", hide_env_values = true, value_name = "PATH")]
     pub runsc: Option<PathBuf>,
+    /// What makes gVisor's sandboxes: its program, run by Hearth, or the runtime of Docker's that is gVisor
+    #[arg(
+        long,
+        env = "HEARTH_GVISOR_THROUGH",
+        hide_env_values = true,
+        default_value = "runsc",
+        value_name = "runsc|docker[=RUNTIME]"
+    )]
+    pub gvisor_through: GvisorThrough,
+}
+
+/// What makes gVisor's sandboxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GvisorThrough {
+    /// Hearth runs it.
+    Runsc,
+    /// Docker does, as one of its runtimes.
+    Docker(docker::GvisorRuntime),
+}
+
+// === impl GvisorThrough ===
+
+impl FromStr for GvisorThrough {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "runsc" => Ok(Self::Runsc),
+            None if text == "docker" => Ok(Self::Docker(docker::GvisorRuntime::Found)),
+            Some(("docker", name)) if !name.is_empty() => {
+                Ok(Self::Docker(docker::GvisorRuntime::Named(name.to_owned())))
+            }
+            _ => Err("expected runsc, docker, or docker=RUNTIME with the name of one of Docker's runtimes".into()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
