@@ -423,7 +423,10 @@ impl Pool {
     /// they are charged.
     pub fn evictable(&self, mut show: impl FnMut(f64, Instant, u64)) {
         let state = lock(&self.state);
-        state.roster.evictable(now()).for_each(|(chance, since, instance)| show(chance, since, instance.info.charged()));
+        state
+            .roster
+            .evictable(now())
+            .for_each(|(chance, since, instance)| show(chance, since, instance.info.charged()));
     }
 
     /// Goes on with what the pool of the revision before learnt of the function.

@@ -384,7 +384,8 @@ impl<T, W> Roster<T, W> {
             Keep::Auto => self.review,
         };
         // One that is under way says itself when to try again.
-        let refill = self.refill_after.filter(|_| self.starting == 0 && (self.total() < self.rules.min || self.ahead() > 0));
+        let refill =
+            self.refill_after.filter(|_| self.starting == 0 && (self.total() < self.rules.min || self.ahead() > 0));
         let freeze = self.idle.get(self.frozen).map(|(since, _)| *since + self.rules.freeze);
         [expiry, freeze, refill].into_iter().flatten().min()
     }
@@ -396,6 +397,11 @@ impl<T, W> Roster<T, W> {
         self.frozen = 0;
         let idle = self.idle.drain(..).map(|(_, instance)| instance).collect();
         (idle, self.waiters.drain(..).map(|(_, waiter)| waiter).collect())
+    }
+
+    /// Instances that have nothing to do.
+    pub fn idle(&self) -> usize {
+        self.idle.len()
     }
 
     pub fn waiting(&self) -> usize {
