@@ -430,13 +430,11 @@ impl Pool {
     }
 
     /// Goes on with what the pool of the revision before learnt of the function.
-    pub fn inherit(self: &Arc<Self>, other: &Pool) {
+    pub fn inherit(&self, other: &Pool) {
         // One lock at a time: the other's are not held while this one's is taken.
         let habit = lock(&other.state).roster.habit().cloned();
-        let mut state = lock(&self.state);
         if let Some(habit) = habit {
-            state.roster.inherit(&habit, now());
-            self.schedule(&mut state);
+            lock(&self.state).roster.inherit(&habit);
         }
     }
 

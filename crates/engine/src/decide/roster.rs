@@ -154,10 +154,9 @@ impl<T, W> Roster<T, W> {
     }
 
     /// Goes on with what the function's revision before learnt.
-    pub fn inherit(&mut self, other: &Habit, now: Instant) {
+    pub fn inherit(&mut self, other: &Habit) {
         if let Some(mine) = &mut self.habit {
-            mine.inherit(other, now);
-            self.review = Some(now);
+            mine.inherit(other);
         }
     }
 
@@ -250,7 +249,7 @@ impl<T, W> Roster<T, W> {
         self.waiters.len() as u32 <= self.starting && self.total() >= self.rules.min
     }
 
-    /// There is no memory to make instances ahead of calls: these will be made when they are called.
+    /// No more instances are made ahead of calls for now: those that are missing will be made when they are called.
     pub fn forgo(&mut self) {
         self.wished = self.wished.min(self.idle.len() as u32);
     }
@@ -360,7 +359,9 @@ impl<T, W> Roster<T, W> {
         if self.total() <= self.rules.min {
             return None;
         }
-        self.pop_oldest()
+        let evicted = self.pop_oldest()?;
+        self.forgo();
+        Some(evicted)
     }
 
     /// Takes out the idle instance that `is` it.
@@ -369,7 +370,10 @@ impl<T, W> Roster<T, W> {
         if place < self.frozen {
             self.frozen -= 1;
         }
-        self.idle.remove(place).map(|(_, instance)| instance)
+        let (_, removed) = self.idle.remove(place)?;
+        // It is not made again at once: it might end by itself again.
+        self.forgo();
+        Some(removed)
     }
 
     /// When [`Roster::expire`], [`Roster::freezable`] or [`Roster::wanted`] will have something that they do not have now.
