@@ -27,6 +27,7 @@ mod ledger;
 mod limits;
 mod log;
 mod pool;
+mod recall;
 mod report;
 mod runtime;
 mod shared;
@@ -78,6 +79,7 @@ impl Engine {
         catalogue::follow(&shared).await?;
         shared.spawn(timer::keep_house(Arc::downgrade(&shared), wakeups));
         shared.spawn(stems::keep(Arc::downgrade(&shared)));
+        shared.spawn(recall::recall(Arc::downgrade(&shared)));
         Ok(Engine { shared })
     }
 

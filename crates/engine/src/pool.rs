@@ -438,6 +438,14 @@ impl Pool {
         }
     }
 
+    /// Takes over what records say of calls before this server began, unless there is newer knowledge.
+    pub fn recall(&self, past: &Habit) {
+        let mut state = lock(&self.state);
+        if state.roster.habit().is_some_and(|habit| !habit.knows()) {
+            state.roster.inherit(past);
+        }
+    }
+
     /// What is done with its instances when they have no work; none if the function says that itself.
     pub fn decision(&self) -> Option<Decision> {
         lock(&self.state).roster.habit().map(Habit::decision)

@@ -104,7 +104,6 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
 
     let mut limits = engine::EngineLimits::default();
     limits.stems.most = config.stems;
-    let idle_auto = limits.idle_auto;
     let engine = engine::Engine::start(engine::Options {
         drivers,
         runtimes: runtimes.clone(),
@@ -128,7 +127,6 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let platform = Platform::new(platform::Options {
         engine: engine.clone(),
         comparisons: store.clone(),
-        idle_auto,
         capabilities: capabilities.clone(),
         runtimes,
         keys: keys.clone(),

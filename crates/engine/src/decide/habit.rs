@@ -69,6 +69,8 @@ impl Habit {
     /// Takes over what another one learnt. Its instances are not this one's: nothing is wished for because of them.
     pub fn inherit(&mut self, other: &Habit) {
         self.times.clone_from(&other.times);
+        let mebibytes = self.mebibytes;
+        self.times.iter_mut().flatten().for_each(|times| times.replan(mebibytes));
     }
 
     /// So many calls run or wait now.
@@ -135,6 +137,11 @@ impl Habit {
             Some(times) => times.chance(idle, SOON),
             None => unknown(idle),
         }
+    }
+
+    /// Whether something was learnt.
+    pub fn knows(&self) -> bool {
+        self.times.iter().flatten().any(|times| times.seen() > 0)
     }
 
     pub fn decision(&self) -> Decision {

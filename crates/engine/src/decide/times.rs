@@ -181,7 +181,7 @@ impl Times {
     /// The cheapest way through all idle times, from the last step back to the first: in each step an instance is
     /// held, which costs memory for as many as still wait then, or it is not, which costs a cold start for each call
     /// that comes there; and being made again costs something too.
-    fn replan(&mut self, mebibytes: f64) {
+    pub fn replan(&mut self, mebibytes: f64) {
         self.planned = (self.seen, mebibytes);
         let size = mebibytes.clamp(1.0, 1e6);
         let mut left = f64::from(self.over) + prior(BINS);
