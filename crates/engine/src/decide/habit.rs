@@ -22,7 +22,8 @@ const SOON: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone)]
 pub struct Habit {
-    times: [Option<Times>; CLASSES],
+    /// By class; empty until somebody calls, for most functions of many are never called.
+    times: Vec<Option<Times>>,
     /// Since when those of the stack that no call holds are idle, the longest first.
     idle: VecDeque<Instant>,
     /// Calls that run or wait.
@@ -56,7 +57,7 @@ fn class(height: usize) -> usize {
 
 impl Habit {
     pub fn new(bytes: u64) -> Self {
-        let mut new = Self { times: Default::default(), idle: VecDeque::new(), calls: 0, mebibytes: 0.0 };
+        let mut new = Self { times: Vec::new(), idle: VecDeque::new(), calls: 0, mebibytes: 0.0 };
         new.weigh(bytes);
         new
     }
@@ -93,9 +94,16 @@ impl Habit {
         self.times(height).learn(idle, mebibytes);
     }
 
+    fn known(&self, height: usize) -> Option<&Times> {
+        self.times.get(class(height))?.as_ref()
+    }
+
     fn times(&mut self, height: usize) -> &mut Times {
-        let mebibytes = self.mebibytes;
-        self.times[class(height)].get_or_insert_with(|| Times::new(mebibytes))
+        let (mebibytes, class) = (self.mebibytes, class(height));
+        if self.times.len() <= class {
+            self.times.resize_with(class + 1, || None);
+        }
+        self.times[class].get_or_insert_with(|| Times::new(mebibytes))
     }
 
     /// How long one is kept at least that has just become idle, if it was called and not made ahead of a call.
@@ -133,7 +141,7 @@ impl Habit {
     pub fn chance(&self, place: usize, since: Instant, now: Instant) -> f64 {
         let since = self.down(place).unwrap_or(since);
         let idle = now.saturating_duration_since(since);
-        match &self.times[class(self.calls + place)] {
+        match self.known(self.calls + place) {
             Some(times) => times.chance(idle, SOON),
             None => unknown(idle),
         }
@@ -146,7 +154,7 @@ impl Habit {
 
     pub fn decision(&self) -> Decision {
         let unseen;
-        let times = match &self.times[0] {
+        let times = match self.known(0) {
             Some(times) => times,
             None => {
                 unseen = Times::new(self.mebibytes);
