@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::times::{Span, Times, range};
+use super::times::{Span, Times, range, unknown};
 
 /// Heights 0, 1, 2 to 3, 4 to 7, … and 64 and more.
 const CLASSES: usize = 8;
@@ -143,7 +143,7 @@ impl Habit {
         let idle = now.saturating_duration_since(since);
         match self.known(self.calls + place) {
             Some(times) => times.chance(idle, SOON),
-            None => unknown(idle),
+            None => unknown(idle, SOON),
         }
     }
 
@@ -166,8 +166,8 @@ impl Habit {
 }
 
 /// How likely an instance is called soon of which only the idle time is known.
-pub fn unknown(idle: Duration) -> f64 {
-    Times::new(0.0).chance(idle, SOON)
+pub fn chance_of_any(idle: Duration) -> f64 {
+    unknown(idle, SOON)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::habit::{Habit, unknown};
+use super::habit::{Habit, chance_of_any};
 
 /// First wait before a failed start of a kept-warm instance is tried again; doubles with each failure.
 const REFILL_FIRST: Duration = Duration::from_secs(1);
@@ -348,7 +348,7 @@ impl<T, W> Roster<T, W> {
         self.idle.iter().enumerate().take(spare).map(move |(place, (since, instance))| {
             let chance = match &self.habit {
                 Some(habit) => habit.chance(self.idle.len() - 1 - place, *since, now),
-                None => unknown(now.saturating_duration_since(*since)),
+                None => chance_of_any(now.saturating_duration_since(*since)),
             };
             (chance, *since, instance)
         })

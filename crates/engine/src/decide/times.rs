@@ -104,6 +104,15 @@ fn prior(bin: usize) -> f64 {
     if bin >= BINS { 1.0 / octaves } else { (edge(bin + 1) / edge(bin)).ln() / octaves }
 }
 
+/// How likely a call comes within so much more idle time, of a function that nothing is known of.
+pub fn unknown(idle: Duration, within: Duration) -> f64 {
+    let last = edge(BINS);
+    let clamp = |time: Duration| time.as_secs_f64().clamp(ALWAYS, last);
+    let (from, to) = (clamp(idle), clamp(idle.saturating_add(within)));
+    let (soon, later) = ((to / from).ln(), (last / to).ln() + 1.0);
+    soon / (soon + later)
+}
+
 // === impl Span ===
 
 impl Span {
@@ -333,6 +342,15 @@ mod tests {
         let kept = |mebibytes: f64| Times::new(mebibytes).plan()[0].to;
         assert!((250.0..450.0).contains(&kept(170.0)), "{}", kept(170.0));
         assert!(kept(24.0) > 3600.0 && kept(1024.0) < 60.0);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_as_likely_as_the_prior_says() {
+        let (times, soon) = (Times::new(100.0), seconds(600.0));
+        for idle in [10.0, 310.0, 910.0, 7_210.0, 14_410.0, 1e9] {
+            let (one, other) = (times.chance(seconds(idle), soon), unknown(seconds(idle), soon));
+            assert!((one - other).abs() < 1e-9, "{idle}: {one}, {other}");
+        }
     }
 
     #[test]
