@@ -6,7 +6,7 @@
 //! may come are worth more than holding it. That weighs memory against cold starts as FaasCache does (Fuerst and
 //! Sharma, ASPLOS 2021), and it is one rule for all that the paper has cases for: what comes after two hours is
 //! dropped and made anew shortly before; what comes at any time is kept for long if it is small and not if it is big;
-//! and what nobody knows yet is kept as the [prior](prior) says.
+//! and what nobody knows yet is kept as the [`prior`] says.
 //!
 //! ```text
 //! idle time   0   10 s                4 min        6 min                              4 h

@@ -91,6 +91,8 @@ struct World<'a> {
     /// When each roster is looked at next.
     house: Vec<Option<u64>>,
     budget: Budget<usize>,
+    /// What is idle, bytes.
+    idle: u64,
     events: BinaryHeap<Reverse<(u64, u64, usize, Event)>>,
     count: u64,
     outcome: Outcome,
@@ -136,6 +138,7 @@ pub fn run(trace: &Trace, settings: &Settings, mut progress: impl FnMut(usize)) 
         house: vec![None; count],
         // Far from where its sums would overflow.
         budget: Budget::new(settings.budget.unwrap_or(u64::MAX / 4)),
+        idle: 0,
         events: BinaryHeap::new(),
         count: 0,
         outcome: Outcome { functions: vec![(0, 0); count], ..Outcome::default() },
@@ -235,7 +238,10 @@ impl World<'_> {
         let now = self.instant();
         match self.rosters[function].next_waiter(now) {
             Some(takes) => self.at(self.now + takes, function, Event::End),
-            None => self.rosters[function].park(self.now, now),
+            None => {
+                self.rosters[function].park(self.now, now);
+                self.idle += bytes(self.trace.functions[function].mebibytes);
+            }
         }
         true
     }
@@ -302,6 +308,9 @@ impl World<'_> {
     }
 
     fn evict(&mut self, need: u64) {
+        if self.idle < need {
+            return; // In vain, and this is where all the time would go.
+        }
         let now = self.instant();
         let mut idle = Vec::new();
         for (who, roster) in self.rosters.iter().enumerate() {
@@ -325,6 +334,7 @@ impl World<'_> {
     /// An instance was idle until now: returns MiB × s.
     fn idled(&mut self, function: usize, since: Idle) -> f64 {
         let mebibytes = self.trace.functions[function].mebibytes;
+        self.idle -= bytes(mebibytes);
         let middle = self.end / 2;
         let parts = [self.now.min(middle).saturating_sub(since), self.now.saturating_sub(since.max(middle))];
         let parts = parts.map(|micros| micros as f64 / 1e6 * mebibytes);
