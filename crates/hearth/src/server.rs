@@ -106,7 +106,6 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
 
     let mut limits = engine::EngineLimits::default();
     limits.stems.most = config.stems;
-    let idle_auto = limits.idle_auto;
     let engine = engine::Engine::start(engine::Options {
         drivers,
         runtimes: runtimes.clone(),
@@ -130,7 +129,6 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let platform = Platform::new(platform::Options {
         engine: engine.clone(),
         comparisons: store.clone(),
-        idle_auto,
         capabilities: capabilities.clone(),
         runtimes,
         keys: keys.clone(),

@@ -32,6 +32,7 @@ mod progress;
 mod ps;
 mod rm;
 mod runtimes;
+mod simulate;
 mod text;
 
 use std::io;
@@ -187,6 +188,8 @@ pub enum ClientCommand {
     Compare(Box<compare::CompareArgs>),
     /// Show or set the prices that costs are told in
     Prices(Box<prices::PricesArgs>),
+    /// Replay a recorded trace of calls against the keep-alive policy
+    Simulate(simulate::SimulateArgs),
     /// Say what works on this machine, what does not, and why
     Doctor(doctor::DoctorArgs),
     /// Explain an error code
@@ -218,6 +221,7 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Runtimes(args) => runtimes::run(args),
         ClientCommand::Compare(args) => compare::run(*args),
         ClientCommand::Prices(args) => prices::run(*args),
+        ClientCommand::Simulate(args) => simulate::run(args),
         ClientCommand::Doctor(args) => doctor::run(args),
         ClientCommand::Explain(args) => explain::run(args),
         ClientCommand::AwsEnv(args) => aws_env::run(args),
@@ -267,6 +271,7 @@ impl ClientCommand {
             Self::Runtimes(args) => args.json,
             Self::Compare(args) => args.json,
             Self::Prices(args) => args.json(),
+            Self::Simulate(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Explain(args) => args.json,
             Self::AwsEnv(args) => args.json,
