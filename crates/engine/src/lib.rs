@@ -30,6 +30,7 @@ mod pool;
 mod report;
 mod runtime;
 mod shared;
+mod socket;
 mod start;
 mod stems;
 mod timer;
