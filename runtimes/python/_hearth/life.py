@@ -228,6 +228,7 @@ def watch_imports(standard_path, log_level):
 def serve(calls, handler):
     global request_id
     sys.addaudithook(tell_children)
+    answered = False
     while True:
         call = calls.next_call()
         if call is None:
@@ -245,10 +246,14 @@ def serve(calls, handler):
             calls.respond(answer)
         else:
             calls.fail(error)
+        if not answered:
+            answered = True
+            calls.expect_more()
 
 
 TRACE_ID = b"_X_AMZN_TRACE_ID"
-told = b""  # the trace id that programs which are started now would find
+STARTS = frozenset("subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn".split())
+told = b""  # the trace id that a program started now would find
 
 
 def set_trace_id(trace_id):
@@ -272,11 +277,6 @@ def tell_children(event, _):
         posix.putenv(TRACE_ID, trace_id)
     else:
         posix.unsetenv(TRACE_ID)
-
-
-STARTS = frozenset(
-    "subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn pty.spawn".split()
-)
 
 
 def invoke(handler, call):

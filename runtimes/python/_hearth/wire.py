@@ -6,6 +6,7 @@ Only built-in modules are imported, since every start waits for this file: `posi
 """
 
 from posix import read, readv, write, writev
+from sys import builtin_module_names
 
 VERSION = 1
 MAX_BODY = 16 << 20
@@ -166,10 +167,32 @@ class Stream:
 class InvokeStream(Stream):
     """The stream that carries invocations, one at a time."""
 
-    __slots__ = ()
+    __slots__ = ("wait",)
 
     def __init__(self, fd):
         Stream.__init__(self, fd, (INVOKE, DATA, END))
+        self.wait = None  # returns when there is something to read
+
+    def expect_more(self):
+        """After the first answer: from here on calls are waited for in `poll`.
+
+        Who sleeps in `read` is also woken when the host takes an answer, in vain. It takes a module, which no cold start
+        shall wait for. Where that is not built in, or the function has put something else in its place, nothing changes.
+        """
+        if "select" not in builtin_module_names:
+            return
+        import select
+
+        make = getattr(select, "poll", None)
+        if type(make) is type(len):
+            waiting = make()
+            waiting.register(self.fd, select.POLLIN)
+            self.wait = waiting.poll
+
+    def _read(self):
+        if self.wait is not None:
+            self.wait()
+        return Stream._read(self)
 
     def next_call(self):
         """The next invocation with its whole payload; None at the end of file."""
