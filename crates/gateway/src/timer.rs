@@ -76,7 +76,8 @@ mod tests {
     async fn a_timer_that_fired_for_nobody_still_serves() {
         let timer = ConnectionTimer::default();
         let mut dropped = timer.sleep(Duration::from_millis(5));
-        std::future::poll_fn(|cx| Poll::Ready(assert!(dropped.as_mut().poll(cx).is_pending()))).await;
+        let polled = std::future::poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
         drop(dropped);
         tokio::time::sleep(Duration::from_millis(30)).await;
         let begun = timer.now();
