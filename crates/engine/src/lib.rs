@@ -31,6 +31,7 @@ mod recall;
 mod report;
 mod runtime;
 mod shared;
+mod socket;
 mod start;
 mod stems;
 mod timer;

@@ -227,15 +227,14 @@ def watch_imports(standard_path, log_level):
 
 def serve(calls, handler):
     global request_id
-    trace_id = ""
+    sys.addaudithook(tell_children)
+    answered = False
     while True:
         call = calls.next_call()
         if call is None:
             return
         request_id = call.request_id
-        if call.trace_id != trace_id:
-            trace_id = call.trace_id
-            set_env("_X_AMZN_TRACE_ID", trace_id or None)
+        set_trace_id(call.trace_id)
         try:
             answer, error = invoke(handler, call), None
         except Exception as e:
@@ -247,6 +246,37 @@ def serve(calls, handler):
             calls.respond(answer)
         else:
             calls.fail(error)
+        if not answered:
+            answered = True
+            calls.expect_more()
+
+
+TRACE_ID = b"_X_AMZN_TRACE_ID"
+STARTS = frozenset("subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn".split())
+told = b""  # the trace id that a program started now would find
+
+
+def set_trace_id(trace_id):
+    """Sets it for this program. The C library never frees what it was once told for others: 100 bytes a call."""
+    if trace_id:
+        posix.environ[TRACE_ID] = trace_id.encode("utf-8")
+    else:
+        posix.environ.pop(TRACE_ID, None)
+
+
+def tell_children(event, _):
+    """An audit hook: before a program is started, for it to find the trace id."""
+    global told
+    if event not in STARTS:
+        return
+    trace_id = posix.environ.get(TRACE_ID, b"")
+    if trace_id == told:
+        return
+    told = trace_id
+    if trace_id:
+        posix.putenv(TRACE_ID, trace_id)
+    else:
+        posix.unsetenv(TRACE_ID)
 
 
 def invoke(handler, call):
@@ -270,11 +300,20 @@ def describe(exception):
 
 def flush():
     """What was printed belongs to the call that printed it, also where user code replaced sys.stdout."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        try:
-            stream.flush()
-        except Exception:
-            pass  # None, closed, or not a real file: nothing of ours is in there
+    out, error = sys.stdout, sys.stderr
+    _flush(out)
+    _flush(error)
+    if sys.__stdout__ is not out:
+        _flush(sys.__stdout__)
+    if sys.__stderr__ is not error:
+        _flush(sys.__stderr__)
+
+
+def _flush(stream):
+    try:
+        stream.flush()
+    except Exception:
+        pass  # None, closed, or not a real file: nothing of ours is in there
 
 
 def send_log(level, message):
