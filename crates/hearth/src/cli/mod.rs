@@ -106,6 +106,10 @@ pub struct UpArgs {
     /// Sandboxes kept ready with their runtime up, for cold starts; 0: none
     #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
     pub stems: u16,
+    /// Whether Python's sandboxes are copies of a process that waits, with the standard library imported and no function
+    /// in it, where that is possible: much faster, but all copies share the places of things in memory
+    #[arg(long, env = "HEARTH_FORK_SERVERS", hide_env_values = true, default_value = "on", value_name = "ON|OFF")]
+    pub fork_servers: Switch,
     /// What all images together may take on disk
     #[arg(long, env = "HEARTH_IMAGE_SPACE", hide_env_values = true, default_value = "10GB", value_name = "SIZE")]
     pub image_space: Memory,
@@ -115,6 +119,13 @@ pub struct UpArgs {
     /// gVisor's program [default: where packages put it]
     #[arg(long, env = "HEARTH_RUNSC", hide_env_values = true, value_name = "PATH")]
     pub runsc: Option<PathBuf>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]
