@@ -18,8 +18,14 @@ const OUTER: [&str; 6] = [
 ];
 
 /// What is in it.
-const PARTS: [&str; 6] =
-    ["crates/fork-server", "crates/drivers/namespace/src", "crates/driver/src", "crates/linux/src", "crates/model/src", "Cargo.lock"];
+const PARTS: [&str; 6] = [
+    "crates/fork-server",
+    "crates/drivers/namespace/src",
+    "crates/driver/src",
+    "crates/linux/src",
+    "crates/model/src",
+    "Cargo.lock",
+];
 
 fn main() -> io::Result<()> {
     let var = |name: &str| env::var(name).map_err(|error| io::Error::other(format!("{name}: {error}")));

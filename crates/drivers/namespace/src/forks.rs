@@ -202,8 +202,15 @@ impl Forks {
         let said = server.said();
         let program = &entry.kind.command[0];
         match &entry.never {
-            Some(why) => tracing::info!(program, why, said, "no fork server for this runtime: its sandboxes start by exec"),
-            None => tracing::warn!(program, why, said, "a fork server failed: sandboxes start by exec until another is there"),
+            Some(why) => {
+                tracing::info!(program, why, said, "no fork server for this runtime: its sandboxes start by exec")
+            }
+            None => tracing::warn!(
+                program,
+                why,
+                said,
+                "a fork server failed: sandboxes start by exec until another is there"
+            ),
         }
         entry.put_off();
         let _ = rustix::process::pidfd_send_signal(&server.pidfd, Signal::KILL);
@@ -216,20 +223,25 @@ impl Forks {
         !self.ending.is_empty()
     }
 
-    pub fn states(&mut self) -> Vec<(String, State)> {
-        let ids = (0..self.kinds.len()).map(KindId);
-        let state = |id: KindId| {
-            let serves = self.serves(id);
-            let entry = &self.kinds[id.0];
+    /// How each kind's server is, as it was seen last.
+    pub fn states(&self) -> Vec<(String, State)> {
+        let state = |entry: &Entry| {
             let state = match (&entry.never, &entry.server) {
                 (Some(why), _) => State::Never(why.clone()),
                 (None, None) => State::Ended,
-                (None, Some(_)) if serves => State::Serving,
+                (None, Some(server)) if server.serving => State::Serving,
                 (None, Some(_)) => State::Starting,
             };
             (entry.kind.command[0].clone(), state)
         };
-        ids.map(state).collect()
+        self.kinds.iter().map(state).collect()
+    }
+
+    /// None will serve, for this reason.
+    pub fn give_up(&mut self, why: &str) {
+        for entry in &mut self.kinds {
+            entry.never.get_or_insert_with(|| why.to_owned());
+        }
     }
 
     /// The numbers of the processes, by kind; for tests.
@@ -251,11 +263,8 @@ impl Forks {
 
     /// Kills all.
     pub fn close(&mut self) {
-        let servers = self.kinds.iter_mut().filter_map(|entry| {
-            entry.never.get_or_insert_with(|| "Hearth is ending".to_owned());
-            entry.server.take()
-        });
-        for server in servers {
+        self.give_up("Hearth is ending");
+        for server in self.kinds.iter_mut().filter_map(|entry| entry.server.take()) {
             let _ = rustix::process::pidfd_send_signal(&server.pidfd, Signal::KILL);
             self.ending.push(server);
         }

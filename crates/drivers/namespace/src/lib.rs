@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use driver::{
-    Capability, Exit, ExitCause, GuestStreams, Host, RootFs, SandboxFiles, SandboxSpec, Severity, StartError, Started, Usage,
-    User,
+    Capability, Exit, ExitCause, GuestStreams, Host, RootFs, SandboxFiles, SandboxSpec, Severity, StartError, Started,
+    Usage, User,
 };
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags};
@@ -184,8 +184,12 @@ impl Namespace {
             driver.capability.works = false;
             driver.capability.findings.push(probe::missing("a trial sandbox", &reason, ""));
         }
-        if driver.capability.works {
+        if driver.capability.works && !options.fork_servers.is_empty() {
             driver.forks = Forks::new(options.fork_servers.clone());
+            // An ordinary user's are cloned right into their groups; root's are moved there.
+            if !rootless && !driver.cgroups.expect_joins() {
+                driver.forks.give_up("it takes Linux 6.0, or control groups of version 1, to join a group quickly");
+            }
         }
         Ok(driver)
     }
@@ -425,7 +429,9 @@ impl Host for Namespace {
     }
 
     fn capability(&self) -> Capability {
-        self.capability.clone()
+        let mut capability = self.capability.clone();
+        capability.findings.extend(probe::fork_servers(&self.forks.states()));
+        capability
     }
 
     fn start(&mut self, spec: &SandboxSpec, streams: GuestStreams) -> Result<Started, StartError> {

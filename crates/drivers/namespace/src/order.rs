@@ -71,8 +71,9 @@ impl Order {
             code: plan.code.is_some(),
             group: group.is_some(),
         };
-        let mut fds =
-            [&plan.go, &plan.status, &plan.root, &plan.streams.control, invoke, &plan.streams.log].map(AsFd::as_fd).to_vec();
+        let mut fds = [&plan.go, &plan.status, &plan.root, &plan.streams.control, invoke, &plan.streams.log]
+            .map(AsFd::as_fd)
+            .to_vec();
         fds.extend(plan.code.as_ref().map(AsFd::as_fd));
         fds.extend(group);
         send(socket, &order, &fds)

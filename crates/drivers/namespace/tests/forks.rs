@@ -63,7 +63,12 @@ impl Bed {
             }
         }
         let command = [python, "-I", "-S", "/var/runtime/python/bootstrap.py"].map(str::to_owned).to_vec();
-        let env = [("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("LD_LIBRARY_PATH", "/var/task:/opt/lib"), ("PATH", "/usr/bin:/bin")];
+        let env = [
+            ("HOME", "/tmp"),
+            ("LANG", "C.UTF-8"),
+            ("LD_LIBRARY_PATH", "/var/task:/opt/lib"),
+            ("PATH", "/usr/bin:/bin"),
+        ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let kind = ForkKind { command, env };
         let options = |name: &str, fork_servers| Options {
@@ -323,7 +328,8 @@ const CASES: &[Case] = &[
         let server = bed.server()?;
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{server}/{name}")).map_err(text);
         let status = read("status")?;
-        let quiet = status.lines().filter(|line| line.starts_with("Cap")).all(|line| line.ends_with("0000000000000000"));
+        let quiet =
+            status.lines().filter(|line| line.starts_with("Cap")).all(|line| line.ends_with("0000000000000000"));
         claim(quiet && status.contains("NoNewPrivs:\t1") && status.contains("Threads:\t1"), &status)?;
         let fds = std::fs::read_dir(format!("/proc/{server}/fd")).map_err(text)?.count();
         claim(fds == 4, format!("{fds} descriptors"))?;
