@@ -259,6 +259,9 @@ fn claim(ok: bool, what: impl std::fmt::Debug) -> Result<()> {
 fn outside_hidden(facts: &Value) -> Result<Value> {
     let map = facts["maps"][0].as_str().ok_or("no map")?;
     let outside = map.split_whitespace().nth(1).ok_or("no id")?.to_owned();
+    if outside == "0" {
+        return Ok(facts.clone()); // an ordinary user's sandboxes all have the same
+    }
     serde_json::from_str(&facts.to_string().replace(&format!("{outside:>10}"), "outside").replace(&outside, "outside"))
         .map_err(text)
 }
