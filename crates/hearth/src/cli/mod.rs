@@ -106,8 +106,7 @@ pub struct UpArgs {
     /// Sandboxes kept ready with their runtime up, for cold starts; 0: none
     #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
     pub stems: u16,
-    /// Whether Python's sandboxes are copies of a process that waits, with the standard library imported and no function
-    /// in it, where that is possible: much faster, but all copies share the places of things in memory
+    /// Whether Python's sandboxes are copies of a process that waits: faster, but alike in their layout in memory
     #[arg(long, env = "HEARTH_FORK_SERVERS", hide_env_values = true, default_value = "on", value_name = "ON|OFF")]
     pub fork_servers: Switch,
     /// What all images together may take on disk
