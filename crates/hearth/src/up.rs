@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use spawner::{Ended, HelperOptions, ServerUser};
 
 use crate::bootstraps;
-use crate::cli::{GvisorThrough, UpArgs};
+use crate::cli::{GvisorThrough, Switch, UpArgs};
 use crate::docker_host;
 use crate::server::ServerConfig;
 
@@ -111,6 +111,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         code_dir: data_dir.join("code"),
         data_dir: data_dir.clone(),
         runtime_dir,
+        fork_servers: if args.fork_servers == Switch::On { fork_servers() } else { Vec::new() },
     };
     let namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
     let mut hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace)];
@@ -134,6 +135,12 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// What fork servers are made of: every runtime here that can be forked.
+fn fork_servers() -> Vec<namespace::ForkKind> {
+    let bases = crate::runtimes::pythons().into_iter().filter_map(|found| engine::runtime_base(&found));
+    bases.map(|base| namespace::ForkKind { command: base.command, env: base.env }).collect()
 }
 
 /// The user `hearth` if this machine has one.

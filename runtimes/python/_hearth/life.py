@@ -19,6 +19,7 @@ CONTROL, INVOKE = 3, 4
 STEM = "HEARTH_STEM"  # set where the host has no function for us yet, and HELLO may take its time
 
 control = wire.Stream(CONTROL, (wire.INIT,))
+copied = None  # the module `forks` in what a fork server made
 forked = False  # true in a child that user code forked: it must leave the streams alone
 request_id = ""
 log_lock = allocate_lock()
@@ -40,6 +41,13 @@ def main():
 
 
 def live():
+    global copied
+    try:
+        posix.fstat(INVOKE)
+    except OSError:  # nobody to serve: this is to be a fork server
+        from . import forks as copied
+
+        copied.serve()
     calls = wire.InvokeStream(INVOKE)
     for fd in (CONTROL, INVOKE):
         posix.set_inheritable(fd, False)  # programs that the function starts must not hold the streams open
@@ -126,7 +134,10 @@ def set_path(root, extra):
     """AWS's order: the function, PYTHONPATH, layers, the standard library."""
     version = "python%d.%d" % sys.version_info[:2]
     layers = ["/opt/python/lib/%s/site-packages" % version, "/opt/python"]
-    sys.path[:] = [root, *filter(None, extra.split(":")), *layers, *sys.path]
+    first = [root, *filter(None, extra.split(":")), *layers]
+    sys.path[:] = [*first, *sys.path]
+    if copied:
+        copied.unshadow(first)
 
 
 def set_stdio():

@@ -108,6 +108,9 @@ pub struct UpArgs {
     /// Sandboxes kept ready with their runtime up, for cold starts; 0: none
     #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
     pub stems: u16,
+    /// Whether Python's sandboxes are copies of a process that waits: faster, but alike in their layout in memory
+    #[arg(long, env = "HEARTH_FORK_SERVERS", hide_env_values = true, default_value = "on", value_name = "ON|OFF")]
+    pub fork_servers: Switch,
     /// What all images together may take on disk
     #[arg(long, env = "HEARTH_IMAGE_SPACE", hide_env_values = true, default_value = "10GB", value_name = "SIZE")]
     pub image_space: Memory,
@@ -152,6 +155,13 @@ impl FromStr for GvisorThrough {
             _ => Err("expected runsc, docker, or docker=RUNTIME with the name of one of Docker's runtimes".into()),
         }
     }
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]
