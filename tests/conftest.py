@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser):
     parser.addoption("--hearth", default=str(REPOSITORY / "target/release/hearth"), help="the binary under test")
+    parser.addoption("--gvisor-through", help="what makes gVisor's sandboxes, as `hearth up` takes it: docker=RUNTIME")
     parser.addoption("--update-snapshots", action="store_true", help="rewrite conformance/snapshots")
 
 
@@ -27,10 +28,17 @@ def binary(request):
 
 
 @pytest.fixture(scope="session")
-def hearth(binary):
+def up_environment(request):
+    """What every `hearth up` is told on top of its own."""
+    through = request.config.getoption("--gvisor-through")
+    return {"HEARTH_GVISOR_THROUGH": through} if through else {}
+
+
+@pytest.fixture(scope="session")
+def hearth(binary, up_environment):
     """The one Hearth that most tests share. When it has drained, nothing of it may be left."""
     before = leaks.take()
-    shared = Hearth(binary)
+    shared = Hearth(binary, environment=up_environment)
     try:
         shared.start()
         # It makes stems when it likes: not what a test with a Hearth of its own has left.
@@ -46,13 +54,13 @@ def hearth(binary):
 
 
 @pytest.fixture
-def new_hearth(binary):
+def new_hearth(binary, up_environment):
     """Makes Hearths of the test's own; each must end without leftovers."""
     before = leaks.take()
     made = []
 
-    def make(**options):
-        one = Hearth(binary, **options)
+    def make(environment=None, **options):
+        one = Hearth(binary, environment={**up_environment, **(environment or {})}, **options)
         made.append(one)
         return one
 

@@ -231,6 +231,47 @@ def test_os_environ_may_be_imported_at_any_time(spawn, python, folder):
     assert host.invoke(trace_id="").json == ["ä", None, "/tmp"]
 
 
+def test_programs_find_the_trace_id_however_they_are_started(spawn, python, folder):
+    code = """
+import os, subprocess
+
+def handler(event, context):
+    show = ["/bin/sh", "-c", "echo $_X_AMZN_TRACE_ID"]
+    said = [subprocess.check_output(show), os.popen(show[2]).read().encode()]
+    for start in (posix_spawn, system, fork):
+        ours, theirs = os.pipe()
+        start(show, theirs)
+        os.close(theirs)
+        said.append(os.read(ours, 100))
+        os.close(ours)
+    return [text.decode().strip() for text in said]
+
+def posix_spawn(show, out):
+    os.waitpid(os.posix_spawn(show[0], show, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, out, 1)]), 0)
+
+def system(show, out):
+    os.set_inheritable(out, True)
+    os.system("%s >&%d" % (show[2], out))
+
+def fork(show, out):
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(out, 1)
+        os.execv(show[0], show)
+    os.waitpid(pid, 0)
+"""
+    host = spawn(python).ready("app.handler", task_root=folder({APP: code}))
+    for trace in ("t1", "t2", "", "t2"):
+        assert host.invoke(trace_id=trace).json == [trace] * 5
+
+
+@pytest.mark.parametrize("poll", ["None", "lambda: 1 / 0", "type('poll', (), {})"])
+def test_a_function_may_have_a_poll_of_its_own(spawn, python, folder, poll):
+    code = "import select\nselect.poll = %s\n\ndef handler(event, context):\n    return event" % poll
+    host = spawn(python).ready("app.handler", task_root=folder({APP: code}))
+    assert [host.invoke(number).json for number in range(3)] == [0, 1, 2]
+
+
 def test_no_time_remains_after_the_deadline(spawn, python, folder):
     root = folder({APP: "def handler(event, context):\n    return context.get_remaining_time_in_millis()"})
     host = spawn(python).ready("app.handler", task_root=root)

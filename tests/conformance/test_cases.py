@@ -42,6 +42,11 @@ def parameters():
 def test_case(case, driver, hearth, boto, oracle, need_driver, need_runtime, tmp_path, update_snapshots):
     need_driver(driver)
     need_runtime(case.runtime)
+    holds(case, driver, hearth, boto, oracle, tmp_path, update_snapshots)
+
+
+def holds(case, driver, hearth, boto, oracle, tmp_path, update_snapshots=False):
+    """Deploys the case, calls it, and asserts what it expects."""
     package = suite.stage(case, tmp_path / "package")
     hearth.cli.ok(*suite.deploy_arguments(case, package, driver, oracle.places))
     try:

@@ -1,4 +1,4 @@
-"""kill -9 with containers running: whatever dies, no container is left that nobody owns."""
+"""kill -9 with containers running, with and without a kernel of their own: whatever dies, none is left that nobody owns."""
 
 import os
 import signal
@@ -14,14 +14,15 @@ from harness.wait import until
 pytestmark = pytest.mark.crash
 
 
-@pytest.fixture
-def contained(new_hearth, tmp_path):
+@pytest.fixture(params=["docker", "gvisor"])
+def contained(new_hearth, tmp_path, request):
     """A Hearth with an idle container."""
-    hearth = new_hearth().start()
-    works, reason = driver_state(hearth.cli.run("doctor", "--json").json(), "docker")
+    hearth = new_hearth(environment={"HEARTH_GVISOR_THROUGH": "docker"}).start()
+    works, reason = driver_state(hearth.cli.run("doctor", "--json").json(), request.param)
     if not works:
-        pytest.skip(f"isolation docker does not work here, says hearth doctor: {reason}")
-    hearth.cli.deploy(write(tmp_path / "echo", ECHO, "python3.11"), "echo", "python3.11", "app.handler", isolation="docker")
+        pytest.skip(f"isolation {request.param} (through Docker) does not work here, says hearth doctor: {reason}")
+    code = write(tmp_path / "echo", ECHO, "python3.11")
+    hearth.cli.deploy(code, "echo", "python3.11", "app.handler", isolation=request.param)
     answers(hearth)
     assert containers(hearth), "the call left no idle container"
     return hearth

@@ -54,7 +54,7 @@ def test_a_floor_is_never_gone_below(hearth, package):
     assert "sum up to 90" in refused.text
 
 
-NO_RUNSC = {"HEARTH_RUNSC": "/nonexistent/runsc"}
+NO_RUNSC = {"HEARTH_RUNSC": "/nonexistent/runsc", "HEARTH_GVISOR_THROUGH": "runsc"}
 
 
 def test_where_nothing_strong_enough_works_it_says_why(new_hearth, package):

@@ -1,11 +1,13 @@
 """What the Docker Engine of this machine, if there is one, has of Hearth's: asked over its socket, standard library only."""
 
 import json
+import os
 import socket
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import quote
 
-SOCKET = "/var/run/docker.sock"
+# As Hearth and Docker's own tools find it.
+SOCKET = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
 LABELS = ("hearth.sandbox", "hearth.installation")
 
 
@@ -30,6 +32,11 @@ def ask(method, path, body=None):
         return None
     finally:
         connection.close()
+
+
+def runtimes():
+    """The names of the engine's runtimes."""
+    return set((ask("GET", "/info") or {}).get("Runtimes") or {})
 
 
 def ours():

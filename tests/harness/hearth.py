@@ -18,7 +18,7 @@ import uuid
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from . import leaks, proc
+from . import docker, leaks, proc
 from .api import Api
 from .cli import Cli
 from .wait import until
@@ -65,6 +65,7 @@ class Hearth:
             "TMPDIR": str(self.temporary),
             "RUST_BACKTRACE": "1",
             leaks.TAG: self.tag,
+            "DOCKER_HOST": f"unix://{docker.SOCKET}",
             **(environment or {}),
         }
         self.before_exec, self.printed_to = before_exec, output

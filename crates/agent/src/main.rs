@@ -47,7 +47,12 @@ fn usage() -> ExitCode {
 fn call(socket: &OsStr) -> io::Result<(OwnedFd, Option<Launch>, Vec<OwnedFd>)> {
     let host = match socket.as_bytes().strip_prefix(b"fd:") {
         Some(number) => inherited(number)?,
-        None => connect(socket)?,
+        None => {
+            let host = connect(socket)?;
+            // Whoever started the agent opened something harmless here; but in gVisor it is a descriptor of the host's.
+            nothing_at(0)?;
+            host
+        }
     };
     let (packet, streams) = receive(&host)?;
     Ok((host, Launch::decode(&packet), streams))
@@ -59,12 +64,18 @@ fn inherited(number: &[u8]) -> io::Result<OwnedFd> {
     let number = number.ok_or(io::ErrorKind::InvalidInput)?;
     // SAFETY: plain numbers; the result is checked and owned.
     let host = unsafe { OwnedFd::from_raw_fd(check(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3))?) };
-    let nothing = std::fs::File::options().read(true).write(true).open("/dev/null")?.into_raw_fd();
-    // SAFETY: plain numbers; whoever started the agent left the socket at this one for it alone.
-    check(unsafe { libc::dup2(nothing, number) })?;
-    // SAFETY: opened above, and not used from here on.
-    unsafe { libc::close(nothing) };
+    nothing_at(number)?;
     Ok(host)
+}
+
+/// Has `/dev/null` take the place of a descriptor that was left for the agent alone.
+fn nothing_at(number: RawFd) -> io::Result<()> {
+    let opened = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    // A copy, at 3 or above: where nothing was left, it would sit at that number itself, and be closed at the end.
+    let nothing = opened.try_clone()?;
+    drop(opened);
+    // SAFETY: plain numbers; nothing in here owns this one.
+    check(unsafe { libc::dup2(nothing.as_raw_fd(), number) }).map(drop)
 }
 
 fn connect(path: &OsStr) -> io::Result<OwnedFd> {
@@ -179,7 +190,7 @@ fn run(launch: Option<Launch>, streams: Vec<OwnedFd>, status: &mut RawFd) -> Res
 fn arrange(streams: Vec<OwnedFd>, status: &mut RawFd) -> io::Result<RawFd> {
     let mut streams = streams.into_iter().map(IntoRawFd::into_raw_fd);
     let log = streams.next().ok_or(io::ErrorKind::InvalidInput)?;
-    // 0 is /dev/null already: Docker opened it, or `inherited`.
+    // 0 is /dev/null already: see `call`.
     let mut wanted = vec![log, log];
     wanted.extend(streams);
     if wanted.len() < 4 {

@@ -280,13 +280,17 @@ impl Setting {
     pub(crate) fn of(api: &Shared, function: &Function) -> Self {
         let spec = &function.spec;
         let keep = match spec.scale.idle {
-            Idle::Auto => api.platform.idle_auto(),
-            Idle::For(time) => time,
+            // What comes after the first span serves calls that would be cold, and is left out: it is short.
+            Idle::Auto => {
+                let keeping = api.platform.keeping(&spec.name);
+                keeping.iter().filter_map(|one| Some(one.spans.first()?.to)).fold(0.0, f64::max)
+            }
+            Idle::For(time) => time.as_secs_f64(),
         };
         Self {
             memory: spec.memory,
             vcpus: f64::from(spec.cpu_share().as_millis()) / 1000.0,
-            keep_seconds: keep.as_secs_f64(),
+            keep_seconds: keep,
             min: spec.scale.min,
             max: spec.scale.max,
         }

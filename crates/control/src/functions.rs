@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Input, Segment};
-use crate::platform::{IsolationView, Severity};
+use crate::platform::{IsolationView, KeepingView, Severity};
 use crate::write::{CodeRef, FunctionWrite};
 use crate::{Api, Shared, images};
 
@@ -60,6 +60,9 @@ pub struct FunctionView {
     pub at_least: Option<Isolation>,
     pub env: BTreeMap<String, String>,
     pub scale: ScaleView,
+    /// What `idle = "auto"` does at present, on each isolation; empty where the function says a time itself.
+    #[serde(default)]
+    pub keeping: Vec<KeepingView>,
     #[schema(example = "none")]
     pub egress: String,
     /// Whether the ingress answers for it.
@@ -249,6 +252,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         url,
     } = spec;
     FunctionView {
+        keeping: api.platform.keeping(&name),
         invoke_url: url.then(|| format!("{}/fn/{name}/", api.ingress)),
         name: name.into(),
         description,

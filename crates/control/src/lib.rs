@@ -67,7 +67,8 @@ pub use nearest::{explain_unknown, nearest};
 pub use openapi::openapi_json;
 pub use packages::{MAX_PACKAGE_BYTES, PackageView};
 pub use platform::{
-    AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity, StemView,
+    AwsCredentials, BoxFuture, FindingView, IsolationView, KeepingSpan, KeepingView, Machine, Platform, RuntimeView,
+    Severity, StemView,
 };
 pub use prices::{CloudView, CloudWrite, HardwareView, HardwareWrite, PricesView, PricesWrite};
 pub use token::{InvalidToken, Token, TokenSet};

@@ -4,9 +4,8 @@
 //! which this crate may not import.
 
 use std::pin::Pin;
-use std::time::Duration;
 
-use model::{ComparisonId, Fault, InstanceView, Isolation, Runtime};
+use model::{ComparisonId, Fault, FunctionName, InstanceView, Isolation, Runtime};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -43,8 +42,9 @@ pub trait Platform: Send + Sync + 'static {
     /// What it runs on.
     fn host(&self) -> Machine;
 
-    /// How long `idle = "auto"` keeps an instance.
-    fn idle_auto(&self) -> Duration;
+    /// What `idle = "auto"` does at present with instances of a function that have no work, on each isolation that it
+    /// runs on; empty if it does not say `auto`, or nobody calls it yet that way.
+    fn keeping(&self, function: &FunctionName) -> Vec<KeepingView>;
 
     /// Begins a comparison, and returns. `Conflict` while another one runs.
     fn compare(&self, order: ComparisonOrder) -> Result<(), Fault>;
@@ -54,6 +54,52 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Ends the comparison of that id; false if it does not run.
     fn cancel_comparison(&self, id: ComparisonId) -> bool;
+}
+
+/// When there is an instance of a function that says `idle = "auto"`, after a call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct KeepingView {
+    #[schema(value_type = String, example = "namespace")]
+    pub isolation: Isolation,
+    /// In order; the first begins when the call ends. Before each of the others an instance is made ahead of calls.
+    pub spans: Vec<KeepingSpan>,
+    /// Idle times of ten seconds and more that this rests on.
+    pub seen: u64,
+    /// The same for a person.
+    #[schema(example = "kept 4 min after a call, and from 13 min to 17 min (auto: 96 idle times seen)")]
+    pub text: String,
+}
+
+/// Seconds after a call.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct KeepingSpan {
+    pub from: f64,
+    pub to: f64,
+}
+
+// === impl KeepingView ===
+
+impl KeepingView {
+    pub fn new(isolation: Isolation, spans: Vec<KeepingSpan>, seen: u64) -> Self {
+        let time = |seconds: f64| match seconds.round() as u64 {
+            seconds if seconds < 120 => format!("{seconds} s"),
+            seconds => format!("{} min", (seconds + 30) / 60),
+        };
+        let mut text = format!("kept {} after a call", time(spans.first().map_or(0.0, |span| span.to)));
+        for (place, span) in spans.iter().enumerate().skip(1).take(3) {
+            let joint = if place == 1 { ", and" } else { "," };
+            text += &format!("{joint} from {} to {}", time(span.from), time(span.to));
+        }
+        if spans.len() > 4 {
+            text += ", …";
+        }
+        text += &match seen {
+            0 => " (auto: no idle times seen yet)".to_owned(),
+            1 => " (auto: 1 idle time seen)".to_owned(),
+            seen => format!(" (auto: {seen} idle times seen)"),
+        };
+        Self { isolation, spans, seen, text }
+    }
 }
 
 /// Sandboxes with their runtime up and no function in them, of one shape.
@@ -146,5 +192,23 @@ pub struct AwsCredentials {
 impl std::fmt::Debug for AwsCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AwsCredentials").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_reads_as_a_sentence() {
+        let text = |spans: &[(f64, f64)], seen| {
+            let spans = spans.iter().map(|(from, to)| KeepingSpan { from: *from, to: *to }).collect();
+            KeepingView::new(Isolation::Namespace, spans, seen).text
+        };
+        assert_eq!(text(&[(0.0, 240.0)], 96), "kept 4 min after a call (auto: 96 idle times seen)");
+        assert_eq!(
+            text(&[(0.0, 25.0), (770.0, 1030.0)], 1),
+            "kept 25 s after a call, and from 13 min to 17 min (auto: 1 idle time seen)"
+        );
     }
 }

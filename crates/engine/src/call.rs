@@ -67,7 +67,7 @@ enum Answer {
 }
 
 pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_>) -> Called {
-    let Instance { io, exit, .. } = instance;
+    let Instance { io, exit, deadline, .. } = instance;
     let over = |ending, took| Called { ending, took, in_order: false };
     let begun = Instant::now();
     let invocation = terms.invocation;
@@ -90,7 +90,7 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
     let mut answer = Answer::None;
     let broken = {
         let mut gone = pin!(exit.wait_for(Option::is_some));
-        let mut deadline = pin!(tokio::time::sleep_until(begun + terms.timeout));
+        let mut deadline = deadline.at(begun + terms.timeout);
         let exchange = poll_fn(|cx| {
             match exchange(io, cx, sink, &mut parts, &mut answer) {
                 Poll::Ready(result) => return Poll::Ready(Some(result)),

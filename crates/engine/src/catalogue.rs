@@ -67,7 +67,8 @@ impl Catalogue {
                     continue;
                 }
                 let name = function.spec.name.clone();
-                let entry = Arc::new(Entry::new(shared, function));
+                let before = entries.get(&name).map(Arc::as_ref);
+                let entry = Arc::new(Entry::new(shared, function, before));
                 added.push(entry.clone());
                 replaced.extend(entries.insert(name, entry));
             }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use model::{Fault, Function, Isolation, Probe};
 
+use crate::decide::habit::Decision;
 use crate::decide::share;
 use crate::pool::Pool;
 use crate::shared::{Shared, lock};
@@ -23,7 +24,8 @@ pub struct Entry {
 // === impl Entry ===
 
 impl Entry {
-    pub fn new(shared: &Arc<Shared>, function: Function) -> Self {
+    /// `before` is the function as it was, from which is taken over what was learnt of its calls.
+    pub fn new(shared: &Arc<Shared>, function: Function, before: Option<&Entry>) -> Self {
         let function = Arc::new(function);
         let works = |isolation: Isolation| shared.works(isolation);
         let chosen = function.spec.isolation.resolve(function.spec.at_least, works);
@@ -34,7 +36,13 @@ impl Entry {
             // A minimum of one may fall to a share whose maximum is less.
             (Pool::new(shared, &function, isolation, min.min(max)..=max), share)
         };
-        let shares = chosen.into_iter().zip(limits).map(pool).collect();
+        let shares: Vec<_> = chosen.into_iter().zip(limits).map(pool).collect();
+        for (pool, _) in &shares {
+            let same = |other: &&(Arc<Pool>, u8)| other.0.isolation == pool.isolation;
+            if let Some((other, _)) = before.and_then(|before| before.shares.iter().find(same)) {
+                pool.inherit(other);
+            }
+        }
         Self { shares, calls: AtomicU64::new(0), probes: Mutex::new(Some(HashMap::new())), function }
     }
 
@@ -53,6 +61,11 @@ impl Entry {
                 Some(shares.get(place)?.0.clone())
             }
         }
+    }
+
+    /// What is done with its instances when they have no work, on each isolation; none if the function says so itself.
+    pub fn decisions(&self) -> Vec<(Isolation, Decision)> {
+        self.shares.iter().filter_map(|(pool, _)| Some((pool.isolation, pool.decision()?))).collect()
     }
 
     pub fn pools(&self) -> Vec<Arc<Pool>> {

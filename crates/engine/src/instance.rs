@@ -7,6 +7,7 @@
 //!   gone ◄──────────────┴───────── killed
 //! ```
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use driver::{Exit, Handle, Usage};
 use model::{Function, InstanceId, InstanceState, InstanceView, Isolation, RequestId, Timestamp};
 use tokio::sync::watch;
+use tokio::time::{Sleep, sleep_until};
 
 use crate::io::Io;
 use crate::laps::Laps;
@@ -47,9 +49,15 @@ pub struct Instance {
     pub exit: watch::Receiver<Option<Exit>>,
     /// The invocation before.
     pub previous: Option<RequestId>,
+    pub deadline: Deadline,
     frozen: bool,
     read: Option<(Instant, Usage)>,
 }
+
+/// The timer of an instance's calls. One for all of them: to put off a timer that is set takes no lock and wakes nobody,
+/// to set one does, with each call.
+#[derive(Default)]
+pub struct Deadline(Option<Pin<Box<Sleep>>>);
 
 /// What a start took. All durations are microseconds.
 #[derive(Debug, Clone, Default)]
@@ -158,11 +166,24 @@ impl Info {
     }
 }
 
+// === impl Deadline ===
+
+impl Deadline {
+    /// The timer, set to that time.
+    pub fn at(&mut self, time: tokio::time::Instant) -> Pin<&mut Sleep> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(time)));
+        if sleep.deadline() != time {
+            sleep.as_mut().reset(time);
+        }
+        sleep.as_mut()
+    }
+}
+
 // === impl Instance ===
 
 impl Instance {
     pub fn new(info: Arc<Info>, io: Io, exit: watch::Receiver<Option<Exit>>) -> Self {
-        Self { info, io, exit, previous: None, frozen: false, read: None }
+        Self { info, io, exit, previous: None, deadline: Deadline::default(), frozen: false, read: None }
     }
 
     /// It has been idle for a moment: its processes shall not run while nobody calls.

@@ -6,15 +6,16 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use driver::Streams;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixStream, unix::pipe};
 use wire::{Decoder, Frame, Side, Stream, WireError};
 
 use crate::log::{Sink, Splitter};
+use crate::socket::{Socket, take_off};
 
 /// What is read at once into the thread's buffer: a pipe's whole content.
 const SCRATCH: usize = 64 * 1024;
@@ -33,7 +34,7 @@ thread_local! {
 pub struct Io {
     control: Option<UnixStream>,
     control_in: Decoder,
-    invoke: UnixStream,
+    invoke: Socket,
     invoke_in: Decoder,
     log: Option<pipe::Receiver>,
     lines: Splitter,
@@ -65,7 +66,7 @@ impl Io {
         Ok(Self {
             control: Some(socket(streams.control)?),
             control_in: Decoder::new(Stream::Control, Side::Guest),
-            invoke: socket(invoke)?,
+            invoke: Socket::new(invoke)?,
             invoke_in: Decoder::new(Stream::Invoke, Side::Guest),
             log: Some(pipe::Receiver::from_owned_fd(streams.log)?),
             lines: Splitter::default(),
@@ -140,7 +141,7 @@ impl Io {
             if buffer.capacity() == buffer.len() {
                 buffer.reserve(ANSWER);
             }
-            match pin!(self.invoke.read_buf(buffer)).poll(cx) {
+            match self.invoke.poll_read(cx, buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(closed(None))),
                 Poll::Ready(Ok(_)) => {}
@@ -151,7 +152,8 @@ impl Io {
 
     /// Writes to the invoke stream without copying; what is written is taken off the front of `parts`.
     pub fn poll_invoke(&mut self, cx: &mut Context<'_>, parts: &mut [&[u8]; 2]) -> Poll<Result<(), Broken>> {
-        poll_write(Pin::new(&mut self.invoke), cx, parts)
+        // EPIPE: nobody reads there any more, so nobody has read all of it.
+        self.invoke.poll_write_all(cx, parts).map_err(|_| Broken::Closed { unread: true })
     }
 
     /// Writes to the control stream.
@@ -165,9 +167,7 @@ impl Io {
     /// Whether the invoke stream is quiet, as it has to be between invocations. As far as the reactor knows: no
     /// system call is made when nothing came.
     pub fn is_quiet(&self) -> bool {
-        let mut byte = [0];
-        matches!(self.invoke.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            && self.invoke_in.is_empty()
+        self.invoke.is_quiet() && self.invoke_in.is_empty()
     }
 
     /// Whether nothing came after the last whole frame of the invoke stream.
@@ -267,9 +267,7 @@ fn poll_write<S: AsyncWrite + Unpin>(
         match stream.as_mut().poll_write_vectored(cx, slices) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(written)) => {
-                let of_first = written.min(parts[0].len());
-                parts[0] = &parts[0][of_first..];
-                parts[1] = &parts[1][written - of_first..];
+                take_off(parts, written);
             }
             // EPIPE: nobody reads there any more, so nobody has read all of it.
             Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Closed { unread: true })),

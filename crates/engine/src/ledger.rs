@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-use crate::decide::budget::{Budget, Verdict, victims};
+use crate::decide::budget::{Budget, Candidate, Verdict, victims};
 use crate::pool::Pool;
 use crate::shared::{Shared, lock};
 use crate::timer::Wakeups;
@@ -122,7 +122,7 @@ pub fn serve(shared: &Arc<Shared>) {
     }
 }
 
-/// Kills the least recently used idle instances of any function, `need` bytes of them.
+/// Kills the idle instances of any function that are least worth their memory, `need` bytes of them.
 pub fn evict(shared: &Shared, need: u64) {
     // Nobody called them yet.
     let need = need.saturating_sub(shared.stems.evict(need));
@@ -131,7 +131,7 @@ pub fn evict(shared: &Shared, need: u64) {
     }
     let mut idle = Vec::new();
     for pool in shared.catalogue.entries().iter().flat_map(|entry| entry.pools()) {
-        pool.evictable(|since, bytes| idle.push((since, bytes, pool.clone())));
+        pool.evictable(|chance, since, bytes| idle.push(Candidate { chance, since, bytes, who: pool.clone() }));
     }
     for pool in victims(need, idle) {
         pool.evict();

@@ -16,7 +16,7 @@
 
 mod call;
 mod catalogue;
-mod decide;
+pub mod decide;
 mod entry;
 mod failure;
 mod image;
@@ -28,9 +28,11 @@ mod ledger;
 mod limits;
 mod log;
 mod pool;
+mod recall;
 mod report;
 mod runtime;
 mod shared;
+mod socket;
 mod start;
 mod stems;
 mod timer;
@@ -38,11 +40,12 @@ mod timer;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Fault, FaultCode, Function, FunctionName, InstanceView, Invocation, Outcome};
+use model::{Fault, FaultCode, Function, FunctionName, InstanceView, Invocation, Isolation, Outcome};
 
 pub use decide::stems::Rules as StemRules;
 pub use image::{ImageRun, Images, NoImages};
 pub use limits::EngineLimits;
+pub use runtime::{Base as RuntimeBase, base as runtime_base};
 pub use stems::StemView;
 
 use crate::invoke::Unstoppable;
@@ -79,6 +82,7 @@ impl Engine {
         catalogue::follow(&shared).await?;
         shared.spawn(timer::keep_house(Arc::downgrade(&shared), wakeups));
         shared.spawn(stems::keep(Arc::downgrade(&shared)));
+        shared.spawn(recall::recall(Arc::downgrade(&shared)));
         Ok(Engine { shared })
     }
 
@@ -97,6 +101,12 @@ impl Engine {
     /// Resolves once calls see what `functions.changes()` counted as `change`; after a bounded time in any case.
     pub async fn settled(&self, change: u64) {
         self.shared.catalogue.settled(change, self.shared.limits.settle).await;
+    }
+
+    /// What is done with a function's instances that have no work, on each isolation that it runs on: empty if the
+    /// function says so itself, or is not there.
+    pub fn keeping(&self, name: &FunctionName) -> Vec<(Isolation, decide::habit::Decision)> {
+        self.shared.catalogue.find(name).map(|entry| entry.decisions()).unwrap_or_default()
     }
 
     /// Every instance there is, the busy ones of replaced revisions included.

@@ -15,8 +15,6 @@ pub struct EngineLimits {
     pub init: Duration,
     /// From the end of a stream until the sandbox is known to be gone; then it is killed.
     pub exit: Duration,
-    /// How long `idle = "auto"` keeps an instance.
-    pub idle_auto: Duration,
     /// How long an instance is idle before its processes are stopped: what a handler left running does not run on, and
     /// calls that follow close on one another pay nothing.
     pub freeze: Duration,
@@ -44,9 +42,6 @@ impl Default for EngineLimits {
             hello: Duration::from_secs(10),
             init: Duration::from_secs(10),
             exit: Duration::from_secs(2),
-            // What OpenWhisk and, by all that is measured, AWS Lambda keep; until a histogram for each function
-            // decides. Memory that is needed elsewhere is taken back earlier.
-            idle_auto: Duration::from_secs(600),
             freeze: Duration::from_millis(100),
             estimate: 24 * 1024 * 1024,
             pids: 256,

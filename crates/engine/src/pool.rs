@@ -11,7 +11,8 @@ use model::{Fault, FaultCode, Function, Idle, InstanceId, InstanceState, Isolati
 use store::Telemetry;
 use tokio::sync::oneshot;
 
-use crate::decide::roster::{Late, NoWait, Roster, Rules, Take, Ticket};
+use crate::decide::habit::{Decision, Habit};
+use crate::decide::roster::{Keep, Late, NoWait, Roster, Rules, Take, Ticket};
 use crate::instance::{Cold, Info, Instance};
 use crate::ledger::{self, Asked, Charge};
 use crate::runtime;
@@ -21,6 +22,9 @@ use crate::stems::{Shape, Stem};
 
 /// What callers who are told to come back later are told.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Of the memory budget, one part of so many stays free of instances that are made ahead of calls.
+const AHEAD_SHARE: u64 = 16;
 
 /// How long a warm instance that measurements asked for outlives its last call.
 const PROBE_KEEP: Duration = Duration::from_secs(5);
@@ -78,8 +82,8 @@ impl Pool {
             max: *instances.end(),
             min: *instances.start(),
             keep: match function.spec.scale.idle {
-                Idle::Auto => shared.limits.idle_auto,
-                Idle::For(time) => time,
+                Idle::Auto => Keep::Auto,
+                Idle::For(time) => Keep::For(time),
             },
             freeze: shared.limits.freeze,
             queue: shared.limits.queue,
@@ -92,7 +96,7 @@ impl Pool {
     pub fn for_probe(shared: &Arc<Shared>, function: &Arc<Function>, probe: Probe) -> Arc<Self> {
         let keep = if probe.start == ProbeStart::Warm { PROBE_KEEP } else { Duration::ZERO };
         let (freeze, queue) = (shared.limits.freeze, shared.limits.queue);
-        let rules = Rules { max: function.spec.scale.max, min: 0, keep, freeze, queue };
+        let rules = Rules { max: function.spec.scale.max, min: 0, keep: Keep::For(keep), freeze, queue };
         let shape = match probe.start {
             ProbeStart::Stem => Self::shape(shared, function, probe.isolation),
             ProbeStart::Scratch | ProbeStart::Warm => None,
@@ -116,6 +120,7 @@ impl Pool {
         shape: Option<Arc<Shape>>,
         visits: bool,
     ) -> Arc<Self> {
+        let estimate = usual(shared, function, isolation);
         Arc::new(Self {
             id: shared.pools.fetch_add(1, Ordering::Relaxed),
             function: function.clone(),
@@ -125,7 +130,7 @@ impl Pool {
             telemetry: shared.telemetry.clone(),
             arn: OnceLock::new(),
             shared: Arc::downgrade(shared),
-            state: Mutex::new(State { roster: Roster::new(rules), due: None }),
+            state: Mutex::new(State { roster: Roster::new(rules, estimate), due: None }),
             peak: AtomicU64::new(0),
         })
     }
@@ -137,7 +142,7 @@ impl Pool {
 
     /// An idle instance. `Take::Closed`: look the function up again.
     pub fn take(self: &Arc<Self>) -> Take<Lease> {
-        let taken = lock(&self.state).roster.take();
+        let taken = lock(&self.state).roster.take(now());
         match taken {
             Take::Idle(mut instance) => {
                 instance.info.set(InstanceState::Busy);
@@ -152,7 +157,7 @@ impl Pool {
     /// An instance as soon as there is one, at `until` at the latest unless one is being made.
     pub async fn wait(self: &Arc<Self>, shared: &Arc<Shared>, until: Instant) -> Result<Grant, Fault> {
         let (sender, mut receiver) = oneshot::channel();
-        let ticket = match lock(&self.state).roster.wait(sender) {
+        let ticket = match lock(&self.state).roster.wait(sender, now()) {
             Ok(ticket) => ticket,
             Err(NoWait::Closed) => return Ok(Grant::Moved),
             Err(NoWait::Full) => return Err(self.too_many()),
@@ -174,7 +179,7 @@ impl Pool {
     /// A waiter's time is over. `None`: it may stay.
     fn give_up(&self, shared: &Shared, ticket: Ticket) -> Option<Fault> {
         let mut state = lock(&self.state);
-        if state.roster.late(ticket) != Late::Left {
+        if state.roster.late(ticket, now()) != Late::Left {
             return None;
         }
         let (enough, at_max) = (state.roster.wanted(now()) == 0, state.roster.at_max());
@@ -232,6 +237,18 @@ impl Pool {
                 // This function takes more than there is beside the stem, whose memory helps towards it.
                 stem.kill();
             }
+            if state.roster.is_ahead() {
+                // Nobody is evicted for it, and nobody who waits comes later for it.
+                match shared.ledger.spare(self.estimate(shared), AHEAD_SHARE) {
+                    Some(charge) => {
+                        state.roster.began();
+                        drop(state);
+                        self.start(shared, charge);
+                    }
+                    None => state.roster.forgo(),
+                }
+                continue;
+            }
             match shared.ledger.ask(self, self.estimate(shared), now) {
                 Asked::Charged(charge) => {
                     state.roster.began();
@@ -253,7 +270,7 @@ impl Pool {
                     return false;
                 }
                 Asked::Never => {
-                    let waiter = state.roster.next_waiter();
+                    let waiter = state.roster.next_waiter(now);
                     drop(state);
                     let Some(waiter) = waiter else {
                         tracing::warn!(function = %self.function.spec.name, "no instance fits into the memory budget");
@@ -280,9 +297,7 @@ impl Pool {
 
     /// What an instance is charged at its start, bytes.
     fn estimate(&self, shared: &Shared) -> u64 {
-        let seen = self.peak.load(Ordering::Relaxed);
-        let usual = shared.limits.estimate.min(self.function.spec.memory.bytes());
-        seen.max(usual + shared.overhead(self.isolation))
+        self.peak.load(Ordering::Relaxed).max(usual(shared, &self.function, self.isolation))
     }
 
     /// A start succeeded.
@@ -306,7 +321,7 @@ impl Pool {
         while let Some(sender) = waiter {
             match sender.send(why) {
                 Ok(()) => break,
-                Err(back) => (why, waiter) = (back, state.roster.next_waiter()),
+                Err(back) => (why, waiter) = (back, state.roster.next_waiter(now())),
             }
         }
         self.schedule(&mut state);
@@ -320,7 +335,7 @@ impl Pool {
             self.peak.fetch_max(peak, Ordering::Relaxed);
         }
         let state = lock(&self.state);
-        if state.roster.rules().keep.is_zero() {
+        if state.roster.rules().keep == Keep::For(Duration::ZERO) {
             return self.lose(state, Some(instance));
         }
         self.place(state, instance, None);
@@ -336,7 +351,7 @@ impl Pool {
         if state.roster.is_closed() || instance.exit.borrow().is_some() {
             return self.lose(state, Some(instance));
         }
-        while let Some(waiter) = state.roster.next_waiter() {
+        while let Some(waiter) = state.roster.next_waiter(now()) {
             instance.info.set(InstanceState::Busy);
             let lease = Lease { pool: self.clone(), instance: Some(instance) };
             match waiter.send(Grant::Ready(lease, cold.take())) {
@@ -356,7 +371,7 @@ impl Pool {
 
     /// A busy instance goes.
     fn lose(self: &Arc<Self>, mut state: MutexGuard<'_, State>, instance: Option<Box<Instance>>) {
-        state.roster.lost();
+        state.roster.lost(now());
         drop(state);
         if let Some(instance) = instance {
             if let Some(peak) = instance.info.peak() {
@@ -383,6 +398,10 @@ impl Pool {
     pub fn tick(self: &Arc<Self>, shared: &Arc<Shared>, now: Instant) {
         let mut state = lock(&self.state);
         state.due = None;
+        if let Some(habit) = state.roster.habit_mut() {
+            habit.weigh(self.estimate(shared));
+        }
+        state.roster.review(now);
         let expired = state.roster.expire(now);
         // Under the lock, so that nobody takes one meanwhile: a write each.
         state.roster.freezable(now).for_each(|instance| instance.freeze());
@@ -405,9 +424,36 @@ impl Pool {
         shared.timers.set(due, self);
     }
 
-    /// Shows the idle instances that may be evicted: since when they are idle, and what they are charged.
-    pub fn evictable(&self, mut show: impl FnMut(Instant, u64)) {
-        lock(&self.state).roster.evictable().for_each(|(since, instance)| show(since, instance.info.charged()));
+    /// Shows the idle instances that may be evicted: how likely they are called soon, since when they are idle, and what
+    /// they are charged.
+    pub fn evictable(&self, mut show: impl FnMut(f64, Instant, u64)) {
+        let state = lock(&self.state);
+        state
+            .roster
+            .evictable(now())
+            .for_each(|(chance, since, instance)| show(chance, since, instance.info.charged()));
+    }
+
+    /// Goes on with what the pool of the revision before learnt of the function.
+    pub fn inherit(&self, other: &Pool) {
+        // One lock at a time: the other's are not held while this one's is taken.
+        let habit = lock(&other.state).roster.habit().cloned();
+        if let Some(habit) = habit {
+            lock(&self.state).roster.inherit(&habit);
+        }
+    }
+
+    /// Takes over what records say of calls before this server began, unless there is newer knowledge.
+    pub fn recall(&self, past: &Habit) {
+        let mut state = lock(&self.state);
+        if state.roster.habit().is_some_and(|habit| !habit.knows()) {
+            state.roster.inherit(past);
+        }
+    }
+
+    /// What is done with its instances when they have no work; none if the function says that itself.
+    pub fn decision(&self) -> Option<Decision> {
+        lock(&self.state).roster.habit().map(Habit::decision)
     }
 
     /// Kills the longest idle instance, if one may be evicted.
@@ -452,6 +498,11 @@ impl Pool {
         let text = format!("there is no memory left to start an instance of function {}", self.function.spec.name);
         Fault::new(FaultCode::NoCapacity, text).with_retry_after(RETRY_AFTER)
     }
+}
+
+/// What an instance is charged before any was measured, bytes.
+fn usual(shared: &Shared, function: &Function, isolation: Isolation) -> u64 {
+    shared.limits.estimate.min(function.spec.memory.bytes()) + shared.overhead(isolation)
 }
 
 fn now() -> Instant {

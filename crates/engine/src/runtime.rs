@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use driver::{Limits, RootFs, SandboxSpec, User};
+use driver::{InstalledRuntime, Limits, RootFs, SandboxSpec, User};
 use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Runtime, Timestamp};
 use wire::{Init, InitFunction};
 
@@ -37,6 +37,13 @@ const EARLY_PREFIXES: &[&str] = &["LC_", "LD_", "MALLOC_", "UV_"];
 
 /// Those of them that may name files of the function, which a stem does not have when its interpreter starts.
 const NAME_FILES: &[&str] = &["NODE_EXTRA_CA_CERTS", "NODE_ICU_DATA", "NODE_OPTIONS", "OPENSSL_CONF"];
+
+/// What a runtime is run with, whatever the function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    pub command: Vec<String>,
+    pub env: Vec<(String, String)>,
+}
 
 /// Whether a sandbox whose runtime started before the function's code was there can become its instance.
 pub fn takes_stems(spec: &FunctionSpec) -> bool {
@@ -86,6 +93,17 @@ fn process_env(spec: &FunctionSpec, image: Option<&ImageRun>) -> Vec<(String, St
     let early = |name: &str| EARLY.contains(&name) || EARLY_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     env.extend(spec.env.iter().filter(|(name, _)| early(name)).map(|(name, value)| (name.clone(), value.clone())));
     env.into_iter().collect()
+}
+
+/// Program, arguments and environment of every function of a runtime that tells its interpreter nothing itself: what a
+/// fork server of it starts with. `None`: its sandboxes are not forked.
+pub fn base(installed: &InstalledRuntime) -> Option<Base> {
+    if installed.runtime.language() != Language::Python {
+        return None;
+    }
+    let name = "any".parse().ok()?;
+    let spec = FunctionSpec::new(name, installed.runtime.clone(), "");
+    Some(Base { command: command(&installed.program, &spec), env: process_env(&spec, None) })
 }
 
 /// The sandbox for a new instance.

@@ -19,6 +19,7 @@ mod json;
 mod limits;
 mod respond;
 mod serve;
+mod timer;
 mod trace;
 
 use std::future::Future;

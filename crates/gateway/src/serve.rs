@@ -16,7 +16,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 
 use crate::guard::Guarded;
 use crate::limits::Limits;
+use crate::timer::ConnectionTimer;
 
 /// Serves what `service` gives for each peer, until `shutdown`; then lets open requests finish within
 /// [`Limits::drain`]. An axum `Router` fits as `|_| TowerToHyperService::new(router.clone())`.
@@ -38,7 +39,6 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let http = http(&limits);
     let places = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -62,7 +62,7 @@ where
         // A small answer must not wait for the peer's acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let io = TokioIo::new(Guarded::new(stream, &limits));
-        let connection = graceful.watch(http.serve_connection(io, service(peer)));
+        let connection = graceful.watch(http(&limits).serve_connection(io, service(peer)));
         connections.spawn(async move {
             if let Err(error) = connection.await {
                 debug!(%peer, %error, "a connection ended early");
@@ -81,7 +81,7 @@ fn http(limits: &Limits) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The parser's timer runs from the end of one request to the head of the next; a head that has begun is
     // the guard's to time.
-    http.timer(TokioTimer::new())
+    http.timer(ConnectionTimer::default())
         .header_read_timeout(limits.keep_alive)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// Path below `/var/runtime`, and content; from the build script.
 const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/runtime_files.rs"));
 
+/// What makes a Python a fork server: beside the file that loads it.
+const FORK_LIBRARY: &str = "python/_hearth/hearth_fork.so";
+
 /// Compiling takes a tenth of a second for each Python; one that takes longer is left to compile at each start.
 const COMPILE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -24,6 +27,7 @@ pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
         fs::create_dir_all(path.parent().unwrap_or(&folder))?;
         fs::write(&path, content)?;
     }
+    fs::write(folder.join(FORK_LIBRARY), fork_image::BYTES)?;
     let compiling: Vec<_> = pythons().map(|python| (compile(&python, &folder.join("python")), python)).collect();
     for (child, python) in compiling {
         let ended = child.and_then(|child| wait(child, COMPILE_LIMIT));

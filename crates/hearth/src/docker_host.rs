@@ -1,10 +1,9 @@
-//! `hearth docker-host`: the helper process that holds Docker's socket. config → driver → serve the server → remove
+//! `hearth docker-host`: the helper process that holds Docker's socket. config → drivers → serve the server → remove
 //! what is left.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,13 +20,13 @@ pub fn run(options: docker::Options, socket: OwnedFd) -> anyhow::Result<ExitCode
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
-        let driver = Arc::new(docker::Docker::open(options).await);
+        let docker = docker::Docker::open(options).await;
         let served = tokio::select! {
-            served = spawner::serve(socket, driver.clone()) => served,
+            served = spawner::serve(socket, docker.drivers()) => served,
             _ = terminate.recv() => Ok(()),
         };
         // Every handle went with what served, and every start is on its way to nobody: containers are being removed.
-        driver.close().await;
+        docker.close().await;
         served.context("serve the server")?;
         Ok(ExitCode::SUCCESS)
     })

@@ -13,6 +13,7 @@ mod keys;
 mod platform;
 mod runtimes;
 mod server;
+mod simulate;
 mod up;
 
 use std::io::{IsTerminal, Write};

@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use control::{
-    AwsCredentials, BoxFuture, Comparison, ComparisonOrder, FindingView, IsolationView, Machine, RuntimeView, Severity,
-    StemView,
+    AwsCredentials, BoxFuture, Comparison, ComparisonOrder, FindingView, IsolationView, KeepingSpan, KeepingView,
+    Machine, RuntimeView, Severity, StemView,
 };
 use driver::{Capability, InstalledRuntime};
 use engine::Engine;
-use model::{ComparisonId, Fault, InstanceView, Invocation, Outcome};
+use model::{ComparisonId, Fault, FunctionName, InstanceView, Invocation, Outcome};
 
 use crate::compare::{Calls, Comparer, machine};
 use crate::keys::Keys;
@@ -22,7 +21,6 @@ pub struct Options {
     pub engine: Engine,
     /// Where comparisons are kept.
     pub comparisons: Arc<dyn store::Comparisons>,
-    pub idle_auto: Duration,
     pub capabilities: Vec<Capability>,
     pub runtimes: Vec<InstalledRuntime>,
     pub keys: Arc<Keys>,
@@ -42,7 +40,6 @@ pub struct Platform {
     endpoint: String,
     ready: Arc<AtomicBool>,
     host: Machine,
-    idle_auto: Duration,
     data: PathBuf,
 }
 
@@ -58,12 +55,12 @@ impl Calls for Direct {
 
 impl Platform {
     pub fn new(options: Options) -> Self {
-        let Options { engine, comparisons, idle_auto, capabilities, runtimes, keys, endpoint, ready, data } = options;
+        let Options { engine, comparisons, capabilities, runtimes, keys, endpoint, ready, data } = options;
         let isolations = capabilities.into_iter().map(isolation_view).collect();
         let runtime_view = |r: InstalledRuntime| RuntimeView { name: r.runtime, works: true, program: r.program };
         let runtimes = runtimes.into_iter().map(runtime_view).collect();
         let comparer = Comparer::new(Direct(engine.clone()), comparisons);
-        Self { engine, comparer, isolations, runtimes, keys, endpoint, ready, host: machine(), idle_auto, data }
+        Self { engine, comparer, isolations, runtimes, keys, endpoint, ready, host: machine(), data }
     }
 }
 
@@ -131,8 +128,12 @@ impl control::Platform for Platform {
         self.host.clone()
     }
 
-    fn idle_auto(&self) -> Duration {
-        self.idle_auto
+    fn keeping(&self, function: &FunctionName) -> Vec<KeepingView> {
+        let view = |(isolation, decision): (_, engine::decide::habit::Decision)| {
+            let spans = decision.kept.iter().map(|span| KeepingSpan { from: span.from, to: span.to }).collect();
+            KeepingView::new(isolation, spans, decision.seen)
+        };
+        self.engine.keeping(function).into_iter().map(view).collect()
     }
 
     fn compare(&self, order: ComparisonOrder) -> Result<(), Fault> {

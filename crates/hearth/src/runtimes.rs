@@ -18,16 +18,19 @@ const NODE_MAJORS: std::ops::RangeInclusive<u32> = 18..=25;
 /// A `node --version` that takes longer is no working Node.
 const VERSION_LIMIT: Duration = Duration::from_secs(5);
 
-/// Looks for every runtime, oldest first within a language.
-pub async fn installed() -> Vec<InstalledRuntime> {
-    let mut found = Vec::new();
-    for minor in PYTHON_MINORS {
+/// Looks for every Python, oldest first.
+pub fn pythons() -> Vec<InstalledRuntime> {
+    let found = PYTHON_MINORS.filter_map(|minor| {
         let version = format!("3.{minor}");
         let program = FOLDERS.iter().map(|folder| format!("{folder}/python{version}")).find(|p| Path::new(p).exists());
-        if let Some(program) = program {
-            found.push(InstalledRuntime { runtime: Runtime::python(&version), program });
-        }
-    }
+        program.map(|program| InstalledRuntime { runtime: Runtime::python(&version), program })
+    });
+    found.collect()
+}
+
+/// Looks for every runtime, oldest first within a language.
+pub async fn installed() -> Vec<InstalledRuntime> {
+    let mut found = pythons();
     for folder in FOLDERS {
         let program = format!("{folder}/node");
         if let Some(major) = node_major(&program).await.filter(|major| NODE_MAJORS.contains(major)) {

@@ -92,7 +92,9 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
             drivers.extend(client.drivers());
             tokio::spawn(events);
         }
-        Err(error) => tracing::error!(%error, "the process that talks to Docker is not there: no docker isolation"),
+        Err(error) => {
+            tracing::error!(%error, "the process that talks to Docker is not there: no isolation that needs it")
+        }
     }
     let capabilities: Vec<_> = drivers.iter().map(|driver| driver.capability()).collect();
     let runtimes = runtimes::installed().await;
@@ -104,7 +106,6 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
 
     let mut limits = engine::EngineLimits::default();
     limits.stems.most = config.stems;
-    let idle_auto = limits.idle_auto;
     let engine = engine::Engine::start(engine::Options {
         drivers,
         runtimes: runtimes.clone(),
@@ -128,7 +129,6 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let platform = Platform::new(platform::Options {
         engine: engine.clone(),
         comparisons: store.clone(),
-        idle_auto,
         capabilities: capabilities.clone(),
         runtimes,
         keys: keys.clone(),

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use spawner::{Ended, HelperOptions, ServerUser};
 
 use crate::bootstraps;
-use crate::cli::UpArgs;
+use crate::cli::{GvisorThrough, Switch, UpArgs};
 use crate::docker_host;
 use crate::server::ServerConfig;
 
@@ -40,6 +40,13 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     if let Some(memory) = args.memory.filter(|memory| *memory < LEAST_MEMORY) {
         bail!("--memory {memory} is too little to run any function: expected {LEAST_MEMORY} or more");
     }
+    let through_docker = match &args.gvisor_through {
+        GvisorThrough::Runsc => None,
+        GvisorThrough::Docker(_) if args.runsc.is_some() => {
+            bail!("--runsc names a program for Hearth to run: with --gvisor-through docker, Docker's settings name it")
+        }
+        GvisorThrough::Docker(runtime) => Some(runtime.clone()),
+    };
     let root = rustix::process::geteuid().is_root();
     let data_dir = match args.data_dir {
         Some(dir) => dir,
@@ -84,11 +91,12 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         data_dir: data_dir.clone(),
         runtime_dir: runtime_dir.clone(),
         rootless: !root,
+        gvisor: through_docker.clone(),
     };
     let docker = ["/proc/self/exe", "docker-host", "--config", &serde_json::to_string(&docker)?].map(String::from);
     let helper = HelperOptions { command: docker.to_vec(), mount_namespace: host_mounts };
 
-    let gvisor = gvisor::Options {
+    let direct = gvisor::Options {
         name: format!("{name}-gvisor"),
         run_dir: run_dir.join("gvisor"),
         code_dir: data_dir.join("code"),
@@ -103,9 +111,13 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         code_dir: data_dir.join("code"),
         data_dir: data_dir.clone(),
         runtime_dir,
+        fork_servers: if args.fork_servers == Switch::On { fork_servers() } else { Vec::new() },
     };
     let namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
-    let hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace), Box::new(gvisor::Gvisor::new(gvisor))];
+    let mut hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace)];
+    if through_docker.is_none() {
+        hosts.push(Box::new(gvisor::Gvisor::new(direct)));
+    }
     let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };
     let ended = spawner::run(options)?;
     if root {
@@ -123,6 +135,12 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// What fork servers are made of: every runtime here that can be forked.
+fn fork_servers() -> Vec<namespace::ForkKind> {
+    let bases = crate::runtimes::pythons().into_iter().filter_map(|found| engine::runtime_base(&found));
+    bases.map(|base| namespace::ForkKind { command: base.command, env: base.env }).collect()
 }
 
 /// The user `hearth` if this machine has one.

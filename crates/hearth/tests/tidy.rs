@@ -20,6 +20,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("agent-image", &[]),
     ("docker", &["model", "driver", "agent", "agent-image", "linux"]),
     ("gvisor", &["model", "driver", "agent", "agent-image", "linux"]),
+    // What makes a Python a fork server: the driver's own code, as a library.
+    ("fork-server", &["namespace"]),
+    ("fork-image", &[]),
     ("spawner", &["model", "driver", "wire"]),
     ("engine", &["model", "wire", "store", "driver"]),
     ("gateway", &["model", "aws", "store", "engine"]),
@@ -37,6 +40,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "namespace",
             "docker",
             "gvisor",
+            "fork-image",
             "spawner",
             "engine",
             "gateway",
@@ -47,7 +51,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms in which `unsafe` may be: they make system calls that no safe crate wraps.
-const MAY_BE_UNSAFE: &[&str] = &["agent", "linux", "namespace", "docker", "gvisor", "spawner", "bench"];
+const MAY_BE_UNSAFE: &[&str] = &["agent", "linux", "namespace", "docker", "gvisor", "fork-server", "spawner", "bench"];
 
 /// Past this a file explains itself in [`LONG`], or splits.
 const MAX_LINES: usize = 600;

@@ -11,5 +11,6 @@ pub mod image;
 pub mod root;
 pub mod roots;
 pub mod seccomp;
+pub mod sentry;
 pub mod slots;
 pub mod sys;

@@ -27,12 +27,14 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// thread's locks would stay locked for ever.
 pub unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     let mut pidfd: RawFd = -1;
+    // A sibling has its parent told as its maker does.
+    let exit_signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD } else { 0 };
     let mut args = libc::clone_args {
         flags: flags | libc::CLONE_PIDFD as u64,
         pidfd: &raw mut pidfd as u64,
         child_tid: 0,
         parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal: exit_signal as u64,
         stack: 0,
         stack_size: 0,
         tls: 0,
@@ -53,6 +55,12 @@ pub unsafe fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cl
     // SAFETY: the kernel has just made this descriptor for us, close-on-exec.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Cloned::Parent { pidfd, pid: pid as i32 })
+}
+
+/// The number of the process behind a pidfd, in the caller's eyes.
+pub fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()
 }
 
 /// Does `what` in the mount namespace of the process behind `pidfd`, and comes back. Afterwards the working directory
@@ -185,13 +193,7 @@ pub fn pivot_into_cwd() -> io::Result<()> {
 
 /// Gives up every capability for good: none is held, none can be regained by running a program.
 pub fn drop_capabilities() -> io::Result<()> {
-    // The last capability that the kernel knows is found by asking until it says no.
-    for capability in 0..64 {
-        // SAFETY: plain numbers.
-        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-            break;
-        }
-    }
+    bound_capabilities();
     // SAFETY: plain numbers.
     unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
     #[repr(C)]
@@ -205,6 +207,17 @@ pub fn drop_capabilities() -> io::Result<()> {
     // SAFETY: version 3 reads two structures of three u32 each, which `none` is.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) })?;
     Ok(())
+}
+
+/// Has no program regain a capability; those that are held stay.
+pub fn bound_capabilities() {
+    // The last capability that the kernel knows is found by asking until it says no.
+    for capability in 0..64 {
+        // SAFETY: plain numbers.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            break;
+        }
+    }
 }
 
 /// `prctl` with one argument.
@@ -230,10 +243,23 @@ pub fn become_user(uid: u32, gid: u32, clear_groups: bool) -> io::Result<()> {
 
 /// Sets a soft and hard limit.
 pub fn set_rlimit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    set_rlimits(resource, value, value)
+}
+
+/// Sets a limit, soft and hard each.
+pub fn set_rlimits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: limit outlives the call.
     check(unsafe { libc::setrlimit(resource, &raw const limit) } as libc::c_long)?;
     Ok(())
+}
+
+/// A limit, soft and hard.
+pub fn rlimits(resource: libc::__rlimit_resource_t) -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: limit outlives the call.
+    check(unsafe { libc::getrlimit(resource, &raw mut limit) } as libc::c_long)?;
+    Ok((limit.rlim_cur, limit.rlim_max))
 }
 
 /// Brings the loopback interface of the current network namespace up.

@@ -1,8 +1,10 @@
 //! Identifiers. Each is a newtype whose constructor validates, so that a name that reached a path, a cgroup
 //! or an SQL statement has already been checked.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +17,18 @@ pub struct InvalidId {
     pub expected: &'static str,
 }
 
+/// Random bytes that are asked of the kernel at once, for each thread.
+const POOL: usize = 1024;
+
+thread_local! {
+    /// With how many of them were given out.
+    static RANDOM: RefCell<([u8; POOL], usize)> = const { RefCell::new(([0; POOL], POOL)) };
+}
+
 /// Name of a function: 1 to 64 of `A-Z a-z 0-9 - _`, as AWS Lambda allows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct FunctionName(String);
+pub struct FunctionName(Arc<str>);
 
 /// Counts the deployments of one function, from 1. Every change of code or configuration makes a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,17 +48,17 @@ pub struct ComparisonId(uuid::Uuid);
 /// Identifies one instance and its sandbox: 16 lower-case hexadecimal digits, unique over restarts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct InstanceId(String);
+pub struct InstanceId(Arc<str>);
 
 /// SHA-256 of a package, 64 lower-case hexadecimal digits: the name of its blob and of its unpacked folder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct CodeHash(String);
+pub struct CodeHash(Arc<str>);
 
 /// SHA-256 of an image's manifest, 64 lower-case hexadecimal digits: the name of its unpacked root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ImageDigest(String);
+pub struct ImageDigest(Arc<str>);
 
 /// An image as a person named it, and what it was when it was named: `python:3.11@sha256:…`. A tag may move; this does
 /// not.
@@ -58,6 +68,27 @@ pub struct PinnedImage {
     /// As it was written, without the digest.
     pub name: String,
     pub digest: ImageDigest,
+}
+
+/// Random bytes that nobody had before.
+///
+/// # Panics
+/// Where the kernel gives none, as a UUID of its own would.
+fn random() -> [u8; 16] {
+    RANDOM.with_borrow_mut(|(pool, used)| {
+        if *used == POOL {
+            if let Err(error) = getrandom::fill(pool) {
+                panic!("no random bytes for an id: {error}");
+            }
+            *used = 0;
+        }
+        let mut bytes = [0; 16];
+        let given = &mut pool[*used..*used + 16];
+        bytes.copy_from_slice(given);
+        given.fill(0);
+        *used += 16;
+        bytes
+    })
 }
 
 fn is_lower_hex(text: &str, len: usize) -> bool {
@@ -86,19 +117,19 @@ macro_rules! text_id {
             type Err = InvalidId;
             fn from_str(text: &str) -> Result<Self, InvalidId> {
                 Self::check(text)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
         impl TryFrom<String> for $name {
             type Error = InvalidId;
             fn try_from(text: String) -> Result<Self, InvalidId> {
                 Self::check(&text)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
         }
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
             }
         }
         impl std::borrow::Borrow<str> for $name {
@@ -137,13 +168,13 @@ impl InstanceId {
 
     /// Nobody's.
     pub fn zero() -> Self {
-        Self("0".repeat(16))
+        Self("0".repeat(16).into())
     }
 
     /// A fresh random id.
     pub fn random() -> Self {
         let bits = uuid::Uuid::new_v4().as_u128();
-        Self(format!("{:016x}", (bits as u64) ^ ((bits >> 64) as u64)))
+        Self(format!("{:016x}", (bits as u64) ^ ((bits >> 64) as u64)).into())
     }
 }
 
@@ -165,7 +196,7 @@ impl CodeHash {
         for byte in digest {
             let _ = write!(text, "{byte:02x}");
         }
-        Self(text)
+        Self(text.into())
     }
 }
 
@@ -215,9 +246,9 @@ impl From<PinnedImage> for String {
 // === impl RequestId ===
 
 impl RequestId {
-    /// A fresh random id.
+    /// A fresh random id. Every call has one, so the kernel is asked for many at a time.
     pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4())
+        Self(uuid::Builder::from_random_bytes(random()).into_uuid())
     }
 }
 
@@ -299,6 +330,15 @@ mod tests {
         for bad in ["a:v1", "@sha256:00", "a@sha256:../../etc", &format!("a\n@sha256:{}", "ab".repeat(32))] {
             assert!(bad.parse::<PinnedImage>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn request_ids_do_not_repeat_and_are_random_uuids() {
+        let make = || (0..1000).map(|_| RequestId::random());
+        let other = std::thread::spawn(move || make().collect::<Vec<_>>());
+        let ids: std::collections::HashSet<_> = make().chain(other.join().unwrap()).collect();
+        assert_eq!(ids.len(), 2000);
+        assert!(ids.iter().all(|id| id.0.get_version_num() == 4 && id.0.get_variant() == uuid::Variant::RFC4122));
     }
 
     #[test]

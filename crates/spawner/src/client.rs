@@ -22,8 +22,8 @@ use tokio::sync::{oneshot, watch};
 use crate::protocol::{Event, Request};
 use crate::socket;
 
-/// Nothing is said for longer than this at the beginning.
-const HELLO_LIMIT: Duration = Duration::from_secs(10);
+/// Nothing is said for longer than this at the beginning: isolations are tried meanwhile.
+const HELLO_LIMIT: Duration = Duration::from_secs(20);
 
 /// The connection to the spawner.
 #[derive(Clone)]

@@ -1,5 +1,5 @@
-//! The other end of the protocol, in a helper process of the spawner's: any [`Driver`], for a server that is not
-//! trusted with what the driver needs.
+//! The other end of the protocol, in a helper process of the spawner's: any [`Driver`]s, for a server that is not
+//! trusted with what they need.
 //!
 //! ```text
 //! hello ─► packets: Start ─► driver.start ─► Started | Refused        Kill ─► handle.kill, or the start dropped
@@ -22,7 +22,7 @@ use crate::socket;
 
 struct Helper {
     socket: AsyncFd<OwnedFd>,
-    driver: Arc<dyn Driver>,
+    drivers: Vec<Arc<dyn Driver>>,
     sandboxes: HashMap<InstanceId, State>,
     tasks: JoinSet<Done>,
 }
@@ -38,14 +38,15 @@ enum Done {
     Exit(InstanceId, Exit),
 }
 
-/// Serves the driver over the socket that the spawner left, until the server at its other end is gone. What still
+/// Serves the drivers, each of another isolation, over the socket that the spawner left, until the server at its other end is gone. What still
 /// runs then is killed, by its handles' drop.
-pub async fn serve(socket: OwnedFd, driver: Arc<dyn Driver>) -> io::Result<()> {
+pub async fn serve(socket: OwnedFd, drivers: Vec<Arc<dyn Driver>>) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&socket, true)?;
     // SAFETY: an OwnedFd names the same open descriptor until it is dropped, which AsyncFd does last.
     let socket = unsafe { AsyncFd::register(socket)? };
-    let mut helper = Helper { socket, driver, sandboxes: HashMap::new(), tasks: JoinSet::new() };
-    helper.tell(&Event::Hello { capabilities: vec![helper.driver.capability()] }, vec![]).await?;
+    let mut helper = Helper { socket, drivers, sandboxes: HashMap::new(), tasks: JoinSet::new() };
+    let capabilities = helper.drivers.iter().map(|driver| driver.capability()).collect();
+    helper.tell(&Event::Hello { capabilities }, vec![]).await?;
     let mut buffer = Vec::new();
     loop {
         tokio::select! {
@@ -84,17 +85,18 @@ impl Helper {
             Request::Ready => {}
             Request::Start { isolation, spec } => {
                 let id = spec.id.clone();
-                let error = if isolation != self.driver.isolation() {
-                    Some(StartError::Unavailable { isolation, reason: "no such driver".into() })
-                } else if self.sandboxes.contains_key(&id) {
-                    Some(StartError::Spec(format!("sandbox {id} exists already")))
-                } else {
-                    spec.validate().err()
+                let driver = match self.drivers.iter().find(|driver| driver.isolation() == isolation) {
+                    None => Err(StartError::Unavailable { isolation, reason: "no such driver".into() }),
+                    Some(_) if self.sandboxes.contains_key(&id) => {
+                        Err(StartError::Spec(format!("sandbox {id} exists already")))
+                    }
+                    Some(driver) => spec.validate().map(|()| driver.clone()),
                 };
-                if let Some(error) = error {
-                    return self.tell(&Event::Refused { id, error }, vec![]).await;
-                }
-                let (driver, name) = (self.driver.clone(), id.clone());
+                let driver = match driver {
+                    Ok(driver) => driver,
+                    Err(error) => return self.tell(&Event::Refused { id, error }, vec![]).await,
+                };
+                let name = id.clone();
                 let start = self.tasks.spawn(async move { Done::Start(name, driver.start(spec).await) });
                 self.sandboxes.insert(id, State::Starting(start));
             }

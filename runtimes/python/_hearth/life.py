@@ -19,6 +19,7 @@ CONTROL, INVOKE = 3, 4
 STEM = "HEARTH_STEM"  # set where the host has no function for us yet, and HELLO may take its time
 
 control = wire.Stream(CONTROL, (wire.INIT,))
+copied = None  # the module `forks` in what a fork server made
 forked = False  # true in a child that user code forked: it must leave the streams alone
 request_id = ""
 log_lock = allocate_lock()
@@ -40,6 +41,13 @@ def main():
 
 
 def live():
+    global copied
+    try:
+        posix.fstat(INVOKE)
+    except OSError:  # nobody to serve: this is to be a fork server
+        from . import forks as copied
+
+        copied.serve()
     calls = wire.InvokeStream(INVOKE)
     for fd in (CONTROL, INVOKE):
         posix.set_inheritable(fd, False)  # programs that the function starts must not hold the streams open
@@ -126,7 +134,10 @@ def set_path(root, extra):
     """AWS's order: the function, PYTHONPATH, layers, the standard library."""
     version = "python%d.%d" % sys.version_info[:2]
     layers = ["/opt/python/lib/%s/site-packages" % version, "/opt/python"]
-    sys.path[:] = [root, *filter(None, extra.split(":")), *layers, *sys.path]
+    first = [root, *filter(None, extra.split(":")), *layers]
+    sys.path[:] = [*first, *sys.path]
+    if copied:
+        copied.unshadow(first)
 
 
 def set_stdio():
@@ -227,15 +238,14 @@ def watch_imports(standard_path, log_level):
 
 def serve(calls, handler):
     global request_id
-    trace_id = ""
+    sys.addaudithook(tell_children)
+    answered = False
     while True:
         call = calls.next_call()
         if call is None:
             return
         request_id = call.request_id
-        if call.trace_id != trace_id:
-            trace_id = call.trace_id
-            set_env("_X_AMZN_TRACE_ID", trace_id or None)
+        set_trace_id(call.trace_id)
         try:
             answer, error = invoke(handler, call), None
         except Exception as e:
@@ -247,6 +257,37 @@ def serve(calls, handler):
             calls.respond(answer)
         else:
             calls.fail(error)
+        if not answered:
+            answered = True
+            calls.expect_more()
+
+
+TRACE_ID = b"_X_AMZN_TRACE_ID"
+STARTS = frozenset("subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn".split())
+told = b""  # the trace id that a program started now would find
+
+
+def set_trace_id(trace_id):
+    """Sets it for this program. The C library never frees what it was once told for others: 100 bytes a call."""
+    if trace_id:
+        posix.environ[TRACE_ID] = trace_id.encode("utf-8")
+    else:
+        posix.environ.pop(TRACE_ID, None)
+
+
+def tell_children(event, _):
+    """An audit hook: before a program is started, for it to find the trace id."""
+    global told
+    if event not in STARTS:
+        return
+    trace_id = posix.environ.get(TRACE_ID, b"")
+    if trace_id == told:
+        return
+    told = trace_id
+    if trace_id:
+        posix.putenv(TRACE_ID, trace_id)
+    else:
+        posix.unsetenv(TRACE_ID)
 
 
 def invoke(handler, call):
@@ -270,11 +311,20 @@ def describe(exception):
 
 def flush():
     """What was printed belongs to the call that printed it, also where user code replaced sys.stdout."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-        try:
-            stream.flush()
-        except Exception:
-            pass  # None, closed, or not a real file: nothing of ours is in there
+    out, error = sys.stdout, sys.stderr
+    _flush(out)
+    _flush(error)
+    if sys.__stdout__ is not out:
+        _flush(sys.__stdout__)
+    if sys.__stderr__ is not error:
+        _flush(sys.__stderr__)
+
+
+def _flush(stream):
+    try:
+        stream.flush()
+    except Exception:
+        pass  # None, closed, or not a real file: nothing of ours is in there
 
 
 def send_log(level, message):

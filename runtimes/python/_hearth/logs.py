@@ -12,8 +12,13 @@ _STAMP = "%Y-%m-%dT%H:%M:%S"
 _TEXT = "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s"
 
 
-def install(logging, log_format, log_level):
-    """Takes the module as an argument: its import may still be under way."""
+_prepared = None  # the module `logging` that a handler was made for, and that handler
+
+
+def prepare(logging):
+    """Makes the handler: what a stem or a fork server does early. Takes the module as an argument: its import may still
+    be under way."""
+    global _prepared
 
     class LambdaLoggerHandler(logging.Handler):
         def emit(self, record):
@@ -27,13 +32,19 @@ def install(logging, log_format, log_level):
             record.aws_request_id = life.request_id
             return True
 
-    logging.Formatter.converter = time.gmtime
     handler = LambdaLoggerHandler()
     handler.addFilter(RequestIdFilter())
+    handler.setFormatter(logging.Formatter(_TEXT, _STAMP))
+    _prepared = logging, handler
+    return handler
+
+
+def install(logging, log_format, log_level):
+    """Gives it to the root logger."""
+    handler = _prepared[1] if _prepared and _prepared[0] is logging else prepare(logging)
+    logging.Formatter.converter = time.gmtime
     if log_format == "JSON":
         handler.setFormatter(_json_formatter(logging))
-    else:
-        handler.setFormatter(logging.Formatter(_TEXT, _STAMP))
     root = logging.getLogger()
     level = "DEBUG" if log_level == "TRACE" else log_level
     if level in logging._nameToLevel:

@@ -74,11 +74,16 @@ def dumps(value, ensure_ascii=ENSURE_ASCII):
     if _json is None:
         return _slow_dumps(value, ensure_ascii)
     escape = _escape_ascii if ensure_ascii else _escape
+    encoder = _encoders.pop(ensure_ascii, None) or _encoder(_plain_default, escape)
     try:
-        parts = _encoder(_plain_default, escape)(value, 0)
+        parts = encoder(value, 0)
+        _encoders[ensure_ascii] = encoder  # not one that failed: it remembers where it was
     except _HasDecimals:
         parts = _encoder(_raw_default, lambda s: s if type(s) is _Raw else escape(s))(value, 0)
     return "".join(parts).encode("utf-8")
+
+
+_encoders = {}  # those that nobody uses at the moment, by ensure_ascii
 
 
 def _encoder(default, escape):

@@ -9,10 +9,12 @@ import sys
 
 def warm_up():
     import json  # noqa: F401
-    import logging  # noqa: F401
+    import logging
     import traceback  # noqa: F401
 
     from . import faults, logs, payload  # noqa: F401
+
+    logs.prepare(logging)
 
     # A module of source is found, read, compiled and run: each page of the interpreter that this needs is there
     # then, which is what starts wait for where page faults are dear.

@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use crate::comparisons::{Comparison, ComparisonOrder, ComparisonState};
 use crate::images::{Archive, ImageList, ImagePull, ImageView, Images, PullProgress, Pulling};
 use crate::platform::{
-    AwsCredentials, BoxFuture, FindingView, IsolationView, Machine, Platform, RuntimeView, Severity, StemView,
+    AwsCredentials, BoxFuture, FindingView, IsolationView, KeepingSpan, KeepingView, Machine, Platform, RuntimeView,
+    Severity, StemView,
 };
 
 pub struct Store {
@@ -287,8 +288,8 @@ impl Platform for FakePlatform {
         Machine { cpu: "A processor".into(), cores: 4, memory: 8 << 30, kernel: "Linux 6.12".into() }
     }
 
-    fn idle_auto(&self) -> Duration {
-        Duration::from_secs(600)
+    fn keeping(&self, _: &FunctionName) -> Vec<KeepingView> {
+        vec![KeepingView::new(Isolation::Namespace, vec![KeepingSpan { from: 0.0, to: 600.0 }], 0)]
     }
 
     fn compare(&self, order: ComparisonOrder) -> Result<(), Fault> {

@@ -26,8 +26,8 @@ const INSTALL: &str = "install it (on Debian and Ubuntu: apt install docker.io),
 pub struct Engine {
     pub api: bollard::Docker,
     pub findings: Vec<Finding>,
-    /// It runs without root, so it has mounts of its own, which the host's do not reach.
-    pub rootless: bool,
+    /// What it tells about itself.
+    pub info: SystemInfo,
 }
 
 /// A finding that makes the isolation unusable.
@@ -35,7 +35,7 @@ pub fn missing(subject: &str, state: &str, advice: &str) -> Finding {
     finding(Severity::Missing, subject, state, advice)
 }
 
-fn finding(severity: Severity, subject: &str, state: &str, advice: &str) -> Finding {
+pub fn finding(severity: Severity, subject: &str, state: &str, advice: &str) -> Finding {
     Finding { severity, subject: subject.into(), state: state.into(), advice: advice.into() }
 }
 
@@ -79,11 +79,12 @@ pub async fn look(options: &Options) -> Result<Engine, Finding> {
         Ok(Err(error)) => return Err(deaf(format!("does not tell about itself: {error}"))),
         Err(_) => return Err(deaf(format!("does not tell about itself within {ANSWER_LIMIT:?}"))),
     };
-    Ok(Engine { api, findings: findings(&engine, &info), rootless: has(&info, "rootless") })
+    Ok(Engine { api, findings: findings(&engine, &info), info })
 }
 
-/// Whether this is among its security options.
-fn has(info: &SystemInfo, name: &str) -> bool {
+/// Whether this is among its security options. One that is `rootless` has mounts of its own, which the host's do not
+/// reach.
+pub fn has(info: &SystemInfo, name: &str) -> bool {
     let options = info.security_options.as_deref().unwrap_or_default();
     options.iter().any(|option| option.split(',').any(|part| part.strip_prefix("name=") == Some(name)))
 }
@@ -113,21 +114,26 @@ fn findings(engine: &str, info: &SystemInfo) -> Vec<Finding> {
         "the host's are visible inside; no_new_privs keeps them from gaining anything",
         "",
     ));
-    for (subject, here) in [
+    found.extend(limits(info));
+    found
+}
+
+/// Which limits the engine enforces.
+pub fn limits(info: &SystemInfo) -> Vec<Finding> {
+    let of = |(subject, here): (&str, Option<bool>)| match here {
+        Some(false) => {
+            let advice = "the kernel lacks the cgroup controller: `docker info` warns of it too";
+            finding(Severity::Weaker, subject, "not enforced by this engine", advice)
+        }
+        _ => finding(Severity::Ok, subject, "enforced", ""),
+    };
+    let all = [
         ("memory limit", info.memory_limit),
         ("cpu limit", info.cpu_cfs_quota),
         ("pids limit", info.pids_limit),
         ("swap limit", info.swap_limit),
-    ] {
-        found.push(match here {
-            Some(false) => {
-                let advice = "the kernel lacks the cgroup controller: `docker info` warns of it too";
-                finding(Severity::Weaker, subject, "not enforced by this engine", advice)
-            }
-            _ => finding(Severity::Ok, subject, "enforced", ""),
-        });
-    }
-    found
+    ];
+    all.map(of).into()
 }
 
 /// Whether containers can be started before it is known whose code they will run.
@@ -169,6 +175,7 @@ mod tests {
             data_dir: none.clone(),
             runtime_dir: none,
             rootless: false,
+            gvisor: None,
         }
     }
 

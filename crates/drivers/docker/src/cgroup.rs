@@ -93,6 +93,11 @@ fn freezer(groups: &str, mounts: &[Hierarchy]) -> Option<Freezer> {
     Some(Freezer { kind, file })
 }
 
+/// Whether the process is in a control group of this container's own.
+pub fn is_in(pid: i32, id: &str) -> bool {
+    !groups(pid, id).is_empty()
+}
+
 /// The groups of a process, as far as they are this container's own. Another's figures would be wrong, and another's
 /// freezer a catastrophe: beside version 1, that of version 2 may be the engine's own.
 fn groups(pid: i32, id: &str) -> String {

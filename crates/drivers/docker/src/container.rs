@@ -10,8 +10,10 @@ use bollard::models::{
     MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
 };
 use driver::SandboxSpec;
+use linux::sentry;
 
 use crate::image::AGENT;
+use crate::wall::Wall;
 
 /// Names the installation that a container belongs to.
 pub const INSTALLATION: &str = "hearth.installation";
@@ -71,27 +73,42 @@ pub fn body(
     image: &str,
     binds: &[Bind],
     processors: usize,
+    wall: &Wall,
 ) -> ContainerCreateBody {
     let limits = spec.limits;
-    let memory = limits.memory.bytes() as i64;
+    // What the container's processes on the host may use: gVisor's kernel is one of them.
+    let (runtime, of_host) = match wall {
+        Wall::Host => (None, limits),
+        Wall::Gvisor(runtime) => (Some(runtime.to_string()), sentry::host_limits(&limits)),
+    };
+    let memory = of_host.memory.bytes() as i64;
     let tmp = limits.tmp.bytes();
     // An inode for every 4 KiB, so that neither bytes nor empty files get past the size.
     let tmp = format!("rw,exec,nosuid,nodev,size={tmp},nr_inodes={},mode=1777", (tmp / 4096).max(1024));
     let cap = i64::from(limits.cpu_cap.as_millis());
     let limit =
         |name: &str, value: i64| ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) };
+    // As in the `namespace` isolation, and for the same reasons.
+    let mut ulimits = vec![limit("nofile", 1024), limit("core", 1)];
+    let mut tmpfs = HashMap::from([("/tmp".to_owned(), tmp)]);
+    if runtime.is_some() {
+        // Its kernel counts for each user, and all in it are one.
+        ulimits.push(limit("nproc", i64::from(limits.pids)));
+        // It would make up a `/sys`, and a network device: of no use without capabilities, and nobody need reach that code.
+        tmpfs.extend(["/sys", "/dev/net"].map(|at| (at.to_owned(), "ro,nosuid,nodev,size=4096".to_owned())));
+    }
     let host = HostConfig {
+        runtime,
         // Memory and swap together: no swap.
         memory: Some(memory),
         memory_swap: Some(memory),
         // Docker refuses more than there are; a cap of all of them is none.
         nano_cpus: (cap < processors as i64 * 1000).then_some(cap * 1_000_000),
         cpu_shares: Some(linux::cgroup::cpu_shares(limits.cpu_share) as i64),
-        pids_limit: Some(i64::from(limits.pids)),
-        // As in the `namespace` isolation, and for the same reasons.
-        ulimits: Some(vec![limit("nofile", 1024), limit("core", 1)]),
-        tmpfs: Some(HashMap::from([("/tmp".to_owned(), tmp)])),
-        shm_size: Some(memory / 2),
+        pids_limit: Some(i64::from(of_host.pids)),
+        ulimits: Some(ulimits),
+        tmpfs: Some(tmpfs),
+        shm_size: Some(limits.memory.bytes() as i64 / 2),
         mounts: Some(binds.iter().map(Bind::mount).collect()),
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".into()]),
@@ -152,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_container_has_no_way_out_and_every_limit() {
-        let body = body(&spec(), "hearth-00", "image", &[Bind::of("/usr", "/usr")], 2);
+        let body = body(&spec(), "hearth-00", "image", &[Bind::of("/usr", "/usr")], 2, &Wall::Host);
         assert_eq!(body.user.as_deref(), Some("993:993"));
         assert!(body.exposed_ports.is_none() && body.env.is_none() && body.cmd.is_none());
         let host = body.host_config.expect("a host configuration");
@@ -166,12 +183,28 @@ mod tests {
         assert_eq!(host.security_opt, Some(vec!["no-new-privileges:true".into()]));
         assert!(host.mounts.expect("mounts").iter().all(|mount| mount.read_only == Some(true)));
         assert!(host.binds.is_none() && host.port_bindings.is_none() && host.devices.is_none());
+        assert_eq!(host.runtime, None);
+    }
+
+    #[test]
+    fn gvisors_kernel_is_asked_for_by_name_and_its_memory_comes_on_top() {
+        let wall = Wall::Gvisor("runsc-hearth".into());
+        let host = body(&spec(), "hearth-00", "image", &[], 2, &wall).host_config.expect("a host configuration");
+        assert_eq!(host.runtime.as_deref(), Some("runsc-hearth"));
+        let memory = i64::from(i32::try_from(128 + sentry::OVERHEAD.as_mib()).expect("a small number")) << 20;
+        assert_eq!((host.memory, host.memory_swap, host.shm_size), (Some(memory), Some(memory), Some(64 << 20)));
+        assert!(host.pids_limit > Some(256), "the sentry's threads are processes of the host's");
+        let inside = host.ulimits.expect("limits").into_iter().find(|one| one.name.as_deref() == Some("nproc"));
+        assert_eq!(inside.and_then(|one| one.hard), Some(256));
+        assert!(host.tmpfs.expect("mounts").contains_key("/sys"));
+        assert_eq!((host.network_mode.as_deref(), host.readonly_rootfs), (Some("none"), Some(true)));
     }
 
     #[test]
     fn only_what_shall_follows_the_host() {
         let binds = [Bind::of("/usr", "/usr"), Bind::following("/run/slots/one", "/var")];
-        let host = body(&spec(), "hearth-00", "image", &binds, 2).host_config.expect("a host configuration");
+        let body = body(&spec(), "hearth-00", "image", &binds, 2, &Wall::Host);
+        let host = body.host_config.expect("a host configuration");
         let propagation = |mount: Mount| mount.bind_options.and_then(|options| options.propagation);
         let found: Vec<_> = host.mounts.expect("mounts").into_iter().map(propagation).collect();
         let expected = [MountBindOptionsPropagationEnum::RPRIVATE, MountBindOptionsPropagationEnum::RSLAVE];
@@ -182,13 +215,13 @@ mod tests {
     fn a_cap_of_every_processor_is_none() {
         let mut spec = spec();
         spec.limits.cpu_cap = Cpu::millis(2000);
-        let host = body(&spec, "hearth-00", "image", &[], 2).host_config.expect("a host configuration");
+        let host = body(&spec, "hearth-00", "image", &[], 2, &Wall::Host).host_config.expect("a host configuration");
         assert_eq!(host.nano_cpus, None);
     }
 
     #[test]
     fn what_docker_is_told_holds_nothing_of_the_function() {
-        let text = format!("{:?}", body(&spec(), "hearth-00", "image", &[], 2));
+        let text = format!("{:?}", body(&spec(), "hearth-00", "image", &[], 2, &Wall::Host));
         assert!(!text.contains("secret") && !text.contains("TOKEN") && !text.contains("python"));
     }
 }

@@ -8,6 +8,9 @@
 //!                                                                              └ a stem's claim: code into its slot
 //! ```
 //!
+//! It offers one isolation, or two: where one of the engine's runtimes is gVisor's, and it was asked for, the same
+//! containers with a kernel of their own ([`wall`]).
+//!
 //! What a sandbox has outside of this process is a container with our label, a folder, and a stem's slot; all are
 //! removed with it, and what a killed process left of any, the next one's [`Docker::open`] finds.
 //!
@@ -17,9 +20,11 @@ mod bases;
 mod capability;
 mod cgroup;
 mod container;
+mod gvisor;
 mod image;
 mod meeting;
 mod sandbox;
+mod wall;
 
 use std::convert::Infallible;
 use std::fs;
@@ -30,6 +35,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bollard::models::SystemInfo;
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, RemoveContainerOptions};
 use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, StartError};
 use linux::seccomp;
@@ -43,9 +49,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use bases::Bases;
 use capability::{Engine, missing};
 use image::Base;
+use wall::{Kind, Wall};
+
+pub use gvisor::GvisorRuntime;
 
 /// Where stems' slots are, in the driver's folder.
 const SLOTS: &str = "slots";
+
+/// What covers a file that shall not be seen, in the driver's folder.
+const NOTHING: &str = "nothing";
 
 /// Where Docker listens when nobody says otherwise.
 pub const SOCKET: &str = "/var/run/docker.sock";
@@ -75,15 +87,25 @@ pub struct Options {
     pub runtime_dir: PathBuf,
     /// Without root: there is no wall between this process and the server.
     pub rootless: bool,
+    /// Offers the isolation `gvisor` too, by this runtime of the engine's. None: somebody else does.
+    pub gvisor: Option<GvisorRuntime>,
 }
 
-/// The driver.
+/// What is driven: one engine, with an isolation or two.
 pub struct Docker {
-    capability: Capability,
+    offered: Vec<Arc<dyn Driver>>,
     /// None where it does not work.
     inner: Option<Arc<Inner>>,
     /// Ends when the last task of ours has.
     idle: Mutex<Option<mpsc::Receiver<Infallible>>>,
+}
+
+/// An isolation, and what makes it one.
+struct Offered {
+    capability: Capability,
+    wall: Wall,
+    /// None where Docker does not work.
+    inner: Option<Arc<Inner>>,
 }
 
 struct Inner {
@@ -113,16 +135,19 @@ impl Docker {
         {
             tracing::warn!(%error, "could not take away what an earlier run left");
         }
-        let (inner, mut findings) = match capability::look(&options).await {
-            Ok(Engine { api, mut findings, rootless }) => match Inner::new(options, api, rootless, busy).await {
-                Ok(inner) => {
-                    findings.push(capability::stems(inner.slots.as_ref().err()));
-                    findings.push(capability::freezing(cgroup::freezes()));
-                    (Some(Arc::new(inner)), findings)
+        let wanted = options.gvisor.clone();
+        let (inner, info, mut findings) = match capability::look(&options).await {
+            Ok(Engine { api, mut findings, info }) => {
+                match Inner::new(options, api, capability::has(&info, "rootless"), busy).await {
+                    Ok(inner) => {
+                        findings.push(capability::stems(inner.slots.as_ref().err()));
+                        findings.push(capability::freezing(cgroup::freezes()));
+                        (Some(Arc::new(inner)), info, findings)
+                    }
+                    Err(why) => (None, info, [findings, vec![missing("start", &why, "")]].concat()),
                 }
-                Err(why) => (None, [findings, vec![missing("start", &why, "")]].concat()),
-            },
-            Err(finding) => (None, vec![finding]),
+            }
+            Err(finding) => (None, SystemInfo::default(), vec![finding]),
         };
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         let works = inner.is_some() && findings.iter().all(|finding| finding.severity != Severity::Missing);
@@ -130,11 +155,21 @@ impl Docker {
             // Not waited for: new containers have other names.
             tokio::spawn(inner.clone().sweep(inner.leftovers().await, inner.busy()));
         }
-        Self {
-            capability: Capability { isolation: Isolation::Docker, works, overhead: 0, findings },
-            inner,
-            idle: Mutex::new(Some(idle)),
-        }
+        let gvisor = match (&wanted, &inner) {
+            (None, _) => None,
+            (Some(wanted), Some(inner)) if works => Some(gvisor::offer(inner, &info, wanted).await),
+            _ => Some(gvisor::without_engine(&findings)),
+        };
+        let docker = (Capability { isolation: Isolation::Docker, works, overhead: 0, findings }, Wall::Host);
+        let offer =
+            |(capability, wall)| -> Arc<dyn Driver> { Arc::new(Offered { capability, wall, inner: inner.clone() }) };
+        let offered = [docker].into_iter().chain(gvisor).map(offer).collect();
+        Self { offered, inner, idle: Mutex::new(Some(idle)) }
+    }
+
+    /// `docker`, and `gvisor` if that was asked for.
+    pub fn drivers(&self) -> Vec<Arc<dyn Driver>> {
+        self.offered.clone()
     }
 
     /// Waits until all that was killed is removed, but not for ever. Every sandbox's handle must have been dropped.
@@ -149,14 +184,17 @@ impl Docker {
         }
         if let Some(inner) = &self.inner {
             inner.slots.iter().for_each(Slots::close);
+            let _ = fs::remove_file(inner.nothing());
             let _ = fs::remove_dir(&inner.options.run_dir);
         }
     }
 }
 
-impl Driver for Docker {
+// === impl Offered ===
+
+impl Driver for Offered {
     fn isolation(&self) -> Isolation {
-        Isolation::Docker
+        self.wall.isolation()
     }
 
     fn capability(&self) -> Capability {
@@ -169,8 +207,9 @@ impl Driver for Docker {
             let Some(inner) = working.cloned() else {
                 let missing = self.capability.findings.iter().filter(|f| f.severity == Severity::Missing);
                 let reason = missing.map(|f| format!("{}: {}", f.subject, f.state)).collect::<Vec<_>>().join("; ");
-                return Err(StartError::Unavailable { isolation: Isolation::Docker, reason });
+                return Err(StartError::Unavailable { isolation: self.isolation(), reason });
             };
+            let kind = Kind { wall: self.wall.clone(), bare: false };
             let busy = inner.busy();
             // A task of its own: a request that Docker has begun with must be seen to its end. When nobody waits any
             // more, the sandbox's handle is dropped here, which kills it.
@@ -180,7 +219,7 @@ impl Driver for Docker {
                 let _turn = gate.starts.acquire().await;
                 // Killed while it stood in line: nothing was asked of Docker.
                 if !tell.is_closed() {
-                    let started = inner.launch(spec, busy).await;
+                    let started = inner.launch(spec, kind, busy).await;
                     let _ = tell.send(started);
                 }
             });
@@ -203,6 +242,7 @@ impl Inner {
         // Sandboxes' folders below it are open to any id, since theirs may be any.
         fs::set_permissions(&options.run_dir, fs::Permissions::from_mode(0o700)).map_err(io("close a folder"))?;
         let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        fs::write(options.run_dir.join(NOTHING), "").map_err(io("make an empty file"))?;
         let code_dir = rustix::fs::open(&options.code_dir, folder, Mode::empty());
         let code_dir = code_dir.map_err(|error| format!("open {}: {error}", options.code_dir.display()))?;
         let slots = match (options.rootless, rootless_engine) {
@@ -243,7 +283,9 @@ impl Inner {
             ..ListContainersOptions::default()
         };
         let entries = fs::read_dir(&self.options.run_dir).into_iter().flatten().flatten();
-        entries.filter(|entry| entry.file_name() != SLOTS).for_each(|entry| meeting::remove(&entry.path()));
+        entries
+            .filter(|entry| entry.file_name() != SLOTS && entry.file_name() != NOTHING)
+            .for_each(|entry| meeting::remove(&entry.path()));
         match self.api.list_containers(Some(options)).await {
             Ok(found) => found.into_iter().filter_map(|container| container.id).collect(),
             Err(error) => {
@@ -253,9 +295,14 @@ impl Inner {
         }
     }
 
-    fn slots(&self) -> Result<&Slots, StartError> {
+    /// An empty file.
+    fn nothing(&self) -> PathBuf {
+        self.options.run_dir.join(NOTHING)
+    }
+
+    fn slots(&self, isolation: Isolation) -> Result<&Slots, StartError> {
         self.slots.as_ref().map_err(|why| StartError::Unavailable {
-            isolation: Isolation::Docker,
+            isolation,
             reason: format!("no container can be started ahead of its code: {why}"),
         })
     }
@@ -268,7 +315,7 @@ impl Inner {
         for container in left {
             tracing::info!(container, "removing a container that an earlier run left");
             self.kill_frozen(&container).await;
-            self.remove(&container).await;
+            self.bury(&container, &container).await;
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The folder lies below one that only Hearth may enter; what is in it is for the container's user alone. The first
 //! caller is the agent, because nothing else of a container runs before it; and that it is the container's first
-//! process, its process id tells.
+//! process, its process id tells. Behind gVisor's wall another process calls for it: see [`crate::wall`].
 
 use std::fs;
 use std::io::{self, IoSlice};
@@ -30,9 +30,10 @@ pub struct Meeting {
 /// The agent, on the line.
 pub struct Agent {
     socket: OwnedFd,
-    /// As the host counts.
+    /// Who called, as the host counts: its root folder is the container's. The first process, or one that serves it files.
     pub pid: i32,
-    /// The container's first process: readable when it is gone, and with it all others.
+    /// The container's first process: readable when it is gone, and with it all others. Until it was looked at, where
+    /// there is a wall, the caller.
     pub pidfd: AsyncFd<OwnedFd>,
 }
 

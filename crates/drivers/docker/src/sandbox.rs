@@ -9,19 +9,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent::{Launch, Report};
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions,
+    CreateContainerOptions, InspectContainerOptions, KillContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
 use driver::{
-    BoxFuture, Exit, ExitCause, FreezerKind, Handle, RootFs, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams,
-    Usage, User,
+    BoxFuture, Exit, ExitCause, Freezer, FreezerKind, Handle, RootFs, Sandbox, SandboxFiles, SandboxSpec, StartError,
+    Streams, Usage, User,
 };
+use futures_util::StreamExt;
 use linux::code;
 use linux::seccomp::SockFilter;
+use linux::sentry::NO_DEVICE;
 use linux::slots::Slot;
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::process::Signal;
@@ -32,9 +35,16 @@ use crate::Inner;
 use crate::cgroup::Figures;
 use crate::container::{self, Bind, MEETING};
 use crate::meeting::{Agent, Meeting, log_pipe, watched};
+use crate::wall::{Kind, Wall};
 
 /// From the container's start to the agent's call.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// After this much of it, it is asked whether the container has ended meanwhile.
+const CALL_GRACE: Duration = Duration::from_secs(1);
+
+/// How long containerd may take to notice that processes which Docker never knew of are gone.
+const STRAYS_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often a killed container is thawed until it is gone: its freezer is in the server's hands too, which may freeze it
 /// in the same moment.
@@ -44,6 +54,11 @@ const THAW_AGAIN: Duration = Duration::from_millis(100);
 struct Made {
     inner: Arc<Inner>,
     name: String,
+    wall: Wall,
+    /// Docker's own name for it, once it is created.
+    container: String,
+    /// Docker has said that it runs, and so knows what to end.
+    ran: AtomicBool,
     meeting: Option<Meeting>,
     /// A stem's.
     slot: Option<Arc<Slot>>,
@@ -62,7 +77,7 @@ struct Held {
 struct Stem {
     inner: Arc<Inner>,
     slot: Arc<Slot>,
-    /// The container's first process.
+    /// A process whose root folder is the container's.
     pid: i32,
 }
 
@@ -77,6 +92,7 @@ impl Inner {
     pub async fn launch(
         self: Arc<Self>,
         spec: SandboxSpec,
+        Kind { wall, bare }: Kind,
         busy: Option<mpsc::Sender<Infallible>>,
     ) -> Result<Sandbox, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
@@ -92,8 +108,9 @@ impl Inner {
                 binds.push(Bind::of(self.options.code_dir.join(hash.as_str()), "/var/task"));
                 (Some(code::open(self.code_dir.as_fd(), hash).map_err(system("open its code"))?), None)
             }
+            None if bare => (None, None),
             None => {
-                let slot = self.slots()?.make(spec.id.as_str()).map_err(system("make its slot"))?;
+                let slot = self.slots(wall.isolation())?.make(spec.id.as_str()).map_err(system("make its slot"))?;
                 if let Some(image) = &image {
                     image.var.make_in(slot.path()).map_err(system("make its slot"))?;
                 }
@@ -104,9 +121,24 @@ impl Inner {
         };
         binds.push(Bind::of(&self.options.runtime_dir, "/var/runtime"));
         binds.push(Bind::of(meeting.path(), MEETING));
-        let body = container::body(&spec, &self.options.name, &base.name, &binds, self.processors);
+        if wall != Wall::Host {
+            // A device that the sandbox's kernel makes: of no use without capabilities; still, nobody need reach that code.
+            binds.push(Bind::of(self.nothing(), NO_DEVICE));
+        }
+        let body = container::body(&spec, &self.options.name, &base.name, &binds, self.processors, &wall);
         let name = format!("{}-{}", self.options.name, spec.id);
-        let made = Made { inner: self.clone(), name, meeting: Some(meeting), slot, busy };
+        let refused = |step| refused(wall.isolation(), step);
+        let container = String::new();
+        let mut made = Made {
+            inner: self.clone(),
+            name,
+            wall: wall.clone(),
+            container,
+            ran: AtomicBool::new(false),
+            meeting: Some(meeting),
+            slot,
+            busy,
+        };
 
         let options = CreateContainerOptions { name: Some(made.name.clone()), ..CreateContainerOptions::default() };
         let mut created = self.api.create_container(Some(options.clone()), body.clone()).await;
@@ -115,7 +147,7 @@ impl Inner {
             self.image.ensure(&self.api).await.map_err(refused("make the image again"))?;
             created = self.api.create_container(Some(options), body).await;
         }
-        let created = created.map_err(refused("create the container"))?;
+        made.container = created.map_err(refused("create the container"))?.id;
         let agent = made.start().await?;
         if let Some(code) = &code {
             self.has(agent.pid, "var/task", code.as_fd())?;
@@ -133,7 +165,7 @@ impl Inner {
         let guest: Vec<_> = guest.iter().map(AsFd::as_fd).collect();
         agent.launch(&launch, &guest).map_err(system("tell the agent what to run"))?;
 
-        let mut figures = Figures::of(agent.pid, &created.id);
+        let mut figures = Figures::of(agent.pid, &made.container);
         let oom = figures.oom.take().map(watched).transpose().map_err(system("watch its memory"))?;
         let (kill, killed) = watch::channel(false);
         let (tell, exit) = watch::channel(None);
@@ -174,6 +206,18 @@ impl Inner {
         }
     }
 
+    /// Waits until a container has ended; its exit status, or what was said instead.
+    async fn ended(&self, name: &str) -> String {
+        let mut waiting = std::pin::pin!(self.api.wait_container(name, None::<WaitContainerOptions>));
+        match waiting.next().await {
+            Some(Ok(ended)) => ended.status_code.to_string(),
+            // That is how a status other than 0 comes.
+            Some(Err(Error::DockerContainerWaitError { code, .. })) => code.to_string(),
+            Some(Err(error)) => format!("unknown ({error})"),
+            None => std::future::pending().await,
+        }
+    }
+
     /// Whether Docker has seen memory run out.
     async fn oom_killed(&self, name: &str) -> bool {
         let asked = self.api.inspect_container(name, None::<InspectContainerOptions>).await;
@@ -195,12 +239,15 @@ fn streams(invoke_streams: u16, user: User) -> io::Result<(Streams, Vec<OwnedFd>
     Ok((streams, guest))
 }
 
-fn refused(step: &'static str) -> impl FnOnce(bollard::errors::Error) -> StartError {
+fn met(error: io::Error) -> StartError {
+    StartError::System(format!("meet the agent: {error}"))
+}
+
+fn refused(isolation: Isolation, step: &'static str) -> impl FnOnce(bollard::errors::Error) -> StartError {
     move |error| match error {
-        Error::SocketNotFoundError(_) | Error::HyperLegacyError { .. } => StartError::Unavailable {
-            isolation: Isolation::Docker,
-            reason: format!("Docker does not answer any more: {step}: {error}"),
-        },
+        Error::SocketNotFoundError(_) | Error::HyperLegacyError { .. } => {
+            StartError::Unavailable { isolation, reason: format!("Docker does not answer any more: {step}: {error}") }
+        }
         error => StartError::System(format!("{step}: {error}")),
     }
 }
@@ -231,21 +278,47 @@ impl Made {
         let mut starting =
             tokio::spawn(async move { inner.api.start_container(&name, None::<StartContainerOptions>).await });
         let Some(meeting) = &self.meeting else { return Err(StartError::System("no folder".into())) };
-        let call = async {
-            tokio::select! {
-                agent = meeting.agent() => return agent.map(Ok),
-                started = &mut starting => match started {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Ok(Err(refused("start the container")(error))),
-                    Err(error) => return Err(io::Error::other(error)),
-                },
+        let answered = |answer| match answer {
+            Ok(Ok(())) => {
+                self.ran.store(true, Ordering::Relaxed);
+                Ok(())
             }
-            match tokio::time::timeout(CALL_LIMIT, meeting.agent()).await {
-                Ok(agent) => agent.map(Ok),
-                Err(_) => Ok(Err(StartError::TimedOut(CALL_LIMIT))),
-            }
+            Ok(Err(error)) => Err(refused(self.wall.isolation(), "start the container")(error)),
+            Err(error) => Err(met(io::Error::other::<tokio::task::JoinError>(error))),
         };
-        call.await.map_err(|error| StartError::System(format!("meet the agent: {error}")))?
+        let early = tokio::select! {
+            agent = meeting.agent() => Some(agent.map_err(met)?),
+            answer = &mut starting => answered(answer).map(|()| None)?,
+        };
+        let Wall::Gvisor(runtime) = &self.wall else {
+            return match early {
+                Some(agent) => Ok(agent),
+                None => self.called(meeting).await,
+            };
+        };
+        let agent = match early {
+            Some(agent) => {
+                let answer = tokio::time::timeout(CALL_LIMIT, starting).await;
+                answered(answer.map_err(|_| StartError::TimedOut(CALL_LIMIT))?)?;
+                agent
+            }
+            None => self.called(meeting).await?,
+        };
+        self.inner.behind_wall(agent, &self.container, runtime).await
+    }
+
+    /// The agent's call, once Docker has started the container.
+    async fn called(&self, meeting: &Meeting) -> Result<Agent, StartError> {
+        if let Ok(agent) = tokio::time::timeout(CALL_GRACE, meeting.agent()).await {
+            return agent.map_err(met);
+        }
+        tokio::select! {
+            agent = meeting.agent() => agent.map_err(met),
+            status = self.inner.ended(&self.name) => Err(StartError::System(format!(
+                "the container ended with status {status} before the agent in it could call"
+            ))),
+            () = tokio::time::sleep(CALL_LIMIT - CALL_GRACE) => Err(StartError::TimedOut(CALL_LIMIT)),
+        }
     }
 
     /// Until the container is gone.
@@ -259,8 +332,10 @@ impl Made {
         tell: watch::Sender<Option<Exit>>,
     ) {
         let (mut killed, mut out_of_memory) = (false, false);
-        // Version 1 keeps the killed while they are frozen; version 2 does not, and then there is nothing to do.
-        let let_die = || files.freezer.as_ref().filter(|one| one.kind == FreezerKind::V1).map(|one| one.set(false));
+        // Version 1 keeps the killed while they are frozen; version 2 does not, and then there is nothing to do. But behind
+        // gVisor's wall the one that is killed is the kernel, and others end because it did.
+        let needed = |one: &&Freezer| one.kind == FreezerKind::V1 || self.wall != Wall::Host;
+        let let_die = || files.freezer.as_ref().filter(needed).map(|one| one.set(false));
         loop {
             let memory = async {
                 match &oom {
@@ -318,8 +393,17 @@ impl Drop for Made {
         drop(self.meeting.take());
         self.slot.iter().for_each(|slot| slot.remove());
         let (inner, name, busy) = (self.inner.clone(), std::mem::take(&mut self.name), self.busy.take());
+        let walled = self.wall != Wall::Host && !self.container.is_empty();
+        let strays = walled && !self.ran.load(Ordering::Relaxed);
+        let container = std::mem::take(&mut self.container);
         tokio::spawn(async move {
-            inner.remove(&name).await;
+            if strays && inner.kill_strays(&container) {
+                tokio::time::sleep(STRAYS_LIMIT).await;
+            }
+            match walled {
+                true => inner.bury(&name, &container).await,
+                false => inner.remove(&name).await,
+            }
             drop(busy);
         });
     }

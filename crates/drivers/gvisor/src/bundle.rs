@@ -5,33 +5,12 @@
 
 use std::path::Path;
 
-use driver::{Limits, SandboxSpec};
-use model::Memory;
+use driver::SandboxSpec;
+use linux::sentry::NO_DEVICE;
 use serde_json::{Value, json};
 
 /// Where the agent is in the root file system.
 pub const AGENT: &str = "/hearth/agent";
-
-/// An empty file in the root file system, which covers a device that runsc makes.
-pub const NO_DEVICE: &str = "/dev/fuse";
-
-/// What runsc's own processes take for each sandbox, beside what the function takes, and what its limit is therefore
-/// raised by. Measured with release 20221219 and the ptrace platform, as charged to the control group: 25 MiB for the
-/// sentry, the gofer and `runsc run` of a function that waits, and half a MiB more for each process of the function's.
-/// The rest is for what grows with its use: open files, page tables, the sentry's garbage before it is collected.
-pub const OVERHEAD: Memory = Memory::mib(64);
-
-/// What of it a sandbox takes while its processes wait: measured, 25 MiB with release 20221219.
-pub const WAITING: u64 = 25 << 20;
-
-/// What the sandbox's processes on the host together may use: the function's, and the sentry's that runs them.
-pub fn host_limits(limits: &Limits) -> Limits {
-    let memory = Memory::mib(limits.memory.as_mib() + OVERHEAD.as_mib());
-    // The sentry counts the function's own processes, and ends when the host refuses it a thread. It was seen to take up
-    // to ten for each of 256 busy ones. So this limit is for a sentry that is not itself any more.
-    let pids = limits.pids.saturating_mul(24).saturating_add(512);
-    Limits { memory, pids, ..*limits }
-}
 
 /// Where on the host a sandbox's files are.
 #[derive(Debug)]
@@ -115,8 +94,11 @@ fn bound(at: &str, folder: &Path, propagation: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use driver::Limits;
+    use linux::sentry::{OVERHEAD, host_limits};
+    use model::{Cpu, InstanceId, Memory};
+
     use super::*;
-    use model::{Cpu, InstanceId};
 
     fn limits() -> Limits {
         Limits {

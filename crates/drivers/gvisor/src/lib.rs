@@ -38,7 +38,7 @@ use driver::{
 use linux::cgroup::{Cgroups, Group};
 use linux::root::at;
 use linux::roots::{Extra, Roots, Var};
-use linux::{seccomp, sys};
+use linux::{seccomp, sentry, sys};
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -129,7 +129,7 @@ impl Gvisor {
             capability: Capability {
                 isolation: Isolation::Gvisor,
                 works: false,
-                overhead: bundle::WAITING,
+                overhead: sentry::WAITING,
                 findings: vec![],
             },
             works,
@@ -165,7 +165,7 @@ impl Gvisor {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let Some(works) = &mut self.works else { return Err(self.unavailable()) };
         let code = spec.code.as_ref().map(|code| works.code(code)).transpose()?;
-        let limits = bundle::host_limits(&spec.limits);
+        let limits = sentry::host_limits(&spec.limits);
         let group = Arc::new(works.cgroups.create(&spec.id, &limits).map_err(system("make its cgroup"))?);
         let remains = Remains { id: spec.id.clone(), group };
         let begun = works.begin(spec, &remains, code, streams, platform).and_then(|(pidfd, socket)| {
@@ -230,7 +230,7 @@ impl Works {
             .map_err(|error| at("open", &options.code_dir)(error.into()))?;
         let (cgroups, mut findings) = Cgroups::detect(&options.name);
         probe::processes_are_limited(&mut findings);
-        let files: [Extra; 2] = [(bundle::AGENT, agent_image::BYTES), (bundle::NO_DEVICE, b"")];
+        let files: [Extra; 2] = [(bundle::AGENT, agent_image::BYTES), (sentry::NO_DEVICE, b"")];
         let roots = Roots::build(&options.run_dir.join("root"), &options.data_dir, &options.runtime_dir, &files)?;
         let slots = match Slots::make(options.run_dir.join("slots")) {
             Ok(slots) => slots,

@@ -6,25 +6,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use driver::{ExitCause, Finding, GuestStreams, Host, Limits, SandboxSpec, Severity, Started};
+use linux::sentry::{self, NEWER, SNAG};
 use model::{Cpu, InstanceId, Memory};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::bundle::OVERHEAD;
 use crate::runsc::{self, PLACES, Platform, Runsc};
 use crate::{Gvisor, Options};
-
-const NEWER: &str = "install a runsc of 2024 or later: https://gvisor.dev/docs/user_guide/install/";
 
 /// No trial takes longer.
 const TRIAL_LIMIT: Duration = Duration::from_secs(3);
 
 /// Once one platform has shown that it works, better ones are waited for as long again, within these bounds.
 const GRACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
-
-/// Releases of 2022 and before answer `EINVAL` to the flag `AT_NO_AUTOMOUNT`, which `ls` and `stat` of coreutils 9 set. So
-/// the trial runs `stat`, whose status 1 means that the sandbox works.
-const SNAG: &str = "`ls` and `stat` of current distributions fail with `Invalid argument`: this release does not know a \
-                    flag that they set";
 
 /// A finding that makes the isolation unusable.
 pub fn missing(subject: &str, state: &str, advice: &str) -> Finding {
@@ -75,8 +68,7 @@ pub fn look(options: &Options) -> Result<(Runsc, Vec<Finding>), Vec<Finding>> {
         ),
     };
     let ids = finding(Severity::Weaker, "user ids", state, advice);
-    let memory = format!("each sandbox may use {OVERHEAD} more than its function, for a kernel of its own");
-    Ok((runsc, vec![found, ids, finding(Severity::Ok, "memory of its own", &memory, "")]))
+    Ok((runsc, vec![found, ids, sentry::memory_of_its_own()]))
 }
 
 /// One platform's trial sandbox.

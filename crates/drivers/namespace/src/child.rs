@@ -5,12 +5,13 @@
 //!            │ parent gone     └──────────────── any step fails ───────────────┐            ─► seccomp ─► fork
 //!            ▼                                                                 ▼                           │
 //!          exit                                                   report step, errno; exit                 │
-//!                   runtime: descriptors ─► exec ◄────────────────────────────────────────────────────────┤
+//!                   runtime: exec; or, cloned by a fork server, Python goes on ◄──────────────────────────┤
 //!                   init: reap everything until the runtime ends, report its status, exit ◄───────────────┘
 //! ```
 //!
-//! The order is the point, so it is straight-line code. The process is a fork of the spawner: it must not log,
-//! and it leaves by `_exit` only. When it exits, the kernel kills everything else in its pid namespace.
+//! The order is the point, so it is straight-line code, and the same for a sandbox that the spawner cloned and for one
+//! that a fork server did. The process is a fork of either: it must not log, and it leaves by `_exit` only. When it
+//! exits, the kernel kills everything else in its pid namespace.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -26,7 +27,16 @@ use linux::seccomp::Program;
 use linux::sys;
 use wire::SetUp;
 
-/// Everything the child needs, allocated before it exists.
+/// Which namespaces are new, all of them.
+pub const NEW: u64 = (libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP) as u64;
+
+/// Everything the sandbox's first process needs, allocated before it exists.
 pub struct Plan<'a> {
     /// Read end: one byte says go, end of file says that the parent is gone.
     pub go: OwnedFd,
@@ -43,44 +53,75 @@ pub struct Plan<'a> {
     pub user: User,
     pub work_dir: CString,
     pub seccomp: &'a Program,
+    /// Without root: the process limit has no cgroup to hold it, and supplementary groups cannot be cleared.
+    pub rootless: bool,
+    /// Resource limits that are to be put back to what they are for the spawner.
+    pub put_back: Vec<Rlimit>,
+    /// Only after the word to go: whom a fork server cloned and the spawner never heard of is told by its session.
+    pub own_session_late: bool,
+}
+
+/// What is run in it.
+pub struct Command {
     pub program: CString,
     pub args: Vec<CString>,
     pub env: Vec<CString>,
-    /// The spawner's command line, which init is to hide.
-    pub arguments: Option<sys::ArgumentArea>,
-    /// Without root: the process limit has no cgroup to hold it, and supplementary groups cannot be cleared.
-    pub rootless: bool,
 }
-
-/// Runs in the child; never returns.
-pub fn run(plan: Plan<'_>) -> ! {
-    let mut status = plan.status.as_raw_fd();
-    // By reference: the descriptors in the plan are moved about below, and must not be closed by their owners.
-    match set_up(&plan, &mut status) {
-        Ok(never) => match never {},
-        Err((step, error)) => {
-            Report::Setup { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }.send(status);
-            sys::exit_now(1)
-        }
-    }
-}
-
-enum Never {}
 
 /// Where `docs/wire.md` has the control stream.
 const CONTROL: RawFd = 3;
 
-fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<Never, (Step, io::Error)> {
-    let at = |step| move |error| (step, error);
+/// A resource limit: which, soft, hard.
+pub type Rlimit = (u32, u64, u64);
 
-    // Own session first: a Ctrl-C on Hearth's terminal must reach Hearth alone. And die with the spawner, from
-    // the first moment on.
-    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _).map_err(at(Step::Leash))?;
-    rustix::process::setsid().map_err(|e| (Step::Leash, e.into()))?;
+/// Runs in the spawner's child; never returns. `arguments`: the spawner's command line, which init is to hide.
+pub fn run(plan: &Plan<'_>, command: &Command, arguments: Option<sys::ArgumentArea>) -> ! {
+    // Own session first: a Ctrl-C on Hearth's terminal must reach Hearth alone.
+    if let Err(error) = rustix::process::setsid() {
+        fail(plan.status.as_raw_fd(), Step::Leash, &error.into());
+    }
+    let status = prepare(plan);
+    // SAFETY: this process is a fork of a single-threaded one and has started no thread.
+    match unsafe { sys::fork() } {
+        Ok(0) => fail(status, Step::Exec, &exec(command)),
+        Ok(runtime) => init(runtime, status, plan.streams.invoke.len(), arguments),
+        Err(error) => fail(status, Step::Fork, &error),
+    }
+}
+
+/// Reports and ends.
+pub fn fail(status: RawFd, step: Step, error: &io::Error) -> ! {
+    Report::Setup { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }.send(status);
+    sys::exit_now(1)
+}
+
+/// Makes the process the first of a sandbox, in which nothing runs yet; ends it if that fails. Returns the number of the
+/// status pipe: the plan's descriptors are moved about, and must not be used or closed by their owners any more.
+pub fn prepare(plan: &Plan<'_>) -> RawFd {
+    let mut status = plan.status.as_raw_fd();
+    match set_up(plan, &mut status) {
+        Ok(()) => status,
+        Err((step, error)) => fail(status, step, &error),
+    }
+}
+
+/// Waits for the word that ids are mapped and the control group is joined.
+pub fn wait_for_go(plan: &Plan<'_>) {
     let mut go = [0u8];
     match rustix::io::read(&plan.go, &mut go) {
         Ok(1) => {}
         _ => sys::exit_now(1),
+    }
+}
+
+fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<(), (Step, io::Error)> {
+    let at = |step| move |error| (step, error);
+
+    // Die with the spawner, from the first moment on.
+    sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _).map_err(at(Step::Leash))?;
+    wait_for_go(plan);
+    if plan.own_session_late {
+        rustix::process::setsid().map_err(|e| (Step::Leash, e.into()))?;
     }
     let mut marks = Marks::begin();
 
@@ -131,20 +172,7 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<Never, (Step, io::Error
     marks.end(SetUp::Seccomp);
     // SAFETY: `arrange` put the control stream there, and nothing else has been opened or closed since.
     marks.tell(unsafe { BorrowedFd::borrow_raw(CONTROL) });
-    // SAFETY: this process is a fork of a single-threaded one and has started no thread.
-    match unsafe { sys::fork() }.map_err(at(Step::Fork))? {
-        0 => {
-            let error = exec(plan);
-            Err((Step::Exec, error))
-        }
-        runtime => {
-            if let Some(area) = plan.arguments {
-                // SAFETY: what follows is a loop of waits, which reads neither.
-                unsafe { area.overwrite(b"init") };
-            }
-            init(runtime, *status, 4 + plan.streams.invoke.len() as u32)
-        }
-    }
+    Ok(())
 }
 
 /// The file systems that are this sandbox's own, relative to the new root.
@@ -184,6 +212,7 @@ fn hide(path: &CStr) -> io::Result<()> {
 }
 
 fn limits(plan: &Plan<'_>) -> io::Result<()> {
+    plan.put_back.iter().try_for_each(|&(resource, soft, hard)| sys::set_rlimits(resource as _, soft, hard))?;
     // One byte, not none: where the host's core_pattern is a pipe, the kernel runs its handler, as the host's root,
     // for every limit but one (core(5)).
     sys::set_rlimit(libc::RLIMIT_CORE, 1)?;
@@ -201,7 +230,14 @@ fn arrange(plan: &Plan<'_>) -> io::Result<RawFd> {
     let log = plan.streams.log.as_raw_fd();
     let mut wanted = vec![plan.dev_null.as_raw_fd(), log, log, plan.streams.control.as_raw_fd()];
     wanted.extend(plan.streams.invoke.iter().map(|fd| fd.as_raw_fd()));
-    wanted.push(plan.status.as_raw_fd());
+    place(&wanted, plan.status.as_raw_fd())
+}
+
+/// Has these descriptors at 0, 1 and so on, and the status pipe at the next number, where exec closes it; closes all
+/// others.
+pub fn place(wanted: &[RawFd], status: RawFd) -> io::Result<RawFd> {
+    let mut wanted = wanted.to_vec();
+    wanted.push(status);
     let count = wanted.len() as RawFd;
     // Out of the way first: a wanted descriptor may sit at a number that another one is to have.
     for fd in &mut wanted {
@@ -215,20 +251,24 @@ fn arrange(plan: &Plan<'_>) -> io::Result<RawFd> {
     Ok(status)
 }
 
-fn exec(plan: &Plan<'_>) -> io::Error {
+pub fn exec(command: &Command) -> io::Error {
     let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
         texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
-    sys::exec(&plan.program, &pointers(&plan.args), &pointers(&plan.env))
+    sys::exec(&command.program, &pointers(&command.args), &pointers(&command.env))
 }
 
 /// The first process of the pid namespace: adopts and reaps, so that the runtime is an ordinary process that
 /// signals can kill and that need not know of orphans.
-fn init(runtime: i32, status: RawFd, streams: u32) -> ! {
-    // Its memory is a copy of the spawner's: nobody in here may look at it.
+pub fn init(runtime: i32, status: RawFd, invoke: usize, arguments: Option<sys::ArgumentArea>) -> ! {
+    // Its memory is a copy of the spawner's, or of a fork server's: nobody in here may look at it.
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);
+    if let Some(area) = arguments {
+        // SAFETY: what follows is a loop of waits, which reads neither.
+        unsafe { area.overwrite(b"init") };
+    }
     // The streams must end when the runtime ends.
-    let _ = sys::close_range(0, streams - 1);
+    let _ = sys::close_range(0, 3 + invoke as u32);
     loop {
         match sys::wait_any() {
             Ok(Some((pid, wait_status))) if pid == runtime => {

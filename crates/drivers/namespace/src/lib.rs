@@ -13,7 +13,11 @@
 //! are removed by the next start's [`Host::sweep`].
 
 mod child;
+pub mod fork_server;
+mod fork_start;
+mod forks;
 mod marks;
+mod order;
 mod probe;
 mod report;
 
@@ -26,15 +30,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use driver::{
-    Capability, Exit, ExitCause, GuestStreams, Host, SandboxFiles, SandboxSpec, Severity, StartError, Started, Steps,
-    Usage, User,
+    Capability, Exit, ExitCause, GuestStreams, Host, RootFs, SandboxFiles, SandboxSpec, Severity, StartError, Started,
+    Steps, Usage, User,
 };
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
-use child::Plan;
+use child::{Command, Plan};
+pub use forks::ForkKind;
+use forks::{Forks, KindId};
 use linux::cgroup::{Cgroups, Group};
 use linux::root::{self, at};
 use linux::roots::Roots;
@@ -60,6 +66,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// The bootstraps: what sandboxes see as `/var/runtime`. Not writable by the server either.
     pub runtime_dir: PathBuf,
+    /// The runtimes that sandboxes may be forked of, instead of running their program anew.
+    pub fork_servers: Vec<ForkKind>,
 }
 
 /// The driver.
@@ -79,6 +87,7 @@ pub struct Namespace {
     running: HashMap<InstanceId, Running>,
     /// Groups whose removal failed because the kernel was not done with their processes.
     removing: Vec<Group>,
+    forks: Forks,
 }
 
 struct Running {
@@ -170,10 +179,18 @@ impl Namespace {
             next_uid: 0,
             running: HashMap::new(),
             removing: Vec::new(),
+            forks: Forks::default(),
         };
         if works && let Err(reason) = probe::trial(&mut driver) {
             driver.capability.works = false;
             driver.capability.findings.push(probe::missing("a trial sandbox", &reason, ""));
+        }
+        if driver.capability.works && !options.fork_servers.is_empty() {
+            driver.forks = Forks::new(options.fork_servers.clone());
+            // An ordinary user's are cloned right into their groups; root's are moved there.
+            if !rootless && !driver.cgroups.expect_joins() {
+                driver.forks.give_up("it takes Linux 6.0, or control groups of version 1, to join a group quickly");
+            }
         }
         Ok(driver)
     }
@@ -194,18 +211,16 @@ impl Namespace {
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
+        let fork = self.forks.kind_of(spec).filter(|&kind| self.forks.serves(kind));
         let Some(roots) = self.roots.as_mut() else { return Err(self.unavailable()) };
         let root = roots.get(&spec.root)?;
         let root = root.copy().map_err(system("copy the root file system"))?;
         steps.lap("root");
-        let group = self.cgroups.create(&spec.id, &spec.limits).map_err(system("make its cgroup"))?;
-        steps.lap("cgroup");
-        let (go_read, go_write) = pipe(PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
-        let (status_read, status_write) =
-            pipe(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(system("make a pipe"))?;
+        let (go_read, mut go_write) = pipe(PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
+        let (mut status_read, status_write) = status_pipe().map_err(system("make a pipe"))?;
         let c = |text: &str| CString::new(text).map_err(|_| StartError::Spec("a NUL byte".into()));
         let program = spec.command.first().ok_or_else(|| StartError::Spec("no program".into()))?;
-        let plan = Plan {
+        let mut plan = Plan {
             go: go_read,
             status: status_write,
             root,
@@ -217,29 +232,65 @@ impl Namespace {
             user: spec.user,
             work_dir: c(&spec.work_dir)?,
             seccomp: &self.seccomp,
+            rootless: self.rootless,
+            put_back: Vec::new(),
+            own_session_late: false,
+        };
+        let command = Command {
             program: c(program)?,
             args: spec.command.iter().map(|arg| c(arg)).collect::<Result<_, _>>()?,
             env: spec.env.iter().map(|(name, value)| c(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
-            arguments: self.arguments,
-            rootless: self.rootless,
         };
-
-        const NEW: libc::c_int = libc::CLONE_NEWUSER
-            | libc::CLONE_NEWNS
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWNET
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWCGROUP;
-        let into = group.dir_fd_for_clone();
-        // What the kernel counts for each user (inotify, pending signals, message queues, namespaces) it also counts
-        // for whoever made the user namespace: were that root, one function could use up what the host's root has.
-        let owner = if self.rootless { None } else { Some(outside) };
-        // SAFETY: the spawner has one thread.
-        let cloned = sys::owned_by(owner, || unsafe { sys::clone(NEW as u64, into) });
+        // Before the control group is made: that and the clone are done at the same time. Only without root is a fork
+        // server one that may clone right into the group.
+        let (early, late) = if self.rootless { (None, fork) } else { (fork, None) };
+        let ordered = early.filter(|&kind| self.forks.order(kind, &plan, None));
+        steps.lap("plan");
+        let group = match self.cgroups.create(&spec.id, &spec.limits) {
+            Ok(group) => group,
+            Err(error) => {
+                self.forget(ordered);
+                return Err(system("make its cgroup")(error));
+            }
+        };
+        steps.lap("cgroup");
+        let mut into = group.dir_fd_for_clone();
+        let ordered = ordered.or(late.filter(|&kind| self.forks.order(kind, &plan, into)));
+        let cloned = match ordered.and_then(|kind| self.forks.cloned(kind)) {
+            Some(cloned) => {
+                into = into.filter(|_| late.is_some());
+                Ok(cloned)
+            }
+            None => {
+                if ordered.is_some() {
+                    // Somebody may have been cloned who has the old ones: he ends with them.
+                    let pipes = pipe(PipeFlags::CLOEXEC).and_then(|go| Ok((go, status_pipe()?)));
+                    match pipes {
+                        Ok((go, status)) => {
+                            (plan.go, go_write) = go;
+                            (status_read, plan.status) = status;
+                        }
+                        Err(error) => {
+                            self.removing.push(group);
+                            return Err(system("make a pipe")(error));
+                        }
+                    }
+                }
+                // What the kernel counts for each user (inotify, pending signals, message queues, namespaces) it also
+                // counts for whoever made the user namespace: were that root, one function could use up what the
+                // host's root has.
+                let owner = if self.rootless { None } else { Some(outside) };
+                // SAFETY: the spawner has one thread.
+                match sys::owned_by(owner, || unsafe { sys::clone(child::NEW, into) }) {
+                    Ok(sys::Cloned::Child) => child::run(&plan, &command, self.arguments),
+                    Ok(sys::Cloned::Parent { pidfd, pid }) => Ok((pidfd, pid)),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        let in_v2_group = into.is_some();
         let (pidfd, pid) = match cloned {
-            Ok(sys::Cloned::Child) => child::run(plan),
-            Ok(sys::Cloned::Parent { pidfd, pid }) => (pidfd, pid),
+            Ok(cloned) => cloned,
             Err(error) => {
                 self.removing.push(group);
                 return Err(StartError::System(format!("clone its first process: {error}")));
@@ -248,7 +299,6 @@ impl Namespace {
         drop(plan);
         steps.lap("clone");
 
-        let in_v2_group = into.is_some();
         let (files, stem) = (group.files(), spec.code.is_none());
         let running = Running {
             pidfd,
@@ -288,12 +338,47 @@ impl Namespace {
         }
     }
 
-    /// The next sandbox's id on the host.
+    /// Starts the fork servers that are wanted and not there.
+    fn keep_forks(&mut self) {
+        let Some(roots) = self.roots.as_mut().filter(|_| self.capability.works) else { return };
+        for (id, kind) in self.forks.wanted() {
+            let ground = fork_start::Ground {
+                root: roots.get(&RootFs::Host).map_err(io::Error::other).and_then(|root| root.copy()),
+                cgroups: &mut self.cgroups,
+                dev_null: self.dev_null.as_fd(),
+                id: if self.rootless { None } else { Some(self.first_uid) },
+            };
+            self.forks.started(id, fork_start::start(ground, &kind));
+        }
+    }
+
+    /// The numbers of the fork servers' processes, for those who test that one may end.
+    pub fn fork_servers(&self) -> Vec<i32> {
+        self.forks.pids()
+    }
+
+    /// Waits, within a bound, until each fork server serves or is known not to; true when all serve.
+    pub fn settle_fork_servers(&mut self, limit: Duration) -> bool {
+        self.keep_forks();
+        self.forks.settle(limit);
+        self.forks.states().iter().all(|(_, state)| *state == forks::State::Serving)
+    }
+
+    /// What a fork server was ordered and nobody wants any more ends, before another order.
+    fn forget(&mut self, ordered: Option<KindId>) {
+        if let Some((pidfd, _)) = ordered.and_then(|kind| self.forks.cloned(kind)) {
+            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// The next sandbox's id on the host. The first of all is the fork servers'.
     fn next_uid(&mut self) -> u32 {
         if self.rootless {
             return 0;
         }
         self.next_uid = (self.next_uid + 1) % UIDS;
+        self.next_uid += u32::from(self.next_uid == 0);
         self.first_uid + self.next_uid
     }
 
@@ -338,6 +423,10 @@ impl Namespace {
     }
 }
 
+fn status_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    pipe(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+}
+
 fn pipe(flags: PipeFlags) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(flags)?)
 }
@@ -348,7 +437,9 @@ impl Host for Namespace {
     }
 
     fn capability(&self) -> Capability {
-        self.capability.clone()
+        let mut capability = self.capability.clone();
+        capability.findings.extend(probe::fork_servers(&self.forks.states()));
+        capability
     }
 
     fn start(&mut self, spec: &SandboxSpec, streams: GuestStreams) -> Result<Started, StartError> {
@@ -362,7 +453,9 @@ impl Host for Namespace {
         }
         let code = spec.code.as_ref().map(|code| self.code_mount(code)).transpose()?;
         steps.lap("code");
-        self.spawn(spec, streams, code, steps)
+        let started = self.spawn(spec, streams, code, steps);
+        self.keep_forks();
+        started
     }
 
     fn adopt(&mut self, id: &InstanceId, code: &CodeHash) -> Result<(), StartError> {
@@ -426,14 +519,21 @@ impl Host for Namespace {
 
     fn tidy(&mut self) -> bool {
         self.removing.retain(|group| !matches!(group.remove(), Ok(true)));
-        !self.removing.is_empty()
+        let burying = self.forks.tidy();
+        self.keep_forks();
+        !self.removing.is_empty() || burying
     }
 
     fn sweep(&mut self) -> Result<(), StartError> {
-        self.cgroups.sweep().map_err(|error| StartError::System(format!("remove leftover cgroups: {error}")))
+        let swept = self.cgroups.sweep();
+        swept.map_err(|error| StartError::System(format!("remove leftover cgroups: {error}")))?;
+        // Only now: their groups would be leftovers.
+        self.keep_forks();
+        Ok(())
     }
 
     fn close(&mut self) {
+        self.forks.close();
         for _ in 0..50 {
             if !self.tidy() {
                 break;

@@ -9,6 +9,7 @@ use driver::{ExitCause, Finding, GuestStreams, Host, Limits, SandboxSpec, Severi
 use model::{Cpu, InstanceId, Memory};
 
 use crate::Namespace;
+use crate::forks::State;
 
 /// For error messages where user namespaces are refused.
 pub const USER_NAMESPACE_ADVICE: &str = ". Hearth needs user namespaces, or root: start it with sudo, or allow them \
@@ -57,6 +58,25 @@ pub fn findings(rootless: bool) -> Vec<Finding> {
         _ => finding(Severity::Ok, "user namespaces", "available", ""),
     });
     found
+}
+
+/// How sandboxes of each runtime start that could be forked.
+pub fn fork_servers(states: &[(String, State)]) -> Vec<Finding> {
+    let told = |(program, state): &(String, State)| match state {
+        State::Never(why) => finding(
+            Severity::Ok,
+            "fork server",
+            &format!("none for {program}, whose cold starts are slower for it: {why}"),
+            "",
+        ),
+        _ => finding(
+            Severity::Ok,
+            "fork server",
+            &format!("instances of {program} are copies of one that waits, and share its layout in memory"),
+            "",
+        ),
+    };
+    states.iter().map(told).collect()
 }
 
 /// Makes one sandbox that runs `/usr/bin/true`, waits for its end, and tells what went wrong.

@@ -53,6 +53,7 @@ impl Bed {
             code_dir: dir.join("code"),
             data_dir: dir.clone(),
             runtime_dir: dir.join("runtime"),
+            fork_servers: vec![],
         };
         Ok(Self { driver: Namespace::new(&options, rootless)?, dir })
     }

@@ -1,7 +1,7 @@
 //! The memory that all functions together may use.
 //!
 //! Each instance is charged from before its start until its sandbox is gone. A start that does not fit evicts
-//! idle instances, the least recently used first; if that does not help, its function stands in line until
+//! idle instances, those first that are least worth their memory; if that does not help, its function stands in line until
 //! memory is given back. Others may pass it in line, with starts that fit, for [`PATIENCE`] only: then what
 //! comes free is its, for [`TURN`]; after that it goes to the end of the line, so that one who is too big for
 //! what others hold does not stop everybody else.
@@ -134,22 +134,34 @@ impl<K: Copy + Eq> Budget<K> {
     }
 }
 
-/// Chooses whom to evict to give back `need` bytes: the least recently used first. None if all of them
-/// together would not do: then evicting some would be in vain.
-pub fn victims<V>(need: u64, mut idle: Vec<(Instant, u64, V)>) -> Vec<V> {
-    let together: u64 = idle.iter().map(|(_, bytes, _)| *bytes).sum();
+/// An idle instance that may be evicted.
+#[derive(Debug, Clone)]
+pub struct Candidate<V> {
+    /// How likely it is called soon.
+    pub chance: f64,
+    pub since: Instant,
+    pub bytes: u64,
+    pub who: V,
+}
+
+/// Chooses whom to evict to give back `need` bytes: first whose loss costs least for what it gives back, which is the
+/// chance of a cold start for each byte; of equals the one longest idle. None if all of them together would not do:
+/// then evicting some would be in vain.
+pub fn victims<V>(need: u64, mut idle: Vec<Candidate<V>>) -> Vec<V> {
+    let together: u64 = idle.iter().map(|one| one.bytes).sum();
     if together < need {
         return Vec::new();
     }
-    idle.sort_by_key(|(since, _, _)| *since);
+    let worth = |one: &Candidate<V>| one.chance / one.bytes.max(1) as f64;
+    idle.sort_by(|a, b| worth(a).total_cmp(&worth(b)).then(a.since.cmp(&b.since)));
     let mut freed = 0;
     let mut chosen = Vec::new();
-    for (_, bytes, victim) in idle {
+    for Candidate { bytes, who, .. } in idle {
         if freed >= need {
             break;
         }
         freed += bytes;
-        chosen.push(victim);
+        chosen.push(who);
     }
     chosen
 }
@@ -236,22 +248,26 @@ mod tests {
         }
 
         #[test]
-        fn victims_are_the_longest_idle_and_no_more_than_needed(
+        fn victims_are_those_that_cost_least_and_no_more_than_needed(
             need in 1u64..200,
-            idle in prop::collection::vec((0u64..1000, 1u64..50), 0..20),
+            idle in prop::collection::vec((0u64..1000, 1u64..50, 0u8..4), 0..20),
         ) {
             let zero = Instant::now();
-            let of = |(place, (since, bytes)): (usize, &(u64, u64))| (zero + Duration::from_millis(*since), *bytes, place);
+            let chance = |place: usize| f64::from(idle[place].2) / 4.0;
+            let of = |(who, (since, bytes, _)): (usize, &(u64, u64, u8))| {
+                Candidate { chance: chance(who), since: zero + Duration::from_millis(*since), bytes: *bytes, who }
+            };
             let chosen = victims(need, idle.iter().enumerate().map(of).collect());
             let freed: u64 = chosen.iter().map(|place| idle[*place].1).sum();
-            if idle.iter().map(|(_, bytes)| bytes).sum::<u64>() < need {
+            if idle.iter().map(|(_, bytes, _)| bytes).sum::<u64>() < need {
                 prop_assert!(chosen.is_empty());
             } else {
                 prop_assert!(freed >= need);
-                let last = idle[chosen[chosen.len() - 1]];
-                prop_assert!(freed - last.1 < need);
-                let kept = (0..idle.len()).filter(|place| !chosen.contains(place));
-                prop_assert!(kept.map(|place| idle[place].0).all(|since| since >= last.0));
+                let last = chosen[chosen.len() - 1];
+                prop_assert!(freed - idle[last].1 < need);
+                let cost = |place: usize| (chance(place) / idle[place].1 as f64, idle[place].0);
+                let mut kept = (0..idle.len()).filter(|place| !chosen.contains(place));
+                prop_assert!(kept.all(|place| cost(place) >= cost(last)));
             }
         }
 

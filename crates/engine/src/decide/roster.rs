@@ -10,11 +10,16 @@
 //!
 //! An instance that was idle for a moment is frozen, and thaws when it is taken.
 //!
+//! How long idle ones are kept is a fixed time, or for the function's [`Habit`] to say, which may also wish for
+//! instances ahead of calls. What is wished for is looked at by [`Roster::review`], not with each call.
+//!
 //! Idle instances are a stack: the latest used goes out first, so that the others age and can be reaped.
 //! Waiters are a queue. `T` is an idle instance, `W` a waiter; both are only moved about in here.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use super::habit::{Habit, chance_of_any};
 
 /// First wait before a failed start of a kept-warm instance is tried again; doubles with each failure.
 const REFILL_FIRST: Duration = Duration::from_secs(1);
@@ -29,12 +34,21 @@ pub struct Rules {
     pub max: u32,
     /// Instances kept although nothing calls.
     pub min: u32,
-    /// How long an idle instance is kept; zero: none is used twice.
-    pub keep: Duration,
+    /// How long an idle instance is kept.
+    pub keep: Keep,
     /// How long an instance is idle before it is frozen.
     pub freeze: Duration,
     /// Waiters at once at most.
     pub queue: usize,
+}
+
+/// How long an idle instance is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// This long; zero: none is used twice.
+    For(Duration),
+    /// As it is worth, by what is known of the function.
+    Auto,
 }
 
 /// A place in the queue.
@@ -83,14 +97,24 @@ pub struct Roster<T, W> {
     closed: bool,
     failures: u32,
     refill_after: Option<Instant>,
+    /// What is known of the function, with [`Keep::Auto`].
+    habit: Option<Habit>,
+    /// Idle instances that the habit wished for when it was last asked, less the calls that came since.
+    wished: u32,
+    /// When it is to be asked again.
+    review: Option<Instant>,
 }
 
 // === impl Roster ===
 
 impl<T, W> Roster<T, W> {
-    pub fn new(rules: Rules) -> Self {
+    /// `bytes` is what an instance is believed to take.
+    pub fn new(rules: Rules, bytes: u64) -> Self {
         Self {
             rules,
+            habit: (rules.keep == Keep::Auto).then(|| Habit::new(bytes)),
+            wished: 0,
+            review: None,
             idle: VecDeque::new(),
             frozen: 0,
             waiters: VecDeque::new(),
@@ -121,8 +145,39 @@ impl<T, W> Roster<T, W> {
         self.total() >= self.rules.max
     }
 
+    pub fn habit(&self) -> Option<&Habit> {
+        self.habit.as_ref()
+    }
+
+    pub fn habit_mut(&mut self) -> Option<&mut Habit> {
+        self.habit.as_mut()
+    }
+
+    /// Goes on with what the function's revision before learnt.
+    pub fn inherit(&mut self, other: &Habit) {
+        if let Some(mine) = &mut self.habit {
+            mine.inherit(other);
+        }
+    }
+
+    /// Calls came or went.
+    fn count(&mut self, now: Instant) {
+        if let Some(habit) = &mut self.habit {
+            habit.calls(self.busy as usize + self.waiters.len(), now);
+        }
+    }
+
+    /// Asks the habit how many idle instances there shall be: [`Roster::expire`] and [`Roster::wanted`] go by it.
+    pub fn review(&mut self, now: Instant) {
+        let Some(habit) = &mut self.habit else { return };
+        let wish = habit.wish(now);
+        self.wished = wish.idle;
+        // Those that nobody wished for are looked at again when this has passed.
+        self.review = wish.until;
+    }
+
     /// The instance used last, which becomes busy.
-    pub fn take(&mut self) -> Take<T> {
+    pub fn take(&mut self, now: Instant) -> Take<T> {
         if self.closed {
             return Take::Closed;
         }
@@ -130,6 +185,8 @@ impl<T, W> Roster<T, W> {
             Some((_, instance)) => {
                 self.frozen = self.frozen.min(self.idle.len());
                 self.busy += 1;
+                self.wished = self.wished.saturating_sub(1);
+                self.count(now);
                 Take::Idle(instance)
             }
             None => Take::None,
@@ -137,7 +194,7 @@ impl<T, W> Roster<T, W> {
     }
 
     /// Puts a waiter at the end of the queue.
-    pub fn wait(&mut self, waiter: W) -> Result<Ticket, NoWait> {
+    pub fn wait(&mut self, waiter: W, now: Instant) -> Result<Ticket, NoWait> {
         if self.closed {
             return Err(NoWait::Closed);
         }
@@ -147,15 +204,18 @@ impl<T, W> Roster<T, W> {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.waiters.push_back((ticket, waiter));
+        self.wished = self.wished.saturating_sub(1);
+        self.count(now);
         Ok(ticket)
     }
 
     /// A waiter's time is over.
-    pub fn late(&mut self, ticket: Ticket) -> Late {
+    pub fn late(&mut self, ticket: Ticket, now: Instant) -> Late {
         match self.waiters.binary_search_by_key(&ticket, |(ticket, _)| *ticket) {
             Ok(place) if place < self.starting as usize => Late::Stay,
             Ok(place) => {
                 self.waiters.remove(place);
+                self.count(now);
                 Late::Left
             }
             Err(_) => Late::Served,
@@ -168,13 +228,30 @@ impl<T, W> Roster<T, W> {
             return 0;
         }
         let waiting = (self.waiters.len() as u32).saturating_sub(self.starting);
+        let short = self.rules.min.saturating_sub(self.total()).max(self.ahead());
         let refill = match self.refill_after {
             Some(after) if now < after => 0,
             // After a failure one at a time, until one succeeds.
-            Some(_) => self.rules.min.saturating_sub(self.total()).min(1).saturating_sub(self.starting),
-            None => self.rules.min.saturating_sub(self.total()),
+            Some(_) => short.min(1).saturating_sub(self.starting),
+            None => short,
         };
         waiting.max(refill).min(self.rules.max.saturating_sub(self.total()))
+    }
+
+    /// How many more instances are wished for ahead of calls.
+    fn ahead(&self) -> u32 {
+        let coming = self.starting.saturating_sub(self.waiters.len() as u32);
+        self.wished.saturating_sub(self.idle.len() as u32 + coming)
+    }
+
+    /// Whether the next start is one that nobody waits for and that is not of those kept always.
+    pub fn is_ahead(&self) -> bool {
+        self.waiters.len() as u32 <= self.starting && self.total() >= self.rules.min
+    }
+
+    /// No more instances are made ahead of calls for now: those that are missing will be made when they are called.
+    pub fn forgo(&mut self) {
+        self.wished = self.wished.min(self.idle.len() as u32);
     }
 
     pub fn began(&mut self) {
@@ -195,7 +272,7 @@ impl<T, W> Roster<T, W> {
         let pause = REFILL_FIRST.saturating_mul(1 << self.failures.min(16)).min(REFILL_LONGEST);
         self.failures = self.failures.saturating_add(1);
         self.refill_after = Some(now + pause);
-        self.next_waiter()
+        self.next_waiter(now)
     }
 
     /// A start came to nothing, and another may be tried at once.
@@ -209,26 +286,40 @@ impl<T, W> Roster<T, W> {
     }
 
     /// The waiter whose turn it is.
-    pub fn next_waiter(&mut self) -> Option<W> {
-        self.waiters.pop_front().map(|(_, waiter)| waiter)
+    pub fn next_waiter(&mut self, now: Instant) -> Option<W> {
+        let (_, waiter) = self.waiters.pop_front()?;
+        self.count(now);
+        Some(waiter)
     }
 
     /// A busy instance has nothing to do.
     pub fn park(&mut self, instance: T, now: Instant) {
         self.busy -= 1;
         self.idle.push_back((now, instance));
+        self.count(now);
+        if let Some(habit) = &mut self.habit {
+            // It is wished for until then at least, or it is one too many and goes then.
+            let until = now + habit.first();
+            self.wished = self.wished.max(self.idle.len() as u32);
+            self.review = Some(self.review.map_or(until, |set| set.min(until)));
+        }
     }
 
     /// A busy instance is gone, or shall go.
-    pub fn lost(&mut self) {
+    pub fn lost(&mut self, now: Instant) {
         self.busy -= 1;
+        self.count(now);
     }
 
     /// Takes out idle instances that were kept long enough, down to the number kept always.
     pub fn expire(&mut self, now: Instant) -> Vec<T> {
         let mut expired = Vec::new();
         while let Some((since, _)) = self.idle.front() {
-            if now < *since + self.rules.keep || self.total() <= self.rules.min {
+            let kept = match self.rules.keep {
+                Keep::For(time) => now < *since + time,
+                Keep::Auto => self.idle.len() as u32 <= self.wished,
+            };
+            if kept || self.total() <= self.rules.min {
                 break;
             }
             expired.extend(self.pop_oldest());
@@ -250,10 +341,17 @@ impl<T, W> Roster<T, W> {
         self.idle.iter_mut().skip(from).take(ripe).map(|(_, instance)| instance)
     }
 
-    /// Idle instances that may be evicted, the longest idle first: those above the number kept always.
-    pub fn evictable(&self) -> impl Iterator<Item = (Instant, &T)> {
+    /// Idle instances that may be evicted, the longest idle first: those above the number kept always. With how
+    /// likely each is called soon.
+    pub fn evictable(&self, now: Instant) -> impl Iterator<Item = (f64, Instant, &T)> {
         let spare = self.total().saturating_sub(self.rules.min) as usize;
-        self.idle.iter().take(spare).map(|(since, instance)| (*since, instance))
+        self.idle.iter().enumerate().take(spare).map(move |(place, (since, instance))| {
+            let chance = match &self.habit {
+                Some(habit) => habit.chance(self.idle.len() - 1 - place, *since, now),
+                None => chance_of_any(now.saturating_duration_since(*since)),
+            };
+            (chance, *since, instance)
+        })
     }
 
     /// Takes out the longest idle instance if it may be evicted.
@@ -261,7 +359,9 @@ impl<T, W> Roster<T, W> {
         if self.total() <= self.rules.min {
             return None;
         }
-        self.pop_oldest()
+        let evicted = self.pop_oldest()?;
+        self.forgo();
+        Some(evicted)
     }
 
     /// Takes out the idle instance that `is` it.
@@ -270,7 +370,10 @@ impl<T, W> Roster<T, W> {
         if place < self.frozen {
             self.frozen -= 1;
         }
-        self.idle.remove(place).map(|(_, instance)| instance)
+        let (_, removed) = self.idle.remove(place)?;
+        // It is not made again at once: it might end by itself again.
+        self.forgo();
+        Some(removed)
     }
 
     /// When [`Roster::expire`], [`Roster::freezable`] or [`Roster::wanted`] will have something that they do not have now.
@@ -278,9 +381,15 @@ impl<T, W> Roster<T, W> {
         if self.closed {
             return None;
         }
-        let expiry =
-            self.idle.front().filter(|_| self.total() > self.rules.min).map(|(since, _)| *since + self.rules.keep);
-        let refill = self.refill_after.filter(|_| self.total() < self.rules.min);
+        let expiry = match self.rules.keep {
+            Keep::For(time) => {
+                self.idle.front().filter(|_| self.total() > self.rules.min).map(|(since, _)| *since + time)
+            }
+            Keep::Auto => self.review,
+        };
+        // One that is under way says itself when to try again.
+        let refill =
+            self.refill_after.filter(|_| self.starting == 0 && (self.total() < self.rules.min || self.ahead() > 0));
         let freeze = self.idle.get(self.frozen).map(|(since, _)| *since + self.rules.freeze);
         [expiry, freeze, refill].into_iter().flatten().min()
     }
@@ -294,220 +403,15 @@ impl<T, W> Roster<T, W> {
         (idle, self.waiters.drain(..).map(|(_, waiter)| waiter).collect())
     }
 
+    /// Instances that have nothing to do.
+    pub fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
     pub fn waiting(&self) -> usize {
         self.waiters.len()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[derive(Debug, Clone)]
-    enum Op {
-        Call,
-        Finish { well: bool },
-        Started { well: bool },
-        Late(prop::sample::Index),
-        Evict,
-        Gone(prop::sample::Index),
-        Tick(u64),
-        Close,
-    }
-
-    fn op() -> impl Strategy<Value = Op> {
-        prop_oneof![
-            6 => Just(Op::Call),
-            5 => any::<bool>().prop_map(|well| Op::Finish { well }),
-            5 => prop::bool::weighted(0.8).prop_map(|well| Op::Started { well }),
-            2 => any::<prop::sample::Index>().prop_map(Op::Late),
-            1 => Just(Op::Evict),
-            1 => any::<prop::sample::Index>().prop_map(Op::Gone),
-            2 => (0u64..5000).prop_map(Op::Tick),
-            1 => prop::bool::weighted(0.1).prop_map(|close| if close { Op::Close } else { Op::Call }),
-        ]
-    }
-
-    /// Does with a roster what the pool does, and keeps its own books.
-    struct Model {
-        roster: Roster<u32, u32>,
-        now: Instant,
-        instances: u32,
-        starting: u32,
-        busy: Vec<u32>,
-        idle: Vec<u32>,
-        /// Of the idle: those that were given out to be frozen.
-        frozen: Vec<u32>,
-        calls: u32,
-        waiting: Vec<(Ticket, u32)>,
-    }
-
-    impl Model {
-        fn scale(&mut self) {
-            while self.roster.wanted(self.now) > 0 {
-                self.roster.began();
-                self.starting += 1;
-            }
-        }
-
-        fn place(&mut self, instance: u32) {
-            if self.roster.is_closed() {
-                self.roster.lost();
-                return;
-            }
-            match self.roster.next_waiter() {
-                Some(waiter) => {
-                    let (_, first) = self.waiting.remove(0);
-                    assert_eq!(waiter, first, "first come, first served");
-                    self.busy.push(instance);
-                }
-                None => {
-                    self.roster.park(instance, self.now);
-                    self.idle.push(instance);
-                }
-            }
-        }
-
-        fn run(&mut self, op: Op) {
-            match op {
-                Op::Call => match self.roster.take() {
-                    Take::Idle(instance) => {
-                        assert_eq!(Some(instance), self.idle.pop(), "the one used last");
-                        self.frozen.retain(|one| *one != instance);
-                        self.busy.push(instance);
-                    }
-                    Take::None => {
-                        assert!(self.idle.is_empty());
-                        self.calls += 1;
-                        if let Ok(ticket) = self.roster.wait(self.calls) {
-                            self.waiting.push((ticket, self.calls));
-                        }
-                    }
-                    Take::Closed => {}
-                },
-                Op::Finish { well } if !self.busy.is_empty() => {
-                    let instance = self.busy.remove(0);
-                    if well { self.place(instance) } else { self.roster.lost() }
-                }
-                Op::Started { well } if self.starting > 0 => {
-                    self.starting -= 1;
-                    if well {
-                        self.instances += 1;
-                        self.roster.ready();
-                        self.place(self.instances);
-                    } else if let Some(told) = self.roster.start_failed(self.now) {
-                        assert_eq!(told, self.waiting.remove(0).1);
-                    }
-                }
-                Op::Late(index) if !self.waiting.is_empty() => {
-                    let place = index.index(self.waiting.len());
-                    match self.roster.late(self.waiting[place].0) {
-                        Late::Left => drop(self.waiting.remove(place)),
-                        Late::Stay => assert!(place < self.starting as usize),
-                        Late::Served => panic!("it still waits"),
-                    }
-                }
-                Op::Evict => {
-                    if let Some(instance) = self.roster.evict() {
-                        assert_eq!(instance, self.idle.remove(0), "the longest idle");
-                    }
-                }
-                Op::Gone(index) if !self.idle.is_empty() => {
-                    let instance = self.idle.remove(index.index(self.idle.len()));
-                    assert_eq!(self.roster.remove(|one| *one == instance), Some(instance));
-                }
-                Op::Tick(millis) => {
-                    self.now += Duration::from_millis(millis);
-                    for instance in self.roster.expire(self.now) {
-                        assert_eq!(instance, self.idle.remove(0));
-                    }
-                    for instance in self.roster.freezable(self.now) {
-                        assert!(self.idle.contains(instance) && !self.frozen.contains(instance), "once, while idle");
-                        self.frozen.push(*instance);
-                    }
-                }
-                Op::Close => {
-                    let (idle, waiters) = self.roster.close();
-                    assert_eq!(idle, std::mem::take(&mut self.idle));
-                    let waiting: Vec<_> = std::mem::take(&mut self.waiting).into_iter().map(|(_, call)| call).collect();
-                    assert_eq!(waiters, waiting, "everyone is told");
-                }
-                Op::Finish { .. } | Op::Started { .. } | Op::Late(_) | Op::Gone(_) => {}
-            }
-            self.scale();
-        }
-
-        fn check(&self) {
-            let rules = self.roster.rules();
-            let frozen = self.idle.iter().filter(|one| self.frozen.contains(one)).count();
-            assert_eq!(self.roster.frozen, frozen);
-            assert!(self.idle[..frozen].iter().all(|one| self.frozen.contains(one)), "the longest idle first");
-            if frozen < self.idle.len() {
-                let freeze = self.roster.idle[frozen].0 + rules.freeze;
-                assert!(self.roster.due().is_some_and(|due| due <= freeze), "what runs idle will be frozen");
-            }
-            let count = self.starting + self.busy.len() as u32 + self.idle.len() as u32;
-            assert_eq!(self.roster.total(), count);
-            assert!(count <= rules.max);
-            assert_eq!(self.roster.waiting(), self.waiting.len());
-            assert!(self.waiting.len() <= rules.queue);
-            assert!(self.idle.is_empty() || self.waiting.is_empty(), "nobody waits beside an idle instance");
-            // Nobody waits in vain: for each waiter a start is under way, or all instances there may be exist.
-            assert!(self.waiting.len() as u32 <= self.starting || count == rules.max);
-            if !self.roster.is_closed() && self.idle.len() as u32 > 0 && count > rules.min {
-                assert!(self.roster.due().is_some(), "an idle instance will be reaped");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn the_books_are_right_whatever_happens(
-            max in 1u32..6,
-            min in 0u32..3,
-            keep in 0u64..4000,
-            freeze in 0u64..4000,
-            ops in prop::collection::vec(op(), 0..300),
-        ) {
-            let (keep, freeze) = (Duration::from_millis(keep), Duration::from_millis(freeze));
-            let rules = Rules { max, min: min.min(max), keep, freeze, queue: 5 };
-            let mut model = Model {
-                roster: Roster::new(rules),
-                now: Instant::now(),
-                instances: 0,
-                starting: 0,
-                busy: Vec::new(),
-                idle: Vec::new(),
-                frozen: Vec::new(),
-                calls: 0,
-                waiting: Vec::new(),
-            };
-            for op in ops {
-                model.run(op);
-                model.check();
-            }
-        }
-    }
-
-    #[test]
-    fn a_broken_function_is_kept_warm_less_and_less_often() {
-        let rules = Rules { max: 5, min: 2, keep: Duration::ZERO, freeze: Duration::ZERO, queue: 5 };
-        let (mut roster, mut now) = (Roster::<(), ()>::new(rules), Instant::now());
-        assert_eq!(roster.wanted(now), 2);
-        let mut starts = 0;
-        let end = now + Duration::from_secs(3600);
-        while now < end {
-            for _ in 0..roster.wanted(now) {
-                roster.began();
-                starts += 1;
-                roster.start_failed(now);
-            }
-            now = roster.due().unwrap();
-        }
-        assert!((50..80).contains(&starts), "{starts} in an hour");
-        roster.began();
-        roster.ready();
-        assert_eq!(roster.wanted(now), 1, "a success ends the waiting");
-    }
-}
+mod tests;

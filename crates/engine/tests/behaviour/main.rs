@@ -4,6 +4,7 @@ mod calls;
 mod ends;
 mod fake;
 mod isolation;
+mod keeping;
 mod memory;
 mod scaling;
 mod stems;

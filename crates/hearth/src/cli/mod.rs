@@ -32,6 +32,7 @@ mod progress;
 mod ps;
 mod rm;
 mod runtimes;
+mod simulate;
 mod text;
 mod waterfall;
 
@@ -39,6 +40,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use model::Memory;
@@ -107,6 +109,9 @@ pub struct UpArgs {
     /// Sandboxes kept ready with their runtime up, for cold starts; 0: none
     #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
     pub stems: u16,
+    /// Whether Python's sandboxes are copies of a process that waits: faster, but alike in their layout in memory
+    #[arg(long, env = "HEARTH_FORK_SERVERS", hide_env_values = true, default_value = "on", value_name = "ON|OFF")]
+    pub fork_servers: Switch,
     /// What all images together may take on disk
     #[arg(long, env = "HEARTH_IMAGE_SPACE", hide_env_values = true, default_value = "10GB", value_name = "SIZE")]
     pub image_space: Memory,
@@ -116,6 +121,48 @@ pub struct UpArgs {
     /// gVisor's program [default: where packages put it]
     #[arg(long, env = "HEARTH_RUNSC", hide_env_values = true, value_name = "PATH")]
     pub runsc: Option<PathBuf>,
+    /// What makes gVisor's sandboxes: its program, run by Hearth, or the runtime of Docker's that is gVisor
+    #[arg(
+        long,
+        env = "HEARTH_GVISOR_THROUGH",
+        hide_env_values = true,
+        default_value = "runsc",
+        value_name = "runsc|docker[=RUNTIME]"
+    )]
+    pub gvisor_through: GvisorThrough,
+}
+
+/// What makes gVisor's sandboxes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GvisorThrough {
+    /// Hearth runs it.
+    Runsc,
+    /// Docker does, as one of its runtimes.
+    Docker(docker::GvisorRuntime),
+}
+
+// === impl GvisorThrough ===
+
+impl FromStr for GvisorThrough {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "runsc" => Ok(Self::Runsc),
+            None if text == "docker" => Ok(Self::Docker(docker::GvisorRuntime::Found)),
+            Some(("docker", name)) if !name.is_empty() => {
+                Ok(Self::Docker(docker::GvisorRuntime::Named(name.to_owned())))
+            }
+            _ => Err("expected runsc, docker, or docker=RUNTIME with the name of one of Docker's runtimes".into()),
+        }
+    }
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]
@@ -152,6 +199,8 @@ pub enum ClientCommand {
     Compare(Box<compare::CompareArgs>),
     /// Show or set the prices that costs are told in
     Prices(Box<prices::PricesArgs>),
+    /// Replay a recorded trace of calls against the keep-alive policy
+    Simulate(simulate::SimulateArgs),
     /// Say what works on this machine, what does not, and why
     Doctor(doctor::DoctorArgs),
     /// Explain an error code
@@ -183,6 +232,7 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Runtimes(args) => runtimes::run(args),
         ClientCommand::Compare(args) => compare::run(*args),
         ClientCommand::Prices(args) => prices::run(*args),
+        ClientCommand::Simulate(args) => simulate::run(args),
         ClientCommand::Doctor(args) => doctor::run(args),
         ClientCommand::Explain(args) => explain::run(args),
         ClientCommand::AwsEnv(args) => aws_env::run(args),
@@ -232,6 +282,7 @@ impl ClientCommand {
             Self::Runtimes(args) => args.json,
             Self::Compare(args) => args.json,
             Self::Prices(args) => args.json(),
+            Self::Simulate(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Explain(args) => args.json,
             Self::AwsEnv(args) => args.json,

@@ -35,6 +35,7 @@ pub use group::Group;
 pub use tree::cpu_shares;
 
 use detect::Plan;
+use mounts::Mount;
 use tree::Tree;
 
 /// This installation's part of the host's control groups. Looks only, until the first [`Cgroups::sweep`] or
@@ -47,6 +48,8 @@ pub struct Cgroups {
     trees: Option<Arc<[Tree]>>,
     /// Whether it is for us to undo that joining groups is quick.
     hurried: bool,
+    /// Whether processes are moved into groups on version 2 too, instead of being born there.
+    joined: bool,
 }
 
 /// Which limits hold here.
@@ -76,11 +79,22 @@ impl Cgroups {
         );
         let plan = Plan::look(roots);
         let findings = plan.findings();
-        (Self { name: name.to_owned(), plan, ceiling: None, trees: None, hurried: false }, findings)
+        (Self { name: name.to_owned(), plan, ceiling: None, trees: None, hurried: false, joined: false }, findings)
     }
 
     pub fn enforced(&self) -> Enforced {
         self.plan.enforced()
+    }
+
+    /// Processes will be moved into groups ([`Group::add`]) on every start, wherever the controllers are. False where
+    /// each would now have to wait some 8 ms for that, and had not to before. Called before the first [`Cgroups::create`].
+    pub fn expect_joins(&mut self) -> bool {
+        self.joined = true;
+        self.hurry();
+        // Version 1 is joined in any case.
+        let Plan { fake, sites, unified, .. } = &self.plan;
+        let quick = self.hurried || unified.as_ref().is_some_and(Mount::is_quick);
+        *fake || sites.is_empty() || self.plan.joins_slowly() || quick
     }
 
     /// Bounds the memory of all sandboxes together. Holds from the next [`Cgroups::sweep`] or first
@@ -168,12 +182,15 @@ impl Cgroups {
         self.plan.sites.iter().any(|site| site.has_another(&self.name))
     }
 
-    /// Joining a group of version 1 waits some 8 ms for all processors, unless the kernel (since 6.0) is told
-    /// that it happens often.
+    /// Joining a group waits some 8 ms for all processors, unless the kernel (since 6.0) is told that it happens often.
     fn hurry(&mut self) {
-        let Some(unified) = self.plan.unified.as_ref().filter(|_| self.plan.joins_slowly() && !self.plan.fake) else {
+        let often = self.joined || self.plan.joins_slowly();
+        let Some(unified) = self.plan.unified.as_ref().filter(|_| often && !self.plan.fake) else {
             return;
         };
+        if self.hurried {
+            return;
+        }
         if unified.is_quick() {
             // The administrator's choice, or another installation's, which we then inherit.
             self.hurried = self.has_company();

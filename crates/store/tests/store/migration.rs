@@ -17,7 +17,7 @@ fn open_error(dir: &std::path::Path) -> String {
 #[tokio::test]
 async fn an_empty_directory_becomes_a_store_of_the_present_schema() {
     let home = Home::new().reopen(|data| {
-        for (file, newest) in [("catalogue.db", 2), ("telemetry.db", 3)] {
+        for (file, newest) in [("catalogue.db", 2), ("telemetry.db", 4)] {
             let db = Connection::open(data.join(file)).unwrap();
             assert_eq!(version(&db), newest, "{file}");
         }
@@ -34,7 +34,7 @@ async fn records_of_before_there_were_waterfalls_are_read() {
     home.store.record(old.clone());
     let home = home.reopen(|data| {
         let db = Connection::open(data.join("telemetry.db")).unwrap();
-        db.execute_batch("ALTER TABLE records DROP COLUMN stages; PRAGMA user_version = 2").unwrap();
+        db.execute_batch("ALTER TABLE records DROP COLUMN stages; PRAGMA user_version = 3").unwrap();
     });
     let records = home.store.records(RecordQuery { limit: 9, ..RecordQuery::default() }).await.unwrap();
     assert_eq!(records, [old]);

@@ -79,6 +79,51 @@ fn messages(page: &LogPage) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn lines_of_calls_are_found_however_they_were_written() {
+    let home = Home::new();
+    let (one, other) = (RequestId::random(), RequestId::random());
+    let start = Timestamp::now() - Duration::from_secs(60);
+    let ids = [InstanceId::random(), InstanceId::random()];
+    // Two calls at once, on two instances.
+    for (second, text) in ["1 START", "2 START", "1 one", "2 two", "1 END", "2 END"].into_iter().enumerate() {
+        let at = usize::from(text.starts_with('2'));
+        let request_id = Some([one, other][at]);
+        let time = start + Duration::from_secs(second as u64);
+        let level = text.ends_with("one").then_some(LogLevel::Warn);
+        let (instance, message) = (ids[at].clone(), text.to_owned());
+        home.store.log(LogLine { time, function: name("f"), instance, request_id, level, message });
+    }
+    let ours = ["1 START", "1 one", "1 END"];
+    let page = home.store.logs(LogQuery { request_id: Some(one), ..all() }).await.unwrap();
+    assert_eq!(messages(&page), ours);
+    assert_eq!(
+        page.lines.iter().map(|line| line.time).collect::<Vec<_>>(),
+        [0, 2, 4].map(|s| start + Duration::from_secs(s))
+    );
+    assert_eq!(page.lines[1].level, Some(LogLevel::Warn));
+    assert!(page.lines.iter().all(|line| line.request_id == Some(one) && line.instance == ids[0]));
+    let grep = LogQuery { grep: Some("T".into()), ..of("f") };
+    assert_eq!(messages(&home.store.logs(grep).await.unwrap()), ["1 START", "2 START", "2 two"]);
+    let newest = LogQuery { limit: 2, request_id: Some(one), ..all() };
+    assert_eq!(messages(&home.store.logs(newest).await.unwrap()), ours[1..]);
+    let since = LogQuery { since: Some(start + Duration::from_secs(2)), request_id: Some(one), ..all() };
+    assert_eq!(messages(&home.store.logs(since).await.unwrap()), ours[1..]);
+    // Who follows gets each of them once, also one at a time.
+    let (mut seen, mut after) = (Vec::new(), 0);
+    for _ in 0..6 {
+        let page = home.store.logs(LogQuery { after: Some(after), limit: 1, ..of("f") }).await.unwrap();
+        assert!(page.cursor > after);
+        after = page.cursor;
+        seen.extend(page.lines.into_iter().map(|line| line.message));
+    }
+    assert!(home.store.logs(LogQuery { after: Some(after), ..of("f") }).await.unwrap().lines.is_empty());
+    assert_eq!(seen.iter().filter(|text| text.starts_with('1')).collect::<Vec<_>>(), ours);
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 6);
+}
+
+#[tokio::test]
 async fn records_are_read_from_a_moment_on_and_without_measurements() {
     let home = Home::new();
     let now = Timestamp::now();

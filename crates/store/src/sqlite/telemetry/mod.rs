@@ -3,6 +3,7 @@
 //! What is given is put into a bounded queue and written in batches by one thread. A full queue or a full disk
 //! drops and counts; nobody who logs ever waits. A query first waits until what was given before it is written.
 
+mod bundle;
 mod query;
 mod queue;
 mod retention;

@@ -81,7 +81,8 @@ pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, Store
     let mut found = statement.query(rusqlite::params_from_iter(filter.values))?;
     let mut page = nothing;
     let mut bytes = 0;
-    while let Some(row) = found.next()? {
+    'rows: while let Some(row) = found.next()? {
+        // A row may be several lines, and is passed over where none of them can match.
         if let Some(since) = query.since {
             let time = Timestamp(row.get(2)?);
             if after.is_none() && time < since - DISORDER {
@@ -96,14 +97,24 @@ pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, Store
         {
             continue;
         }
-        let line = rows::read_line(row)?;
-        bytes += line.message.len();
-        page.lines.push(line);
-        if page.lines.len() == query.limit || bytes > PAGE_BYTES {
-            if after.is_some() {
-                page.cursor = row.get::<_, i64>(0)? as u64;
+        let mut lines = rows::read_lines(row)?;
+        if after.is_none() {
+            lines.reverse();
+        }
+        for (id, line) in lines {
+            let is_new = after.is_none_or(|after| id as u64 > after);
+            let matches = needle.as_ref().is_none_or(|needle| needle.is_in(line.message.as_bytes()));
+            if !is_new || !matches || query.since.is_some_and(|since| line.time < since) {
+                continue;
             }
-            break;
+            bytes += line.message.len();
+            page.lines.push(line);
+            if page.lines.len() == query.limit || bytes > PAGE_BYTES {
+                if after.is_some() {
+                    page.cursor = id as u64;
+                }
+                break 'rows;
+            }
         }
     }
     if after.is_none() {

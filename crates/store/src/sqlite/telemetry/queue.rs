@@ -41,9 +41,8 @@ struct State {
     items: Vec<Item>,
     /// Of `items` and of the batch being written.
     held: Held,
-    /// Of `held`, the lines of each function: in `items`, and in the batch being written.
-    waiting: HashMap<FunctionName, Held>,
-    writing: HashMap<FunctionName, Held>,
+    /// Of `held`, the lines of each function.
+    lines: HashMap<FunctionName, Lines>,
     /// Told once all that was given before them is written.
     barriers: VecDeque<oneshot::Sender<()>>,
     closed: bool,
@@ -53,6 +52,13 @@ struct State {
 pub(super) struct Held {
     items: usize,
     bytes: usize,
+}
+
+/// One function's lines: in `items`, and in the batch being written.
+#[derive(Debug, Default)]
+struct Lines {
+    waiting: Held,
+    writing: Held,
 }
 
 pub(super) struct Batch {
@@ -133,7 +139,7 @@ impl Queue {
             state = self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         let held = state.held;
-        state.writing = mem::take(&mut state.waiting);
+        state.lines.values_mut().for_each(|lines| lines.writing = mem::take(&mut lines.waiting));
         let room = Vec::with_capacity(state.items.len().min(1024));
         Next::Batch(Batch {
             items: mem::replace(&mut state.items, room),
@@ -147,7 +153,10 @@ impl Queue {
         let mut state = self.lock();
         state.held.items -= held.items;
         state.held.bytes -= held.bytes;
-        state.writing.clear();
+        state.lines.retain(|_, lines| {
+            lines.writing = Held::default();
+            lines.waiting.items > 0
+        });
     }
 
     /// Refuses from now on; what waits is still to be written.
@@ -183,17 +192,17 @@ impl State {
             Item::Record(_) if !fits(self.held, 1, 1) => return false,
             Item::Record(_) => {}
             Item::Line(line) => {
-                let writing = self.writing.get(&line.function).copied().unwrap_or_default();
-                let waiting = self.waiting.get(&line.function).copied().unwrap_or_default();
+                let lines = match self.lines.get_mut(&line.function) {
+                    Some(lines) => lines,
+                    None => self.lines.entry(line.function.clone()).or_default(),
+                };
+                let Lines { waiting, writing } = lines;
                 let own = Held { items: writing.items + waiting.items, bytes: writing.bytes + waiting.bytes };
                 if !fits(self.held, 3, 4) || !fits(own, 3, 8) {
                     return false;
                 }
-                let waiting = Held { items: waiting.items + 1, bytes: waiting.bytes + size };
-                match self.waiting.get_mut(&line.function) {
-                    Some(known) => *known = waiting,
-                    None => drop(self.waiting.insert(line.function.clone(), waiting)),
-                }
+                waiting.items += 1;
+                waiting.bytes += size;
             }
         }
         self.held.items += 1;
@@ -203,6 +212,13 @@ impl State {
 }
 
 impl Item {
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Item::Record(record) => Some(record),
+            Item::Line(_) => None,
+        }
+    }
+
     /// The memory it takes, roughly: itself, names and the allocator's share.
     fn size(&self) -> usize {
         match self {

@@ -9,6 +9,7 @@ use model::{
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
 use super::super::database::Schema;
+use super::bundle::{self, Bundle};
 use crate::StoreError;
 
 pub(super) const SCHEMA: Schema = Schema {
@@ -73,6 +74,10 @@ pub(super) const SCHEMA: Schema = Schema {
         ALTER TABLE records ADD COLUMN stem INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE records ADD COLUMN isolation TEXT;
     ",
+        // Where set, the row is several lines, see `bundle`; `id` is the last one's then.
+        "
+        ALTER TABLE lines ADD COLUMN parts BLOB;
+    ",
         "
         -- Cold calls only: where the time went, names and durations as JSON.
         ALTER TABLE records ADD COLUMN stages TEXT;
@@ -80,14 +85,14 @@ pub(super) const SCHEMA: Schema = Schema {
     ],
 };
 
-pub(super) const LINE: &str = "SELECT l.id, n.name, l.time, l.instance, l.request, l.level, l.message
+pub(super) const LINE: &str = "SELECT l.id, n.name, l.time, l.instance, l.request, l.level, l.message, l.parts
     FROM lines l CROSS JOIN names n ON n.id = l.function";
 
 pub(super) const RECORD: &str = "SELECT n.name, r.request, r.revision, r.instance, r.door, r.received, r.cold, r.fault,
     r.queued_us, r.sandbox_us, r.runtime_us, r.init_us, r.handler_us, r.memory_peak, r.cpu_us, r.request_bytes,
     r.response_bytes, r.stem, r.isolation, r.stages FROM records r CROSS JOIN names n ON n.id = r.function";
 
-const INSERT_LINE: &str = "INSERT INTO lines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+const INSERT_LINE: &str = "INSERT INTO lines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 const INSERT_RECORD: &str = "INSERT INTO records VALUES
     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
@@ -129,20 +134,21 @@ impl<'c> Inserter<'c> {
         Ok(Self { conn, line: conn.prepare(INSERT_LINE)?, record: conn.prepare(INSERT_RECORD)? })
     }
 
-    pub fn line(&mut self, names: &mut Names, state: &mut State, line: &LogLine) -> rusqlite::Result<()> {
-        let LogLine { time, function, instance, request_id, level, message } = line;
+    pub fn lines(&mut self, names: &mut Names, state: &mut State, bundle: &Bundle<'_>) -> rusqlite::Result<()> {
+        let LogLine { function, instance, request_id, .. } = bundle.first;
         let function = names.id(self.conn, function)?;
+        state.next_line += bundle.count;
+        state.log_bytes += bundle.message.len() as i64;
         self.line.execute(params![
-            state.next_line,
+            state.next_line - 1,
             function,
-            time.micros(),
+            bundle.newest.micros(),
             instance_number(instance),
             request_id.map(request_bytes),
-            level.map(LogLevel::as_u8),
-            message,
+            bundle.first.level.map(LogLevel::as_u8),
+            bundle.message,
+            bundle.parts,
         ])?;
-        state.next_line += 1;
-        state.log_bytes += message.len() as i64;
         Ok(())
     }
 
@@ -231,15 +237,28 @@ pub(super) fn name_id(conn: &Connection, name: &FunctionName) -> rusqlite::Resul
     conn.query_row("SELECT id FROM names WHERE name = ?1", [name.as_str()], |row| row.get(0)).optional()
 }
 
-pub(super) fn read_line(row: &Row<'_>) -> Result<LogLine, StoreError> {
-    Ok(LogLine {
-        function: name(row.get(1)?)?,
-        time: Timestamp(row.get(2)?),
-        instance: instance(row.get(3)?)?,
-        request_id: row.get::<_, Option<[u8; 16]>>(4)?.map(request).transpose()?,
-        level: row.get::<_, Option<u8>>(5)?.and_then(LogLevel::from_u8),
-        message: row.get(6)?,
-    })
+/// The lines of a row, oldest first, each with its id.
+pub(super) fn read_lines(row: &Row<'_>) -> Result<Vec<(i64, LogLine)>, StoreError> {
+    let id: i64 = row.get(0)?;
+    let line = |time, level, message| -> Result<LogLine, StoreError> {
+        Ok(LogLine {
+            function: name(row.get(1)?)?,
+            time: Timestamp(time),
+            instance: instance(row.get(3)?)?,
+            request_id: row.get::<_, Option<[u8; 16]>>(4)?.map(request).transpose()?,
+            level: LogLevel::from_u8(level),
+            message,
+        })
+    };
+    let Some(parts) = row.get_ref(7)?.as_blob_or_null().map_err(|error| damaged(&error))? else {
+        let level = row.get::<_, Option<u8>>(5)?.unwrap_or(0);
+        return Ok(vec![(id, line(row.get(2)?, level, row.get(6)?)?)]);
+    };
+    let parts = bundle::unpack(parts, row.get_ref(6)?.as_str().map_err(|error| damaged(&error))?);
+    let parts = parts.ok_or_else(|| damaged(&"a bundle of lines that does not add up"))?;
+    let first = id + 1 - parts.len() as i64;
+    let lines = parts.into_iter().zip(first..);
+    lines.map(|(part, id)| Ok((id, line(part.time, part.level, part.message.to_owned())?))).collect()
 }
 
 pub(super) fn read_record(row: &Row<'_>) -> Result<Record, StoreError> {

@@ -16,6 +16,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::Retention;
+use super::bundle;
 use super::queue::{Batch, Item, Next, Queue};
 use super::retention;
 use super::rows::{Inserter, Names, State};
@@ -115,12 +116,10 @@ impl Writer {
     fn transact(&mut self, items: &[Item], state: &mut State, sync: bool) -> Result<bool, StoreError> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut insert = Inserter::new(&tx)?;
-        for item in items {
-            match item {
-                Item::Record(record) => insert.record(&mut self.names, state, record)?,
-                Item::Line(line) => insert.line(&mut self.names, state, line)?,
-            }
+        for record in items.iter().filter_map(Item::record) {
+            insert.record(&mut self.names, state, record)?;
         }
+        bundle::each(items, |bundle| insert.lines(&mut self.names, state, bundle))?;
         drop(insert);
         let more = retention::trim(&tx, &self.retention, state, items.len(), Timestamp::now())?;
         // Without a write there is nothing to commit, and so nothing to sync.

@@ -1,0 +1,105 @@
+"""A fork server: a runtime that has imported much, is nobody's, and is copied instead of being started anew.
+
+It never sees a function: neither code nor environment nor streams. The native half, `hearth_fork.so`, takes the spawner's
+orders and makes each new sandbox's first process, in which `serve` goes on (see crates/fork-server). That process forks
+once more, as any Python does, so that every module that cares about forks hears of it; the child is the instance and
+returns to `life`, as if freshly started.
+"""
+
+import posix
+import sys
+
+LIBRARY = "hearth_fork.so"
+CONTROL = 3
+
+# What functions import most. Nothing that starts a thread, opens a file for good or takes random numbers early: all
+# that these have done is the same in every instance.
+MODULES = """base64 collections copy csv dataclasses datetime decimal email.message functools hashlib hmac html
+    http.client io itertools json logging math operator os pathlib random re secrets shutil socket ssl string struct
+    subprocess tempfile textwrap threading time traceback types typing unicodedata urllib.parse urllib.request uuid
+    warnings weakref asyncio concurrent.futures contextlib enum inspect queue selectors xml.etree.ElementTree
+    zoneinfo""".split()
+
+_borrowed = ()  # what was imported for functions' sake only
+_tops = frozenset()  # the names by which functions may have modules of their own instead
+
+
+def serve():
+    """Returns in every new instance."""
+    try:
+        library = _prepare()
+    except Exception as e:
+        _give_up("%s: %s" % (type(e).__name__, e))
+    if library.hearth_fork_serve():
+        posix._exit(1)
+    # From here on in the first process of a sandbox.
+    try:
+        runtime = posix.fork()
+    except OSError as e:
+        runtime = -(e.errno or 1)
+    if runtime:
+        library.hearth_fork_init(runtime)
+        posix._exit(1)
+    library.hearth_fork_runtime()
+
+
+def _prepare():
+    from . import stem
+
+    stem.warm_up()
+    before = frozenset(sys.modules)
+    for name in MODULES:
+        try:
+            __import__(name)
+        except ImportError:
+            pass  # a distribution may leave out parts of the standard library
+    _remember(before)
+    import ctypes
+    import gc
+
+    library = ctypes.PyDLL(__file__.rpartition("/")[0] + "/" + LIBRARY)
+    gc.collect()
+    gc.freeze()  # a collection in an instance need not look at what is there now, and so not copy it
+    return library
+
+
+def _give_up(why):
+    import json
+
+    posix.write(CONTROL, json.dumps({"broken": why}).encode())
+    posix._exit(1)
+
+
+def _remember(before):
+    global _borrowed, _tops
+    from _imp import is_frozen
+
+    from .life import STANDARD
+
+    def may_be_another(name):
+        top = name.partition(".")[0]
+        return not (top in STANDARD or top in sys.builtin_module_names or is_frozen(top) or top == "_hearth")
+
+    _borrowed = [name for name in sys.modules if name not in before and may_be_another(name)]
+    _tops = frozenset(name.partition(".")[0] for name in _borrowed)
+
+
+def unshadow(folders):
+    """Forgets what was imported early, where a function has a module of such a name: what the others import is then its
+    own, as if this process had just started."""
+    found = set()
+    for folder in folders:
+        try:
+            found.update(name.partition(".")[0] for name in posix.listdir(folder))
+        except NotADirectoryError:
+            found |= _tops  # an archive: it may have anything
+        except OSError:
+            pass
+    if _tops.isdisjoint(found):
+        return
+    for name in _borrowed:
+        module = sys.modules.get(name)
+        compiled = (getattr(module, "__file__", None) or "").endswith(".so")
+        # Libraries initialise but once, and import nothing that a function has.
+        if not compiled or name in found:
+            sys.modules.pop(name, None)
