@@ -64,7 +64,7 @@ def test_a_cold_start_and_a_warm_one_explain_all_their_time(new_hearth, need_dri
     assert known <= total <= known + 20_000, record
     assert total <= trace["total_us"]
     assert kept["init"]["took_us"] >= 50_000 and kept["handler"]["took_us"] >= 30_000
-    assert {"send", "load"} <= {part["name"] for part in kept["init"]["parts"]}
+    assert [part for part in kept["init"]["parts"] if part["name"] == "load"][0]["took_us"] >= 50_000
     if stems == "8":
         assert "adopt" in kept and not {"sandbox", "runtime"} & kept.keys()
     else:

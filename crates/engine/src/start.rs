@@ -283,7 +283,7 @@ impl<'a> Birth<'a> {
         let over = Instant::now();
         cold.init_us = Some((over - begun).as_micros() as u64);
         cold.laps.until("init", over);
-        cold.laps.with_parts([("send", told), ("load", over)]);
+        cold.laps.with_parts([("prepare", told), ("load", over)]);
         info.usage();
         match ready {
             Ok(()) => {
@@ -300,7 +300,7 @@ impl<'a> Birth<'a> {
         NotStarted { why, instance: Some(info.id.clone()), cold: Cold::default(), tail: self.sink.into_tail() }
     }
 
-    /// Sends INIT, notes when it was sent, and waits for READY.
+    /// Sends INIT, notes when it is sent, and waits for READY.
     async fn init(&mut self, shared: &Shared, pool: &Pool, info: &Info, told: &mut Instant) -> Result<(), Why> {
         // AWS gives it ten seconds; a function that may take longer for a call may take as long for this.
         let limit = shared.limits.init.max(pool.function.spec.timeout);
@@ -309,8 +309,9 @@ impl<'a> Birth<'a> {
         let body = serde_json::to_vec(&init).map_err(|error| Why::Protocol(error.to_string()))?;
         let mut bytes = BytesMut::new();
         Frame::Init(body.into()).encode(&mut bytes).map_err(|error| Why::Protocol(error.to_string()))?;
-        self.tell(&bytes, until).await.map_err(|why| why.within(limit))?;
+        // Before it is: whom that wakes may be done before this task goes on.
         *told = Instant::now();
+        self.tell(&bytes, until).await.map_err(|why| why.within(limit))?;
         match self.frame(until).await.map_err(|why| why.within(limit))? {
             Frame::Ready => Ok(()),
             Frame::InitError(payload) => Err(Why::Reported(payload)),
