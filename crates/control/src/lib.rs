@@ -61,7 +61,7 @@ pub use images::{
     PullProgress, Pulling,
 };
 pub use instances::{InstanceList, InstanceRow};
-pub use invocations::{InvocationList, OutcomeStatus, OutcomeView, RecordView};
+pub use invocations::{InvocationList, OutcomeStatus, OutcomeView, PartView, RecordView, StageView};
 pub use logs::{LogLineView, LogPageView};
 pub use nearest::{explain_unknown, nearest};
 pub use openapi::openapi_json;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use model::{CodeHash, InstanceId, Isolation};
 use serde::{Deserialize, Serialize};
 
-use crate::{Capability, Exit, SandboxSpec, StartError, Usage};
+use crate::{Capability, Exit, SandboxSpec, StartError, Step, Usage};
 
 /// The guest's ends of the streams: handed to the sandbox's command as the descriptors that `docs/wire.md`
 /// gives, and closed in the spawner afterwards.
@@ -31,6 +31,8 @@ pub struct Started {
     /// Becomes readable when the sandbox has run out of memory and must be killed whole; none where the kernel
     /// does that itself.
     pub oom: Option<OwnedFd>,
+    /// What making it took, as far as the driver tells; in order.
+    pub steps: Vec<Step>,
 }
 
 /// A sandbox's files of the host's control groups.

@@ -10,8 +10,10 @@
 #![forbid(unsafe_code)]
 
 mod host;
+mod steps;
 
 pub use host::{Freezer, FreezerKind, GuestStreams, Host, SandboxFiles, Started, UsageFiles};
+pub use steps::{Step, Steps, monotonic_us};
 
 use std::fmt;
 use std::future::Future;
@@ -129,6 +131,8 @@ pub struct Sandbox {
     pub id: InstanceId,
     pub streams: Streams,
     pub handle: Arc<dyn Handle>,
+    /// What making it took, as far as the driver tells; in order.
+    pub steps: Vec<Step>,
 }
 
 /// Holds a sandbox. Dropping the last handle kills the sandbox: none is forgotten.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::io::Io;
+use crate::laps::Laps;
 use crate::ledger::Charge;
 use crate::log::Sink;
 use crate::pool::Pool;
@@ -59,13 +60,15 @@ pub struct Instance {
 pub struct Deadline(Option<Pin<Box<Sleep>>>);
 
 /// What a start took. All durations are microseconds.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Cold {
     pub sandbox_us: Option<u64>,
     pub runtime_us: Option<u64>,
     pub init_us: Option<u64>,
     /// The sandbox and its runtime were there before.
     pub stem: bool,
+    /// The moments that it passed.
+    pub laps: Laps,
 }
 
 // === impl Info ===

@@ -9,6 +9,7 @@ use std::time::Duration;
 use driver::Usage;
 use model::{
     Fault, FaultCode, FunctionError, InstanceId, Invocation, MAX_REQUEST_BYTES, Outcome, Record, RecordOutcome, Reply,
+    Stage, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -41,7 +42,9 @@ struct Work<'a> {
     invocation: &'a Invocation,
     entered: Instant,
     queued: Duration,
-    cold: Option<Cold>,
+    cold: Option<Box<Cold>>,
+    /// When the request came in: only of calls that had to wait.
+    received: Option<Instant>,
 }
 
 /// What is measured on an instance.
@@ -50,6 +53,8 @@ struct Measured {
     took: Duration,
     peak: Option<u64>,
     cpu: Option<Duration>,
+    /// When the answer was there: only of cold calls.
+    over: Option<Instant>,
 }
 
 // === impl Unstoppable ===
@@ -85,7 +90,8 @@ impl Drop for Unstoppable {
 async fn run(shared: Arc<Shared>, invocation: Invocation) -> Result<Outcome, Fault> {
     let Some(_inside) = shared.enter() else { return Err(draining()) };
     let (shared, invocation) = (&shared, &invocation);
-    let mut work = Work { shared, invocation, entered: Instant::now(), queued: Duration::ZERO, cold: None };
+    let mut work =
+        Work { shared, invocation, entered: Instant::now(), queued: Duration::ZERO, cold: None, received: None };
     let mut stale = 0;
     loop {
         let name = &invocation.function;
@@ -102,7 +108,7 @@ async fn run(shared: Arc<Shared>, invocation: Invocation) -> Result<Outcome, Fau
         let lease = match pool.take() {
             Take::Idle(lease) => lease,
             Take::Closed => continue,
-            Take::None => match pool.wait(shared, (work.entered + shared.limits.queue_wait).into_std()).await {
+            Take::None => match work.wait(&pool).await {
                 Ok(Grant::Ready(lease, cold)) => {
                     work.cold = cold;
                     lease
@@ -131,6 +137,16 @@ fn not_found(invocation: &Invocation) -> Fault {
 // === impl Work ===
 
 impl Work<'_> {
+    /// Waits for an instance.
+    async fn wait(&mut self, pool: &Arc<Pool>) -> Result<Grant, Fault> {
+        if self.received.is_none() {
+            // The door knows the day's time only. So little later, that it jumped meanwhile is most unlikely.
+            let ago = Timestamp::now().since(self.invocation.received);
+            self.received = Some(Instant::now().checked_sub(ago).unwrap_or(self.entered).min(self.entered));
+        }
+        pool.wait(self.shared, (self.entered + self.shared.limits.queue_wait).into_std()).await
+    }
+
     /// Calls the function. `None`: the instance had ended before, and another shall be taken.
     async fn call(&self, pool: &Pool, mut lease: Lease, again: bool) -> Option<Result<Outcome, Fault>> {
         let (shared, invocation, id) = (self.shared, self.invocation, self.invocation.id);
@@ -157,8 +173,9 @@ impl Work<'_> {
         }
         info.count_invocation();
         instance.previous = Some(id);
+        let over = self.cold.as_ref().map(|_| Instant::now());
         let after = instance.usage_after(Instant::now().into_std());
-        let measured = Measured { took: called.took, peak: info.peak(), cpu: used(before, after) };
+        let measured = Measured { took: called.took, peak: info.peak(), cpu: used(before, after), over };
         let reply = self.reply(spec.timeout, called.ending, &mut sink);
         self.report(pool, &measured, &mut sink);
         let tail = sink.into_tail();
@@ -199,7 +216,7 @@ impl Work<'_> {
     }
 
     fn report(&self, pool: &Pool, measured: &Measured, sink: &mut Sink<'_>) {
-        let init = self.cold.map(|cold| {
+        let init = self.cold.as_ref().map(|cold| {
             let parts = [cold.sandbox_us, cold.runtime_us, cold.init_us];
             Duration::from_micros(parts.into_iter().flatten().sum())
         });
@@ -209,7 +226,7 @@ impl Work<'_> {
 
     /// No instance came to be: the caller is told why.
     fn not_started(&mut self, pool: &Pool, failed: NotStarted) -> Result<Outcome, Fault> {
-        self.cold = Some(failed.cold);
+        self.cold = Some(Box::new(failed.cold));
         let stopped = self.shared.is_stopped() && matches!(failed.why, Why::Exited(_));
         let told = if stopped { Err(draining()) } else { failed.why.told(self.invocation.id) };
         let (Ok(error), Some(instance)) = (&told, failed.instance) else {
@@ -246,6 +263,7 @@ impl Work<'_> {
         record.memory_peak = measured.peak;
         record.cpu_us = measured.cpu.map(|cpu| cpu.as_micros() as u64);
         record.response_bytes = bytes as u64;
+        record.stages = self.stages(&measured);
         pool.telemetry.record(record.clone());
         Outcome { reply, instance, tail: tail.map(Tail::into_bytes), record }
     }
@@ -259,7 +277,7 @@ impl Work<'_> {
     }
 
     fn record(&self, pool: &Pool, outcome: RecordOutcome) -> Record {
-        let cold = self.cold.unwrap_or_default();
+        let cold = self.cold.as_deref();
         Record {
             request_id: self.invocation.id,
             function: pool.function.spec.name.clone(),
@@ -267,20 +285,34 @@ impl Work<'_> {
             instance: None,
             door: self.invocation.door,
             received: self.invocation.received,
-            cold: self.cold.is_some(),
-            stem: cold.stem,
+            cold: cold.is_some(),
+            stem: cold.is_some_and(|cold| cold.stem),
             isolation: Some(pool.isolation),
             outcome,
             queued_us: self.queued.as_micros() as u64,
-            sandbox_us: cold.sandbox_us,
-            runtime_us: cold.runtime_us,
-            init_us: cold.init_us,
+            sandbox_us: cold.and_then(|cold| cold.sandbox_us),
+            runtime_us: cold.and_then(|cold| cold.runtime_us),
+            init_us: cold.and_then(|cold| cold.init_us),
             handler_us: 0,
             memory_peak: None,
             cpu_us: None,
             request_bytes: self.invocation.payload.len() as u64,
             response_bytes: 0,
+            stages: Vec::new(),
         }
+    }
+
+    /// Where the time of a cold call went, until now.
+    fn stages(&self, measured: &Measured) -> Vec<Stage> {
+        let (Some(cold), Some(received)) = (&self.cold, self.received) else { return Vec::new() };
+        let us = |at: Instant| at.saturating_duration_since(received).as_micros() as u64;
+        let mut waterfall = cold.laps.waterfall(received, self.entered);
+        if let Some(over) = measured.over {
+            waterfall.stage("handover", us(over).saturating_sub(measured.took.as_micros() as u64));
+            waterfall.stage("handler", us(over));
+        }
+        waterfall.stage("answer", us(Instant::now()));
+        waterfall.into_stages()
     }
 }
 

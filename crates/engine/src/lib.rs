@@ -23,6 +23,7 @@ mod image;
 mod instance;
 mod invoke;
 mod io;
+mod laps;
 mod ledger;
 mod limits;
 mod log;

@@ -55,7 +55,7 @@ struct State {
 /// What a waiter gets.
 pub enum Grant {
     /// With what its start took, if it was made while the waiter waited.
-    Ready(Lease, Option<Cold>),
+    Ready(Lease, Option<Box<Cold>>),
     Failed(Box<NotStarted>),
     /// The function was deployed anew, or deleted: look it up again.
     Moved,
@@ -304,7 +304,7 @@ impl Pool {
     pub fn ready(self: &Arc<Self>, instance: Box<Instance>, cold: Cold) {
         let mut state = lock(&self.state);
         state.roster.ready();
-        self.place(state, instance, Some(cold));
+        self.place(state, instance, Some(Box::new(cold)));
     }
 
     /// A start came to nothing for no fault of the function's: who waits gets another one.
@@ -342,18 +342,23 @@ impl Pool {
     }
 
     /// Gives a busy instance to the first who waits, or parks it.
-    fn place(self: &Arc<Self>, mut state: MutexGuard<'_, State>, mut instance: Box<Instance>, cold: Option<Cold>) {
+    fn place(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        mut instance: Box<Instance>,
+        mut cold: Option<Box<Cold>>,
+    ) {
         if state.roster.is_closed() || instance.exit.borrow().is_some() {
             return self.lose(state, Some(instance));
         }
         while let Some(waiter) = state.roster.next_waiter(now()) {
             instance.info.set(InstanceState::Busy);
             let lease = Lease { pool: self.clone(), instance: Some(instance) };
-            match waiter.send(Grant::Ready(lease, cold)) {
+            match waiter.send(Grant::Ready(lease, cold.take())) {
                 Ok(()) => return,
                 // Its owner is gone. Taken out of the lease again, whose drop would want the lock.
-                Err(Grant::Ready(mut lease, _)) => match lease.instance.take() {
-                    Some(back) => instance = back,
+                Err(Grant::Ready(mut lease, back)) => match lease.instance.take() {
+                    Some(taken) => (instance, cold) = (taken, back),
                     None => return,
                 },
                 Err(_) => return,

@@ -91,8 +91,19 @@ impl Why {
 }
 
 /// Starts an instance for the pool and gives it to it, or the reason why not.
-pub async fn run(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>, claimed: Option<Claimed>) {
+pub fn run(
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+    info: Arc<Info>,
+    claimed: Option<Claimed>,
+) -> impl Future<Output = ()> + Send {
     let mut cold = Cold { stem: claimed.is_some(), ..Cold::default() };
+    // It has its place in the memory budget now. What the task waits for is another matter.
+    cold.laps.lap("place");
+    run_from(shared, pool, info, claimed, cold)
+}
+
+async fn run_from(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>, claimed: Option<Claimed>, mut cold: Cold) {
     let started = {
         let start = start(&shared, &pool, &info, claimed, &mut cold);
         tokio::select! {
@@ -138,10 +149,12 @@ async fn start(
     if let Some(Claimed { handle, io }) = claimed {
         info.hold(handle.clone());
         let birth = Birth::new(shared, pool, info, handle.exited(), io);
+        cold.laps.lap("turn");
         let begun = Instant::now();
         let adopted = handle.adopt(function.code.clone()).await;
         cold.sandbox_us = Some(begun.elapsed().as_micros() as u64);
         cold.runtime_us = Some(0);
+        cold.laps.lap("adopt");
         return match adopted {
             Ok(()) => birth.finish(shared, pool, info, cold, Ok(())).await,
             Err(error) => {
@@ -152,6 +165,7 @@ async fn start(
     }
     // Dropped at HELLO: how long a function's own initialisation takes must not hold up others.
     let turn = shared.starts.acquire().await;
+    cold.laps.lap("turn");
     let begun = Instant::now();
     let made = async {
         let isolation = pool.isolation;
@@ -165,10 +179,13 @@ async fn start(
         }
         driver.start(spec).await.map_err(refused)
     };
-    let sandbox = made.await.map_err(|fault| {
+    let made = made.await;
+    cold.laps.lap("sandbox");
+    let sandbox = made.map_err(|fault| {
         shared.forget(&info.id);
         NotStarted::fault(fault)
     })?;
+    cold.laps.with_steps(sandbox.steps);
     cold.sandbox_us = Some(begun.elapsed().as_micros() as u64);
     info.hold(sandbox.handle.clone());
     let exited = sandbox.handle.exited();
@@ -185,12 +202,21 @@ async fn start(
     let mut birth = Birth::new(shared, pool, info, exited, io);
 
     let begun = Instant::now();
-    let hello = birth.frame(begun + shared.limits.hello).await.and_then(|frame| match frame {
+    let until = begun + shared.limits.hello;
+    let mut first = birth.frame(until).await;
+    if let Ok(Frame::Trace(trace)) = first {
+        cold.laps.set_up(trace);
+        first = birth.frame(until).await;
+    } else {
+        cold.laps.tail("tell");
+    }
+    let hello = first.and_then(|frame| match frame {
         Frame::Hello { version: wire::VERSION, runtime } => Ok(runtime),
         Frame::Hello { version, .. } => Err(Why::Protocol(format!("version {version} of the protocol"))),
         frame => Err(Why::from(unexpected(&frame))),
     });
     cold.runtime_us = Some(begun.elapsed().as_micros() as u64);
+    cold.laps.lap("runtime");
     drop(turn);
     let hello = match hello {
         Ok(runtime) => runtime::check_hello(&function.spec, &runtime).map_err(Why::Fault),
@@ -249,11 +275,15 @@ impl<'a> Birth<'a> {
         hello: Result<(), Why>,
     ) -> Result<Box<Instance>, NotStarted> {
         let begun = Instant::now();
+        let mut told = begun;
         let ready = match hello {
-            Ok(()) => self.init(shared, pool, info).await,
+            Ok(()) => self.init(shared, pool, info, &mut told).await,
             Err(why) => Err(why),
         };
-        cold.init_us = Some(begun.elapsed().as_micros() as u64);
+        let over = Instant::now();
+        cold.init_us = Some((over - begun).as_micros() as u64);
+        cold.laps.until("init", over);
+        cold.laps.with_parts([("prepare", told), ("load", over)]);
         info.usage();
         match ready {
             Ok(()) => {
@@ -270,7 +300,8 @@ impl<'a> Birth<'a> {
         NotStarted { why, instance: Some(info.id.clone()), cold: Cold::default(), tail: self.sink.into_tail() }
     }
 
-    async fn init(&mut self, shared: &Shared, pool: &Pool, info: &Info) -> Result<(), Why> {
+    /// Sends INIT, notes when it is sent, and waits for READY.
+    async fn init(&mut self, shared: &Shared, pool: &Pool, info: &Info, told: &mut Instant) -> Result<(), Why> {
         // AWS gives it ten seconds; a function that may take longer for a call may take as long for this.
         let limit = shared.limits.init.max(pool.function.spec.timeout);
         let until = Instant::now() + limit;
@@ -278,6 +309,8 @@ impl<'a> Birth<'a> {
         let body = serde_json::to_vec(&init).map_err(|error| Why::Protocol(error.to_string()))?;
         let mut bytes = BytesMut::new();
         Frame::Init(body.into()).encode(&mut bytes).map_err(|error| Why::Protocol(error.to_string()))?;
+        // Before it is: whom that wakes may be done before this task goes on.
+        *told = Instant::now();
         self.tell(&bytes, until).await.map_err(|why| why.within(limit))?;
         match self.frame(until).await.map_err(|why| why.within(limit))? {
             Frame::Ready => Ok(()),

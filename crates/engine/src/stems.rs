@@ -21,7 +21,7 @@ use tokio::sync::{Notify, watch};
 use wire::Frame;
 
 use crate::decide::stems::{Nursery, Rules};
-use crate::io::Io;
+use crate::io::{Broken, Io};
 use crate::ledger::Charge;
 use crate::runtime;
 use crate::shared::{Shared, lock};
@@ -320,7 +320,7 @@ async fn start(shared: &Arc<Shared>, shape: &Arc<Shape>, charge: Charge) -> Resu
     let mut stem = Stem { id, handle: sandbox.handle, io, charge, exit };
     let hello = async {
         tokio::select! {
-            hello = poll_fn(|cx| stem.io.poll_control(cx)) => match hello {
+            hello = hello(&mut stem.io) => match hello {
                 Ok(Frame::Hello { version: wire::VERSION, runtime }) => shape.expects(&runtime),
                 Ok(_) => Err("its first word was not HELLO".to_owned()),
                 Err(_) => Err("it closed its control stream".to_owned()),
@@ -336,4 +336,12 @@ async fn start(shared: &Arc<Shared>, shape: &Arc<Shape>, charge: Charge) -> Resu
         stem.charge.at_least(peak);
     }
     Ok(stem)
+}
+
+/// The first frame but TRACE, which nobody asks for: a stem's making is no call's time.
+async fn hello(io: &mut Io) -> Result<Frame, Broken> {
+    match poll_fn(|cx| io.poll_control(cx)).await {
+        Ok(Frame::Trace(_)) => poll_fn(|cx| io.poll_control(cx)).await,
+        first => first,
+    }
 }

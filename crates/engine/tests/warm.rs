@@ -46,7 +46,8 @@ impl Driver for Threads {
             let (log, log_guest) = std::io::pipe().unwrap();
             std::thread::spawn(move || guest(control_guest, invoke_guest));
             let streams = Streams { control: control.into(), invoke: vec![invoke.into()], log: log.into() };
-            Ok(Sandbox { id: spec.id, streams, handle: Arc::new(Held(Mutex::new(Some(log_guest)))) })
+            let handle = Arc::new(Held(Mutex::new(Some(log_guest))));
+            Ok(Sandbox { id: spec.id, streams, handle, steps: vec![] })
         })
     }
 }

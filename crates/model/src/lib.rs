@@ -15,6 +15,7 @@ mod quantity;
 mod record;
 mod runtime;
 mod time;
+pub mod waterfall;
 
 pub use fault::{Blame, Fault, FaultCode};
 pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale};
@@ -30,3 +31,4 @@ pub use quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 pub use record::{InstanceState, InstanceView, LogLevel, LogLine, Record, RecordOutcome};
 pub use runtime::{Language, Runtime};
 pub use time::Timestamp;
+pub use waterfall::Stage;

@@ -7,6 +7,7 @@ use crate::id::{FunctionName, InstanceId, RequestId, Revision};
 use crate::invocation::Door;
 use crate::isolation::Isolation;
 use crate::time::Timestamp;
+use crate::waterfall::Stage;
 
 /// How one invocation went. All durations are microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,9 @@ pub struct Record {
     pub cpu_us: Option<u64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// Cold only: where the time went, from the receipt to the answer. See [`Record::waterfall`].
+    #[serde(default)]
+    pub stages: Vec<Stage>,
 }
 
 /// `ok`, or the code of what went wrong.

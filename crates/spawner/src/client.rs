@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use driver::{
-    BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Streams,
-    Usage,
+    BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Step,
+    Streams, Usage,
 };
 use model::{CodeHash, InstanceId, Isolation};
 use tokio::io::unix::AsyncFd;
@@ -54,6 +54,7 @@ struct Live {
     streams: Streams,
     files: SandboxFiles,
     exit: watch::Receiver<Option<Exit>>,
+    steps: Vec<Step>,
 }
 
 struct HostedDriver {
@@ -147,13 +148,13 @@ impl Client {
         match event {
             // A new helper has taken the place of one that died, and of all that it had made.
             Event::Hello { .. } => self.lose_sandboxes(&StartError::System("the process that makes it died".into())),
-            Event::Started { id, files } => {
+            Event::Started { id, files, steps } => {
                 let (sender, exit) = watch::channel(None);
                 let mut state = self.state();
                 let waiting = state.starting.remove(&id);
                 state.live.insert(id.clone(), sender);
                 drop(state);
-                let live = files.unpack(fds).map(|(streams, files)| Live { streams, files, exit });
+                let live = files.unpack(fds).map(|(streams, files)| Live { streams, files, exit, steps });
                 let live = live.ok_or_else(|| StartError::System("the spawner sent too few descriptors".into()));
                 let nobody = match waiting {
                     Some(waiting) => waiting.send(live).is_err(),
@@ -253,7 +254,7 @@ impl Client {
         let live = tokio::time::timeout(limit, sent).await.map_err(|_| StartError::TimedOut(limit))??;
         guard.armed = false;
         let handle = SandboxHandle { id: id.clone(), client: self.clone(), files: live.files, exit: live.exit };
-        Ok(Sandbox { id, streams: live.streams, handle: Arc::new(handle) })
+        Ok(Sandbox { id, streams: live.streams, handle: Arc::new(handle), steps: live.steps })
     }
 
     async fn adopt(self, id: InstanceId, code: CodeHash) -> Result<(), StartError> {

@@ -130,14 +130,14 @@ impl Helper {
                 self.sandboxes.remove(&id);
                 self.tell(&Event::Refused { id, error }, vec![]).await
             }
-            Done::Start(id, Ok(Sandbox { streams, handle, .. })) => {
+            Done::Start(id, Ok(Sandbox { streams, handle, steps, .. })) => {
                 let files = handle.files();
                 let which = Files::of(&files);
                 let fds = Files::pack(streams, files);
                 let (exited, name) = (handle.exited(), id.clone());
                 self.tasks.spawn(async move { Done::Exit(name, exited.await) });
                 self.sandboxes.insert(id.clone(), State::Running(handle));
-                self.tell(&Event::Started { id, files: which }, fds).await
+                self.tell(&Event::Started { id, files: which, steps }, fds).await
             }
             Done::Adopt(id, adopted) => {
                 let error = adopted.err();

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use driver::{GuestStreams, Host, StartError, Streams};
+use driver::{GuestStreams, Host, StartError, Steps, Streams};
 use model::{InstanceId, Isolation};
 use rustix::event::epoll;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
@@ -322,6 +322,7 @@ impl Spawner {
             return Err(StartError::Spec(format!("sandbox {} exists already", spec.id)));
         }
 
+        let mut steps = Steps::begin();
         let (control, guest_control) = UnixStream::pair().map_err(system)?;
         let (log, guest_log) = io::pipe().map_err(system)?;
         let mut invoke = Vec::new();
@@ -332,9 +333,14 @@ impl Spawner {
             guest_invoke.push(OwnedFd::from(theirs));
         }
         let streams = GuestStreams { control: guest_control.into(), invoke: guest_invoke, log: guest_log.into() };
+        steps.lap("streams");
         let started = self.hosts[host].start(spec, streams)?;
+        if started.steps.is_empty() {
+            steps.lap("make");
+        }
+        let steps = steps.done().into_iter().chain(started.steps).collect();
 
-        let event = Event::Started { id: spec.id.clone(), files: Files::of(&started.files) };
+        let event = Event::Started { id: spec.id.clone(), files: Files::of(&started.files), steps };
         let fds = Files::pack(Streams { control: control.into(), invoke, log: log.into() }, started.files);
 
         // In the table before anything else can fail: from here on it has an owner.

@@ -2,7 +2,9 @@
 
 use std::os::fd::OwnedFd;
 
-use driver::{Capability, Exit, Freezer, FreezerKind, SandboxFiles, SandboxSpec, StartError, Streams, UsageFiles};
+use driver::{
+    Capability, Exit, Freezer, FreezerKind, SandboxFiles, SandboxSpec, StartError, Step, Streams, UsageFiles,
+};
 use model::{CodeHash, InstanceId, Isolation};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,8 @@ pub enum Event {
     Started {
         id: InstanceId,
         files: Files,
+        /// What making it took.
+        steps: Vec<Step>,
     },
     Adopted {
         id: InstanceId,

@@ -9,7 +9,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use model::{LogLevel, Timestamp};
 
-use crate::{FLAG_LAST, Frame, HEADER, Invoke, Kind, Log, Side, Stream, WireError};
+use crate::{FLAG_LAST, Frame, HEADER, Invoke, Kind, Log, SetUp, Side, Stream, Trace, WireError};
 
 /// One direction of one stream. Holds no memory between frames.
 #[derive(Debug)]
@@ -98,6 +98,20 @@ impl Body {
                 let request_id = self.str16()?;
                 let rest = std::mem::take(&mut self.bytes);
                 Frame::Log(Log { time: Timestamp(time), level, request_id, message: self.text(rest)? })
+            }
+            Kind::Trace => {
+                let begun_us = self.u64()?;
+                let count = usize::from(self.u8()?);
+                if count > Trace::MOST {
+                    return Err(self.bad("too many steps"));
+                }
+                let mut steps = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let step = SetUp::from_u8(self.u8()?).ok_or(self.bad("an unknown step"))?;
+                    steps.push((step, self.u32()?));
+                }
+                self.end()?;
+                Frame::Trace(Trace { begun_us, steps })
             }
             Kind::Invoke => {
                 let deadline_ms = self.u64()?;

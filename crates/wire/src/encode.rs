@@ -4,7 +4,7 @@
 use bytes::{BufMut, BytesMut};
 use model::LogLevel;
 
-use crate::{FLAG_LAST, Frame, Kind, MAX_BODY, WireError};
+use crate::{FLAG_LAST, Frame, Kind, MAX_BODY, Trace, WireError};
 
 /// What INVOKE says before its payload, borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +36,7 @@ impl Frame {
             Frame::Log(log) => log.message.as_bytes(),
             Frame::Invoke(invoke) => &invoke.payload,
             Frame::Response { payload, .. } => payload,
-            Frame::Hello { .. } | Frame::Ready | Frame::End => &[],
+            Frame::Hello { .. } | Frame::Trace(_) | Frame::Ready | Frame::End => &[],
         };
         match self {
             Frame::Hello { version, runtime } => {
@@ -49,6 +49,18 @@ impl Frame {
                 out.put_u64_le(log.time.micros().max(0) as u64);
                 out.put_u8(log.level.map_or(0, LogLevel::as_u8));
                 put_str16(out, &log.request_id);
+            }
+            Frame::Trace(Trace { begun_us, steps }) => {
+                if steps.len() > Trace::MOST {
+                    return Err(WireError::TooManySteps(steps.len()));
+                }
+                put_header(out, Kind::Trace, Trace::FIXED + steps.len() * Trace::STEP, 0)?;
+                out.put_u64_le(*begun_us);
+                out.put_u8(steps.len() as u8);
+                for (step, took) in steps {
+                    out.put_u8(*step as u8);
+                    out.put_u32_le(*took);
+                }
             }
             Frame::Invoke(invoke) => {
                 let head = InvokeHead {

@@ -28,6 +28,7 @@ pub enum Kind {
     Ready = 0x03,
     InitError = 0x04,
     Log = 0x05,
+    Trace = 0x06,
     Invoke = 0x10,
     Data = 0x11,
     End = 0x12,
@@ -48,6 +49,7 @@ pub enum Frame {
     /// Error JSON, checked to be a JSON object.
     InitError(Bytes),
     Log(Log),
+    Trace(Trace),
     Invoke(Invoke),
     Data(Bytes),
     End,
@@ -67,6 +69,30 @@ pub struct Log {
     /// May be empty.
     pub request_id: String,
     pub message: String,
+}
+
+/// How long the steps took with which a sandbox set itself up, before its runtime was there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// When the first began: microseconds on the host's CLOCK_MONOTONIC.
+    pub begun_us: u64,
+    /// In order, each with its microseconds; the next begins where one ends.
+    pub steps: Vec<(SetUp, u32)>,
+}
+
+/// A step of a sandbox's set-up, as `docs/trace.md` describes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SetUp {
+    User = 1,
+    Root = 2,
+    Mounts = 3,
+    Pivot = 4,
+    Network = 5,
+    Limits = 6,
+    Privileges = 7,
+    Descriptors = 8,
+    Seccomp = 9,
 }
 
 /// An event for the handler.
@@ -94,6 +120,7 @@ impl Kind {
         Kind::Ready,
         Kind::InitError,
         Kind::Log,
+        Kind::Trace,
         Kind::Invoke,
         Kind::Data,
         Kind::End,
@@ -112,6 +139,7 @@ impl Kind {
             Kind::Ready => "READY",
             Kind::InitError => "INIT_ERROR",
             Kind::Log => "LOG",
+            Kind::Trace => "TRACE",
             Kind::Invoke => "INVOKE",
             Kind::Data => "DATA",
             Kind::End => "END",
@@ -126,6 +154,7 @@ impl Kind {
             Kind::Hello => 4 << 10,
             Kind::Ready | Kind::End => 0,
             Kind::Log => crate::MAX_LOG,
+            Kind::Trace => Trace::LONGEST,
             Kind::Init | Kind::InitError | Kind::Invoke | Kind::Data | Kind::Response | Kind::Error => crate::MAX_BODY,
         }
     }
@@ -133,13 +162,60 @@ impl Kind {
     /// Whether `from` may send it on `stream`.
     pub fn belongs(self, stream: Stream, from: Side) -> bool {
         let (its_stream, its_side) = match self {
-            Kind::Hello | Kind::Ready | Kind::InitError | Kind::Log => (Stream::Control, Some(Side::Guest)),
+            Kind::Hello | Kind::Ready | Kind::InitError | Kind::Log | Kind::Trace => {
+                (Stream::Control, Some(Side::Guest))
+            }
             Kind::Init => (Stream::Control, Some(Side::Host)),
             Kind::Invoke => (Stream::Invoke, Some(Side::Host)),
             Kind::Data | Kind::End => (Stream::Invoke, None),
             Kind::Response | Kind::Error => (Stream::Invoke, Some(Side::Guest)),
         };
         its_stream == stream && its_side.is_none_or(|side| side == from)
+    }
+}
+
+// === impl Trace ===
+
+impl Trace {
+    /// Most steps.
+    pub const MOST: usize = 32;
+    pub(crate) const FIXED: usize = 8 + 1;
+    pub(crate) const STEP: usize = 1 + 4;
+    /// Its longest body.
+    pub(crate) const LONGEST: usize = Self::FIXED + Self::MOST * Self::STEP;
+}
+
+// === impl SetUp ===
+
+impl SetUp {
+    pub const ALL: &[SetUp] = &[
+        SetUp::User,
+        SetUp::Root,
+        SetUp::Mounts,
+        SetUp::Pivot,
+        SetUp::Network,
+        SetUp::Limits,
+        SetUp::Privileges,
+        SetUp::Descriptors,
+        SetUp::Seccomp,
+    ];
+
+    pub fn from_u8(number: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|step| *step as u8 == number)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SetUp::User => "user",
+            SetUp::Root => "root",
+            SetUp::Mounts => "mounts",
+            SetUp::Pivot => "pivot",
+            SetUp::Network => "network",
+            SetUp::Limits => "limits",
+            SetUp::Privileges => "privileges",
+            SetUp::Descriptors => "descriptors",
+            SetUp::Seccomp => "seccomp",
+        }
     }
 }
 
@@ -153,6 +229,7 @@ impl Frame {
             Frame::Ready => Kind::Ready,
             Frame::InitError(_) => Kind::InitError,
             Frame::Log(_) => Kind::Log,
+            Frame::Trace(_) => Kind::Trace,
             Frame::Invoke(_) => Kind::Invoke,
             Frame::Data(_) => Kind::Data,
             Frame::End => Kind::End,

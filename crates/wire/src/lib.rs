@@ -13,7 +13,7 @@ mod init;
 
 pub use decode::Decoder;
 pub use encode::{InvokeHead, put_data_head, put_invoke_head};
-pub use frame::{Frame, Invoke, Kind, Log, Side, Stream};
+pub use frame::{Frame, Invoke, Kind, Log, SetUp, Side, Stream, Trace};
 pub use init::{Init, InitFunction};
 
 /// The version that HELLO carries.
@@ -42,6 +42,8 @@ pub enum WireError {
     Misplaced { kind: Kind, stream: Stream, from: Side },
     #[error("a {kind} frame whose body does not parse: {what}")]
     Body { kind: Kind, what: &'static str },
+    #[error("a TRACE of {0} steps: at most {most} are allowed", most = Trace::MOST)]
+    TooManySteps(usize),
     #[error("a text of {0} bytes, where the protocol has a length of 16 bits")]
     TextTooLong(usize),
 }

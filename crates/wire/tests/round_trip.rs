@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use model::{LogLevel, Timestamp};
 use proptest::prelude::*;
-use wire::{Decoder, Frame, Invoke, Kind, Log, MAX_BODY, MAX_LOG, Side, Stream, WireError};
+use wire::{Decoder, Frame, Invoke, Kind, Log, MAX_BODY, MAX_LOG, SetUp, Side, Stream, Trace, WireError};
 
 fn place(kind: Kind) -> (Stream, Side) {
     let places = [
@@ -34,6 +34,8 @@ fn frame() -> impl Strategy<Value = Frame> {
         (0..i64::MAX, level, ".{0,40}", ".{0,400}").prop_map(|(time, level, request_id, message)| {
             Frame::Log(Log { time: Timestamp(time), level, request_id, message })
         }),
+        (any::<u64>(), prop::collection::vec((prop::sample::select(SetUp::ALL), any::<u32>()), 0..=Trace::MOST))
+            .prop_map(|(begun_us, steps)| Frame::Trace(Trace { begun_us, steps })),
         (any::<u64>(), texts, any::<bool>(), payload()).prop_map(|(deadline_ms, texts, last, payload)| {
             let (request_id, trace_id, function_arn, client_context, cognito_identity) = texts;
             let ids = (request_id, trace_id, function_arn);
@@ -114,7 +116,7 @@ fn a_length_over_the_limit_is_refused_before_its_body_is_there() {
 #[test]
 fn a_log_and_a_hello_have_limits_of_their_own() {
     // What a guest has begun to send waits in the host's memory, which no sandbox pays for.
-    for (kind, longest) in [(Kind::Log, MAX_LOG), (Kind::Hello, 4096), (Kind::Ready, 0)] {
+    for (kind, longest) in [(Kind::Log, MAX_LOG), (Kind::Hello, 4096), (Kind::Trace, 169), (Kind::Ready, 0)] {
         let head = |len: usize| [(len as u32).to_le_bytes().as_slice(), &[kind as u8]].concat();
         let mut decoder = Decoder::new(Stream::Control, Side::Guest);
         decoder.push(&head(longest + 1));

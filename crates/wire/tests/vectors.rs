@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::{Bytes, BytesMut};
 use model::{LogLevel, Timestamp};
 use serde_json::Value;
-use wire::{Decoder, Frame, Invoke, Log, Side, Stream, WireError};
+use wire::{Decoder, Frame, Invoke, Log, SetUp, Side, Stream, Trace, WireError};
 
 fn read(file: &Path) -> Vec<Value> {
     let text = std::fs::read(file).unwrap();
@@ -45,6 +45,10 @@ fn frame(vector: &Value) -> Frame {
             request_id: owned("request_id"),
             message: owned("message"),
         }),
+        "TRACE" => Frame::Trace(Trace {
+            begun_us: fields["begun_us"].as_u64().unwrap(),
+            steps: fields["steps"].as_array().unwrap().iter().map(step).collect(),
+        }),
         "INVOKE" => Frame::Invoke(Invoke {
             deadline_ms: fields["deadline_ms"].as_u64().unwrap(),
             request_id: owned("request_id"),
@@ -61,6 +65,11 @@ fn frame(vector: &Value) -> Frame {
         "ERROR" => Frame::Error(json()),
         other => panic!("unknown kind {other}"),
     }
+}
+
+fn step(value: &Value) -> (SetUp, u32) {
+    let number = |at: usize| value[at].as_u64().unwrap();
+    (SetUp::from_u8(number(0) as u8).unwrap(), number(1) as u32)
 }
 
 fn decoders(vector: &Value) -> Vec<Decoder> {

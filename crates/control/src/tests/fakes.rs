@@ -410,6 +410,7 @@ pub fn record(function: &str) -> Record {
         cpu_us: None,
         request_bytes: 5,
         response_bytes: 6,
+        stages: vec![],
     }
 }
 

@@ -174,7 +174,7 @@ impl Inner {
         let thaw = files.duplicate();
         let held = Held { id: spec.id.clone(), kill, exit, files, stem: stem.map(Arc::new) };
         tokio::spawn(made.live(agent, figures, thaw, oom, killed, tell));
-        Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held) })
+        Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held), steps: vec![] })
     }
 
     /// Whether the container has that folder at this path. Docker was given a path, in whose place the server could

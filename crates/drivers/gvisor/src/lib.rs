@@ -170,6 +170,7 @@ impl Gvisor {
         let remains = Remains { id: spec.id.clone(), group };
         let begun = works.begin(spec, &remains, code, streams, platform).and_then(|(pidfd, socket)| {
             let started = Started {
+                steps: vec![],
                 pidfd: pidfd.try_clone()?,
                 files: remains.group.files(),
                 oom: remains.group.oom_eventfd().transpose()?,

@@ -21,9 +21,11 @@ use std::ptr;
 use driver::GuestStreams;
 use driver::{Limits, User};
 
+use crate::marks::Marks;
 use crate::report::{Report, Step};
 use linux::seccomp::Program;
 use linux::sys;
+use wire::SetUp;
 
 /// Which namespaces are new, all of them.
 pub const NEW: u64 = (libc::CLONE_NEWUSER
@@ -65,6 +67,9 @@ pub struct Command {
     pub args: Vec<CString>,
     pub env: Vec<CString>,
 }
+
+/// Where `docs/wire.md` has the control stream.
+const CONTROL: RawFd = 3;
 
 /// A resource limit: which, soft, hard.
 pub type Rlimit = (u32, u64, u64);
@@ -118,6 +123,7 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<(), (Step, io::Error)> 
     if plan.own_session_late {
         rustix::process::setsid().map_err(|e| (Step::Leash, e.into()))?;
     }
+    let mut marks = Marks::begin();
 
     // The ids are mapped now. Files must be made as an id that exists here, and capabilities in this user
     // namespace stay, because the id left is not this namespace's root.
@@ -127,16 +133,21 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<(), (Step, io::Error)> 
     if !sys::reader_lives(plan.status.as_raw_fd()) {
         sys::exit_now(1);
     }
+    marks.end(SetUp::User);
 
     // The new root is hung over /usr, a folder every host has; in this mount namespace nobody looks at it.
     sys::move_mount(plan.root.as_fd(), c"/usr").map_err(at(Step::Root))?;
     rustix::process::chdir("/usr").map_err(|e| (Step::Root, e.into()))?;
+    marks.end(SetUp::Root);
     own_mounts(plan).map_err(at(Step::Mounts))?;
+    marks.end(SetUp::Mounts);
     // After the mount of proc, which the kernel allows only while the host's own is still in sight.
     sys::pivot_into_cwd().map_err(at(Step::Pivot))?;
+    marks.end(SetUp::Pivot);
 
     rustix::system::sethostname(plan.host_name.as_bytes()).map_err(|e| (Step::HostName, e.into()))?;
     sys::loopback_up().map_err(at(Step::Loopback))?;
+    marks.end(SetUp::Network);
     limits(plan).map_err(at(Step::Limits))?;
     // No user namespace can be made inside, even if the system call filter had a hole. Not every kernel has the
     // switch.
@@ -144,17 +155,24 @@ fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<(), (Step, io::Error)> 
     // inotify's limits are for each user, and for whoever made the user namespace: without root, that is everybody.
     let _ = std::fs::write("/proc/sys/user/max_inotify_instances", "32");
     let _ = std::fs::write("/proc/sys/user/max_inotify_watches", "8192");
+    marks.end(SetUp::Limits);
 
     // Last of what needs capabilities is done.
     sys::drop_capabilities().map_err(at(Step::Capabilities))?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(at(Step::NoNewPrivs))?;
+    marks.end(SetUp::Privileges);
     *status = arrange(plan).map_err(at(Step::Descriptors))?;
     // AWS Lambda's 1,024 descriptors. Only now: up to here there are the spawner's too, several for each sandbox of the
     // whole machine, and with the limit set none could be opened beside them.
     sys::set_rlimit(libc::RLIMIT_NOFILE, 1024).map_err(at(Step::Limits))?;
+    marks.end(SetUp::Descriptors);
     plan.seccomp.install().map_err(|e| (Step::Seccomp, io::Error::other(e)))?;
 
-    rustix::process::chdir(plan.work_dir.as_c_str()).map_err(|e| (Step::WorkDir, e.into()))
+    rustix::process::chdir(plan.work_dir.as_c_str()).map_err(|e| (Step::WorkDir, e.into()))?;
+    marks.end(SetUp::Seccomp);
+    // SAFETY: `arrange` put the control stream there, and nothing else has been opened or closed since.
+    marks.tell(unsafe { BorrowedFd::borrow_raw(CONTROL) });
+    Ok(())
 }
 
 /// The file systems that are this sandbox's own, relative to the new root.

@@ -16,6 +16,7 @@ mod child;
 pub mod fork_server;
 mod fork_start;
 mod forks;
+mod marks;
 mod order;
 mod probe;
 mod report;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use driver::{
     Capability, Exit, ExitCause, GuestStreams, Host, RootFs, SandboxFiles, SandboxSpec, Severity, StartError, Started,
-    Usage, User,
+    Steps, Usage, User,
 };
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags};
@@ -206,6 +207,7 @@ impl Namespace {
         spec: &SandboxSpec,
         streams: GuestStreams,
         code: Option<OwnedFd>,
+        mut steps: Steps,
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
@@ -213,6 +215,7 @@ impl Namespace {
         let Some(roots) = self.roots.as_mut() else { return Err(self.unavailable()) };
         let root = roots.get(&spec.root)?;
         let root = root.copy().map_err(system("copy the root file system"))?;
+        steps.lap("root");
         let (go_read, mut go_write) = pipe(PipeFlags::CLOEXEC).map_err(system("make a pipe"))?;
         let (mut status_read, status_write) = status_pipe().map_err(system("make a pipe"))?;
         let c = |text: &str| CString::new(text).map_err(|_| StartError::Spec("a NUL byte".into()));
@@ -242,6 +245,7 @@ impl Namespace {
         // server one that may clone right into the group.
         let (early, late) = if self.rootless { (None, fork) } else { (fork, None) };
         let ordered = early.filter(|&kind| self.forks.order(kind, &plan, None));
+        steps.lap("plan");
         let group = match self.cgroups.create(&spec.id, &spec.limits) {
             Ok(group) => group,
             Err(error) => {
@@ -249,6 +253,7 @@ impl Namespace {
                 return Err(system("make its cgroup")(error));
             }
         };
+        steps.lap("cgroup");
         let mut into = group.dir_fd_for_clone();
         let ordered = ordered.or(late.filter(|&kind| self.forks.order(kind, &plan, into)));
         let cloned = match ordered.and_then(|kind| self.forks.cloned(kind)) {
@@ -292,6 +297,7 @@ impl Namespace {
             }
         };
         drop(plan);
+        steps.lap("clone");
 
         let (files, stem) = (group.files(), spec.code.is_none());
         let running = Running {
@@ -304,6 +310,7 @@ impl Namespace {
             stem,
         };
         let result = self.release(pid, (spec.user, outside), &running, in_v2_group, go_write);
+        steps.lap("ids");
         let running = match result {
             Ok(()) => running,
             Err(error) => {
@@ -313,6 +320,7 @@ impl Namespace {
         };
         let started = (|| {
             Ok(Started {
+                steps: steps.done(),
                 pidfd: running.pidfd.try_clone()?,
                 files: running.files.duplicate(),
                 oom: running.group.as_ref().and_then(Group::oom_eventfd).transpose()?,
@@ -435,6 +443,7 @@ impl Host for Namespace {
     }
 
     fn start(&mut self, spec: &SandboxSpec, streams: GuestStreams) -> Result<Started, StartError> {
+        let mut steps = Steps::begin();
         spec.validate()?;
         if !self.capability.works {
             return Err(self.unavailable());
@@ -443,7 +452,8 @@ impl Host for Namespace {
             return Err(StartError::Spec(format!("sandbox {} exists already", spec.id)));
         }
         let code = spec.code.as_ref().map(|code| self.code_mount(code)).transpose()?;
-        let started = self.spawn(spec, streams, code);
+        steps.lap("code");
+        let started = self.spawn(spec, streams, code, steps);
         self.keep_forks();
         started
     }

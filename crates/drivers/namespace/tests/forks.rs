@@ -174,7 +174,12 @@ impl Instance {
             GuestStreams { control: guest_control.into(), invoke: vec![guest_invoke.into()], log: guest_log.into() };
         let started = driver.start(spec, streams).map_err(text)?;
         let mut instance = Self { id: spec.id.clone(), started, control, invoke, log };
-        match instance.control_frame() {
+        let hello = match instance.control_frame() {
+            Ok((6, _)) => instance.control_frame(),
+            Ok((kind, _)) => Err(format!("not TRACE first: {kind}")),
+            Err(error) => Err(error),
+        };
+        match hello {
             Ok((1, _)) => Ok(instance),
             other => {
                 let exit = instance.end(driver);

@@ -19,7 +19,7 @@ use model::{CodeHash, Isolation, LogLevel, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
-use wire::{Decoder, Frame, Init, Invoke, Log, Side, Stream};
+use wire::{Decoder, Frame, Init, Invoke, Log, SetUp, Side, Stream, Trace};
 
 /// What guests do before their first event.
 #[derive(Clone, Default)]
@@ -27,6 +27,8 @@ pub struct Script {
     pub refuse: Option<StartError>,
     pub setup_fails: bool,
     pub no_hello: bool,
+    /// How often it tells how it was set up; once is right.
+    pub traces: u32,
     /// How long initialisation takes.
     pub init: Duration,
     pub init_prints: &'static str,
@@ -180,7 +182,7 @@ impl Driver for FakeDriver {
             let cpu = AtomicU64::new(0);
             let handle = Arc::new(FakeHandle { kill, exit, peak, cpu, stem, no_adoption, frozen: freezer, seen });
             let streams = Streams { control: control.into(), invoke: vec![invoke.into()], log: OwnedFd::from(log) };
-            Ok(Sandbox { id: spec.id, streams, handle })
+            Ok(Sandbox { id: spec.id, streams, handle, steps: vec![] })
         })
     }
 }
@@ -243,6 +245,9 @@ impl Guest {
         if self.script.no_hello {
             std::future::pending::<()>().await;
         }
+        for _ in 0..self.script.traces {
+            send(&mut self.control, &trace()).await;
+        }
         let hello = Frame::Hello { version: wire::VERSION, runtime: "fake".into() };
         send(&mut self.control, &hello).await;
         let mut control_in = Decoder::new(Stream::Control, Side::Host);
@@ -298,6 +303,7 @@ impl Guest {
                         Log { time: Timestamp(1), level: None, request_id: rest.into(), message: "forged".into() };
                     send(&mut self.control, &Frame::Log(log)).await;
                 }
+                "trace" => send(&mut self.control, &trace()).await,
                 "exit" => return Some(ExitCause::Status(number() as i32)),
                 "signal" => return Some(ExitCause::Signal(number() as i32)),
                 "oom" => return Some(ExitCause::OutOfMemory),
@@ -336,6 +342,12 @@ impl Guest {
         }
         None
     }
+}
+
+fn trace() -> Frame {
+    let steps = vec![(SetUp::User, 1), (SetUp::Mounts, 1)];
+    // As of a while ago: it was before it is told.
+    Frame::Trace(Trace { begun_us: driver::monotonic_us() - 2, steps })
 }
 
 fn response(text: &str) -> Frame {

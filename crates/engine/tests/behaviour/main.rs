@@ -8,4 +8,5 @@ mod keeping;
 mod memory;
 mod scaling;
 mod stems;
+mod waterfall;
 mod world;

@@ -101,6 +101,7 @@ impl Invoker for Fake {
             cpu_us: None,
             request_bytes: 0,
             response_bytes: 0,
+            stages: vec![],
         };
         let tail = invocation.tail.then(|| [b"x".repeat(5000), b"END".to_vec()].concat());
         Ok(Outcome { reply: reply?, instance: InstanceId::random(), tail, record })

@@ -4,18 +4,20 @@ use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use model::FunctionName;
+use control::RecordView;
+use model::{FunctionName, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use ureq::http::{Method, Response};
 
 use super::client::{Client, ConnectArgs};
+use super::waterfall::{Trace, Waited};
 use super::{FUNCTION_ERROR, Usage, out, text};
 
 /// The longest timeout of a function, its start, and a queue before it.
@@ -37,6 +39,9 @@ pub struct InvokeArgs {
     /// Print the end of the call's log too, on stderr
     #[arg(short, long)]
     log: bool,
+    /// Show where the time went, step by step, on stderr
+    #[arg(short, long)]
+    trace: bool,
     /// Print answer, request id and the rest as a JSON object
     #[arg(long)]
     pub json: bool,
@@ -54,6 +59,9 @@ struct Answer<'a> {
     /// As the function wrote it; a text where that is no JSON.
     payload: Box<RawValue>,
     log: Option<&'a str>,
+    /// Only when it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<Trace>,
 }
 
 pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
@@ -71,15 +79,18 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
     if args.log || args.json {
         headers.push(("x-amz-log-type", "Tail"));
     }
+    let (begun, clock) = (Timestamp::now().micros(), Instant::now());
     let response = client.send(Method::POST, &path, &headers, Some(event), Some(PATIENCE))?;
     let mut response = client.checked(response).map_err(|error| client.explain_absent(&args.name, error))?;
     let payload = client.body(&mut response)?;
+    let waited = Waited { begun, took: clock.elapsed() };
     let header = |name: &str| header(&response, name);
     let log = header("x-amz-log-result").and_then(|tail| STANDARD.decode(tail).ok());
     let log = log.map(|tail| String::from_utf8_lossy(&tail).into_owned());
     let failed = header("x-amz-function-error");
     let code = if failed.is_some() { ExitCode::from(FUNCTION_ERROR) } else { ExitCode::SUCCESS };
 
+    let trace = || if args.trace { trace(&client, header("x-amzn-requestid"), waited) } else { None };
     if args.json {
         out::json(&Answer {
             status: response.status().as_u16(),
@@ -88,6 +99,7 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
             request_id: header("x-amzn-requestid"),
             payload: raw(&payload)?,
             log: log.as_deref(),
+            trace: trace(),
         })?;
         return Ok(code);
     }
@@ -99,7 +111,25 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
     } else {
         print(&payload)?;
     }
+    if let Some(trace) = trace() {
+        trace.tell();
+    }
     Ok(code)
+}
+
+/// Where the time went. The call itself went well or ill without it: what is wrong here is told, and no more.
+fn trace(client: &Client, request_id: Option<&str>, waited: Waited) -> Option<Trace> {
+    let Some(id) = request_id else {
+        out::note("no trace: the answer has no request id");
+        return None;
+    };
+    match client.get::<RecordView>(&format!("/api/v1/invocations/{id}")) {
+        Ok(record) => Some(Trace::new(record, waited)),
+        Err(error) => {
+            out::note(&format!("no trace: {error}"));
+            None
+        }
+    }
 }
 
 fn header<'a>(response: &'a Response<ureq::Body>, name: &str) -> Option<&'a str> {

@@ -34,6 +34,7 @@ mod rm;
 mod runtimes;
 mod simulate;
 mod text;
+mod waterfall;
 
 use std::io;
 use std::net::SocketAddr;

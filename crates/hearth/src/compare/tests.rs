@@ -96,6 +96,7 @@ mod fakes {
                 cpu_us: Some(700),
                 request_bytes: 0,
                 response_bytes: 0,
+                stages: vec![],
             };
             Ok(Outcome { reply, instance: InstanceId::random(), tail: None, record })
         }

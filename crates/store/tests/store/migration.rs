@@ -4,7 +4,7 @@ use rusqlite::Connection;
 use store::{Options, SqliteStore};
 
 use crate::{Home, name, spec};
-use store::Functions;
+use store::{Functions, RecordQuery, Telemetry};
 
 fn version(db: &Connection) -> i64 {
     db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
@@ -17,7 +17,7 @@ fn open_error(dir: &std::path::Path) -> String {
 #[tokio::test]
 async fn an_empty_directory_becomes_a_store_of_the_present_schema() {
     let home = Home::new().reopen(|data| {
-        for (file, newest) in [("catalogue.db", 2), ("telemetry.db", 3)] {
+        for (file, newest) in [("catalogue.db", 2), ("telemetry.db", 4)] {
             let db = Connection::open(data.join(file)).unwrap();
             assert_eq!(version(&db), newest, "{file}");
         }
@@ -25,6 +25,22 @@ async fn an_empty_directory_becomes_a_store_of_the_present_schema() {
     let code = home.package("1").await;
     home.store.put(spec("f"), code, None).await.unwrap();
     home.store.get(&name("f")).await.unwrap();
+}
+
+#[tokio::test]
+async fn records_of_before_there_were_waterfalls_are_read() {
+    let home = Home::new();
+    let old = crate::telemetry::record("f");
+    home.store.record(old.clone());
+    let home = home.reopen(|data| {
+        let db = Connection::open(data.join("telemetry.db")).unwrap();
+        db.execute_batch("ALTER TABLE records DROP COLUMN stages; PRAGMA user_version = 3").unwrap();
+    });
+    let records = home.store.records(RecordQuery { limit: 9, ..RecordQuery::default() }).await.unwrap();
+    assert_eq!(records, [old]);
+    let stages = records[0].waterfall();
+    let stages: Vec<_> = stages.iter().map(|stage| (&*stage.name, stage.start_us, stage.took_us)).collect();
+    assert_eq!(stages, [("sandbox", 0, 2), ("runtime", 2, 3), ("init", 5, 4), ("handler", 9, 5)]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use model::waterfall::Waterfall;
 use model::{Door, FaultCode, InstanceId, LogLevel, LogLine, Record, RecordOutcome, RequestId, Revision, Timestamp};
 use store::sqlite::{QueueLimits, Retention};
 use store::{LogPage, LogQuery, RecordQuery, Telemetry};
@@ -40,7 +41,29 @@ pub fn record(function: &str) -> Record {
         cpu_us: Some(7),
         request_bytes: 8,
         response_bytes: 9,
+        stages: vec![],
     }
+}
+
+#[tokio::test]
+async fn a_waterfall_is_kept_as_it_was() {
+    let home = Home::new();
+    let mut waterfall = Waterfall::default();
+    waterfall.stage("door", 120);
+    waterfall.stage_of("sandbox", 1_000, [("cgroup".into(), 200, 300), ("clone".into(), 300, 900)]);
+    let (cold, warm) = (Record { stages: waterfall.into_stages(), ..record("f") }, record("f"));
+    home.store.record(cold.clone());
+    home.store.record(warm.clone());
+    let home = home.reopen(|data| {
+        let db = rusqlite::Connection::open(data.join("telemetry.db")).unwrap();
+        let kept = "SELECT stages FROM records ORDER BY id";
+        let mut kept = db.prepare(kept).unwrap();
+        let kept: Vec<Option<String>> = kept.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let small = r#"[["door",120,[]],["sandbox",880,[["other",80],["cgroup",100],["clone",600],["other",100]]]]"#;
+        assert_eq!(kept, [Some(small.to_owned()), None]);
+    });
+    let records = home.store.records(RecordQuery { limit: 9, ..RecordQuery::default() }).await.unwrap();
+    assert_eq!(records, [warm, cold]);
 }
 
 fn all() -> LogQuery {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use model::{
-    Door, FunctionName, InstanceId, Isolation, LogLevel, LogLine, Record, RecordOutcome, RequestId, Revision, Timestamp,
+    Door, FunctionName, InstanceId, Isolation, LogLevel, LogLine, Record, RecordOutcome, RequestId, Revision, Stage,
+    Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 
@@ -77,6 +78,10 @@ pub(super) const SCHEMA: Schema = Schema {
         "
         ALTER TABLE lines ADD COLUMN parts BLOB;
     ",
+        "
+        -- Cold calls only: where the time went, names and durations as JSON.
+        ALTER TABLE records ADD COLUMN stages TEXT;
+    ",
     ],
 };
 
@@ -85,12 +90,12 @@ pub(super) const LINE: &str = "SELECT l.id, n.name, l.time, l.instance, l.reques
 
 pub(super) const RECORD: &str = "SELECT n.name, r.request, r.revision, r.instance, r.door, r.received, r.cold, r.fault,
     r.queued_us, r.sandbox_us, r.runtime_us, r.init_us, r.handler_us, r.memory_peak, r.cpu_us, r.request_bytes,
-    r.response_bytes, r.stem, r.isolation FROM records r CROSS JOIN names n ON n.id = r.function";
+    r.response_bytes, r.stem, r.isolation, r.stages FROM records r CROSS JOIN names n ON n.id = r.function";
 
 const INSERT_LINE: &str = "INSERT INTO lines VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
 
 const INSERT_RECORD: &str = "INSERT INTO records VALUES
-    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+    (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
 
 /// The single row of `state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +175,7 @@ impl<'c> Inserter<'c> {
             cpu_us,
             request_bytes: request_len,
             response_bytes,
+            stages,
         } = record;
         let fault = match outcome {
             RecordOutcome::Ok => None,
@@ -197,6 +203,7 @@ impl<'c> Inserter<'c> {
             *response_bytes as i64,
             stem,
             isolation.map(Isolation::as_str),
+            stages_text(stages)?,
         ])?;
         state.next_record += 1;
         Ok(())
@@ -282,6 +289,7 @@ pub(super) fn read_record(row: &Row<'_>) -> Result<Record, StoreError> {
         cpu_us: maybe(14)?,
         request_bytes: long(15)?,
         response_bytes: long(16)?,
+        stages: row.get::<_, Option<String>>(19)?.map_or(Ok(vec![]), |text| stages(&text))?,
     })
 }
 
@@ -321,6 +329,19 @@ pub(super) fn door_text(door: Door) -> rusqlite::Result<String> {
 
 fn door(text: &str) -> Result<Door, StoreError> {
     serde_json::from_str(&format!("{text:?}")).map_err(|error| damaged(&error))
+}
+
+/// None where there are none, as of every warm call.
+fn stages_text(stages: &[Stage]) -> rusqlite::Result<Option<String>> {
+    let failed = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
+    Some(stages)
+        .filter(|s| !s.is_empty())
+        .map(|s| serde_json::to_string(&Stage::compact(s)).map_err(failed))
+        .transpose()
+}
+
+fn stages(text: &str) -> Result<Vec<Stage>, StoreError> {
+    serde_json::from_str(text).map(Stage::expand).map_err(|error| damaged(&error))
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> StoreError {
