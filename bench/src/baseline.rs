@@ -58,7 +58,7 @@ impl Baseline {
 }
 
 /// The first of these that is there, and is a program: a version manager's shim is a script.
-fn real(candidates: &[&str]) -> anyhow::Result<PathBuf> {
+pub fn real(candidates: &[&str]) -> anyhow::Result<PathBuf> {
     for candidate in candidates {
         let mut magic = [0; 4];
         let file = std::fs::File::open(candidate);
@@ -70,7 +70,7 @@ fn real(candidates: &[&str]) -> anyhow::Result<PathBuf> {
 }
 
 /// Waits for a child of ours and returns what it used.
-fn wait(pid: u32) -> anyhow::Result<(ExitStatus, Duration)> {
+pub fn wait(pid: u32) -> anyhow::Result<(ExitStatus, Duration)> {
     let mut status = 0;
     // SAFETY: rusage is numbers alone, for which zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };

@@ -3,13 +3,16 @@
 //! README.md tells the method. The full run reports and judges nothing but correctness; only `--quick`, which CI
 //! runs, fails on figures, and only on ones that no noise explains.
 
+mod bare;
 mod baseline;
 mod cold;
 mod hearth;
 mod http;
 mod load;
 mod noop;
+mod proxy;
 mod report;
+mod sock;
 mod stats;
 mod stems;
 mod tree;
@@ -23,7 +26,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use hearth::{Folder, Hearth, Language};
-use noop::Noop;
+use noop::Server;
 use report::{Gate, Machine, Report, Side};
 use stats::Random;
 
@@ -48,7 +51,8 @@ struct Options {
 
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
-        Some("noop") => noop::main().map(|()| true),
+        Some("noop") => noop::main(std::env::args().skip(2)).map(|()| true),
+        Some("proxy") => proxy::main(std::env::args().skip(2)).map(|()| true),
         Some("--help" | "-h") => {
             print!("{USAGE}");
             Ok(true)
@@ -101,7 +105,7 @@ fn arms(options: &Options, hearth: &Hearth) -> anyhow::Result<Vec<report::Arm>> 
             arms.push(arm.with_context(|| format!("cold {title}"))?);
         }
     }
-    let noop = Noop::start()?;
+    let noop = Server::noop()?;
     for clients in [1, 16] {
         for language in Language::ALL {
             let title = warm::title(language, clients);

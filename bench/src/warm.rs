@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::hearth::{Hearth, Language, NAMESPACE};
 use crate::load::{self, Slot, Target};
-use crate::noop::Noop;
+use crate::noop::Server;
 use crate::report::{Arm, Note, Row, Unit};
 use crate::stats::{self, Random, compare, percentile};
 use crate::usage::Meter;
@@ -55,7 +55,7 @@ fn name(language: Language) -> String {
 pub fn measure(
     hearth: &Hearth,
     language: Language,
-    noop: &Noop,
+    noop: &Server,
     clients: usize,
     plan: Plan,
     random: &mut Random,
