@@ -109,6 +109,8 @@ fn serve(listener: &Listener, mut upstream: Upstream) -> anyhow::Result<()> {
                     if let Err(error) = ended {
                         eprintln!("bench proxy: {error:#}");
                     }
+                    // Closing would not take it out of the set: a process that is used again keeps its socket.
+                    epoll::delete(&poll, &pair.upstream)?;
                     // One that still owes an answer would give it to the next client.
                     if let Some(Pair { talk: Talk::Wire { process, .. }, waiting: false, .. }) = pairs[slot].take()
                         && let Upstream::Wire { spare, .. } = &mut upstream
