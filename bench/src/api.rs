@@ -136,7 +136,7 @@ impl Hearth {
     pub fn runtimes(&self) -> anyhow::Result<Vec<String>> {
         let answer = self.get("runtimes")?;
         let list = answer.get("runtimes").and_then(Value::as_array).into_iter().flatten();
-        Ok(list.filter_map(|one| Some(one.get("runtime")?.as_str()?.to_owned())).collect())
+        Ok(list.filter_map(|one| Some(one.get("name")?.as_str()?.to_owned())).collect())
     }
 
     fn get(&self, path: &str) -> anyhow::Result<Value> {

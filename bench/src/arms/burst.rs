@@ -35,7 +35,7 @@ struct Burst {
 }
 
 pub fn run(suite: &mut Suite) -> anyhow::Result<Outcome> {
-    let (wanted, rounds) = suite.pick((1000, 5), (30, 2));
+    let (wanted, rounds) = suite.pick((1000, 3), (30, 2));
     // Half of what is free: the machine is not ours alone.
     let fits = (tree::available() / 2 / TAKES) as usize;
     let count = wanted.min(fits);
@@ -78,7 +78,7 @@ fn measure(hearth: &Hearth, count: usize, rounds: usize) -> anyhow::Result<Vec<B
     let trial = burst(hearth, name, count.min(20), Duration::from_secs(2))?;
     ensure!(trial.failed == 0, "a burst of 20 failed: {:?}", trial.first_failure);
     until_none(hearth, name)?;
-    let hold = Duration::from_secs_f64((2.0 * count as f64 / trial.rate).clamp(2.0, 40.0));
+    let hold = Duration::from_secs_f64((1.5 * count as f64 / trial.rate).clamp(2.0, 40.0));
     let mut bursts = Vec::new();
     for _ in 0..rounds {
         bursts.push(burst(hearth, name, count, hold)?);
