@@ -305,6 +305,10 @@ impl Hearth {
         Tree::of(self.process.as_ref().map_or(u32::MAX, Child::id))
     }
 
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     pub fn control(&self) -> SocketAddr {
         self.control
     }

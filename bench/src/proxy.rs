@@ -135,7 +135,7 @@ impl Upstream {
                     None => Bare::start(kit)?,
                 };
                 let decoder = Decoder::new(Stream::Invoke, Side::Guest);
-                (process.stream()?, Talk::Wire { decoder, process: process })
+                (process.stream()?, Talk::Wire { decoder, process })
             }
         };
         Ok(Pair { client, upstream, request: Vec::new(), answer: Vec::new(), waiting: false, talk })

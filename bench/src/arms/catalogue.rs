@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use crate::api::Api;
@@ -17,6 +17,8 @@ use crate::tree;
 use crate::warm;
 
 const FEW: usize = 10;
+/// Connections that deploy at once.
+const DEPLOYERS: usize = 16;
 const CALLED: &str = "called";
 
 pub fn run(suite: &mut Suite) -> anyhow::Result<Outcome> {
@@ -42,7 +44,7 @@ fn measure(many: &mut Hearth, few: &Hearth, count: usize, restarts: usize, plan:
         ready.push(many.restart()?.as_secs_f64());
         // Before anything was called, and after what a start sets going has come to rest.
         std::thread::sleep(Duration::from_millis(500));
-        held.push(rss(many));
+        held.push(rss(many)?);
     }
     let (ours, theirs) = (many.target(CALLED), few.target(CALLED));
     for target in [&ours, &theirs] {
@@ -64,7 +66,7 @@ fn measure(many: &mut Hearth, few: &Hearth, count: usize, restarts: usize, plan:
             (slot(&ours)?, theirs)
         });
     }
-    let called = rss(many);
+    let (called, beside) = (rss(many)?, rss(few)?);
     Ok(Arm {
         method: format!("{count} functions, {restarts} restarts, {} pairs of slots of {:?}", plan.slots, plan.slot),
         against: format!("{FEW} functions"),
@@ -74,9 +76,9 @@ fn measure(many: &mut Hearth, few: &Hearth, count: usize, restarts: usize, plan:
             Row::alone("RSS, MiB", Unit::Number, range(&held)),
         ],
         notes: vec![
-            Note::new("deployed", Unit::Rate, count as f64 / deploying.as_secs_f64()),
+            Note::new("deployed, 16 at once", Unit::Rate, count as f64 / deploying.as_secs_f64()),
             Note::new("RSS after the calls", Unit::Bytes, called * f64::from(1 << 20)),
-            Note::new("RSS beside 10 functions", Unit::Bytes, rss(few) * f64::from(1 << 20)),
+            Note::new("RSS beside 10 functions", Unit::Bytes, beside * f64::from(1 << 20)),
         ],
     })
 }
@@ -88,19 +90,25 @@ fn fill(hearth: &Hearth, count: usize) -> anyhow::Result<()> {
     let made = api.call("GET", &format!("functions/{CALLED}"), None)?;
     let hash = made.pointer("/code/sha256").and_then(Value::as_str).context("the package of a function")?;
     let body = json!({"runtime": PYTHON.runtime, "handler": PYTHON.handler, "code": {"sha256": hash}});
-    for index in 1..count {
-        api.call("PUT", &format!("functions/f{index:05}"), Some(&body))?;
-    }
-    Ok(())
+    // Many at once, as whoever deploys so many would: a write's answer waits until calls see it.
+    let deploy = &|first: usize| -> anyhow::Result<()> {
+        let mut api = Api::open(hearth)?;
+        for index in (first..count).step_by(DEPLOYERS) {
+            api.call("PUT", &format!("functions/f{index:05}"), Some(&body))?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (1..=DEPLOYERS).map(|first| scope.spawn(move || deploy(first))).collect();
+        all.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("a thread that deploys ended"))?)
+    })
 }
 
-/// What its own processes hold together, MiB: spawner, server, helper; no sandbox lives.
-fn rss(hearth: &Hearth) -> f64 {
-    let bytes: u64 = hearth.tree().processes().into_iter().filter(|pid| is_hearth(*pid)).filter_map(tree::rss).sum();
-    bytes as f64 / f64::from(1 << 20)
-}
-
-/// Hearth's own, not a sandbox's.
-fn is_hearth(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "hearth")
+/// What its own processes hold together, MiB: those that run its program, and no sandbox.
+fn rss(hearth: &Hearth) -> anyhow::Result<f64> {
+    let program = std::fs::canonicalize(hearth.program())?;
+    let ours = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program);
+    let bytes: Vec<u64> = hearth.tree().processes().into_iter().filter(ours).filter_map(tree::rss).collect();
+    ensure!(bytes.len() >= 2, "expected spawner and server among Hearth's processes, found {}", bytes.len());
+    Ok(bytes.iter().sum::<u64>() as f64 / f64::from(1 << 20))
 }
