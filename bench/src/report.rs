@@ -11,6 +11,8 @@ use crate::stats::{Compared, Estimate};
 #[derive(Debug)]
 pub struct Report {
     pub machine: Machine,
+    /// Too little was measured to judge goals by.
+    pub quick: bool,
     pub arms: Vec<Ran>,
 }
 
@@ -212,6 +214,11 @@ impl Report {
                 Finding::Skipped(why) | Finding::Failed(why) => writeln!(text, "{:>10}   {why}", one.verdict()),
             };
         }
+        if self.quick {
+            text.push_str(
+                "a quick run: it shows that all of it runs, and has too few measurements to judge goals by\n",
+            );
+        }
         text
     }
 
@@ -239,6 +246,7 @@ impl Report {
         json!({
             "machine": {"cores": cores, "cpu": cpu, "kernel": kernel, "memory_mib": memory_mib},
             "arms": self.arms.iter().map(arm).collect::<Vec<_>>(),
+            "quick": self.quick,
             "goals": self.goals().iter().map(goal).collect::<Vec<_>>(),
         })
     }
@@ -298,6 +306,7 @@ mod tests {
             notes: vec![Note::new("init, p50", Unit::Time, 750e3), Note::new("instances", Unit::Count, 16.0)],
         };
         Report {
+            quick: true,
             machine: Machine { cores: 2, cpu: "Abacus".into(), kernel: "6.1".into(), memory_mib: 512 },
             arms: vec![
                 Ran { name: "cold Python".into(), outcome: Outcome::Measured(arm) },
@@ -322,6 +331,7 @@ goal                              target (stretch)         value   interval
   1 cold Python                   ≤ 0.2 (0.1)              1.500   1.400 … 1.625       NOT MET
   5 cold native                   ≤ 3 (1.5)              skipped   not built yet
   9 CPU of a cold start           ≤ 0.2 (0.1)            skipped   CPU cannot be measured here
+a quick run: it shows that all of it runs, and has too few measurements to judge goals by
 ";
         assert_eq!(report().table(), expected);
     }

@@ -84,7 +84,7 @@ impl Choice {
 
 impl Suite {
     /// Runs what was chosen.
-    pub fn run(choice: Choice) -> anyhow::Result<Vec<Ran>> {
+    pub fn run(choice: Choice) -> Vec<Ran> {
         let mut suite = Self { choice, plain: None, pooled: None };
         let mut ran = Vec::new();
         for (name, run) in ARMS.iter().filter(|(name, _)| suite.choice.wants(name)).collect::<Vec<_>>() {
@@ -99,9 +99,12 @@ impl Suite {
         }
         for hearth in [suite.plain.take(), suite.pooled.take()].into_iter().flatten() {
             // Nobody else holds it: arms give back what they borrow.
-            Rc::into_inner(hearth).context("an arm kept a Hearth")?.stop()?;
+            let stopped = Rc::into_inner(hearth).context("an arm kept a Hearth").and_then(Hearth::stop);
+            if let Err(error) = stopped {
+                ran.push(Ran { name: "Hearth's end".into(), outcome: Outcome::Failed(format!("{error:#}")) });
+            }
         }
-        Ok(ran)
+        ran
     }
 
     /// An error with the last words of the Hearths that may have to do with it; both end.

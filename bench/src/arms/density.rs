@@ -21,6 +21,8 @@ use crate::warm;
 
 /// How long many instances may take to come up, or to go.
 const SLOW: Duration = Duration::from_secs(180);
+/// Instances that come up between two looks at the memory.
+const BLOCK: usize = 250;
 /// What the kernel gets to give back what the dead had, behind the scenes.
 const GIVEN_BACK: Duration = Duration::from_secs(2);
 
@@ -85,18 +87,15 @@ fn measure_warm(hearth: &Hearth, wanted: usize, plan: warm::Plan) -> anyhow::Res
     let slots = |count: usize| (0..count).map(|_| slot(hearth, plan)).collect::<anyhow::Result<Vec<f64>>>();
     let mut few = slots(plan.slots / 2)?;
 
-    // How many fit is found out by some of them.
-    let (before, first) = (tree::available(), wanted.min(200));
-    up(hearth, "many-0", first)?;
-    let each = before.saturating_sub(tree::available()) / first as u64;
-    let more = (wanted - first).min(fits(each.max(512 << 10)));
-    let mut names = vec!["many-0".to_owned()];
-    for block in 0..more.div_ceil(1000) {
-        let name = format!("many-{}", block + 1);
-        up(hearth, &name, 1000.min(more - block * 1000))?;
+    // In blocks, as long as half of what was free is left: how much one takes is not known before.
+    let floor = tree::available() / 2;
+    let (mut names, mut live) = (Vec::new(), 10);
+    while live < wanted && tree::available() > floor {
+        let (name, count) = (format!("many-{}", names.len()), BLOCK.min(wanted - live));
+        up(hearth, &name, count)?;
         names.push(name);
+        live += count;
     }
-    let live = first + more + 10;
     let many = slots(plan.slots)?;
     for name in &names {
         down(hearth, name)?;
@@ -143,9 +142,6 @@ fn fits(each: u64) -> usize {
 
 /// So many instances, idle and frozen.
 fn up(hearth: &Hearth, name: &str, count: usize) -> anyhow::Result<()> {
-    if count == 0 {
-        return Ok(());
-    }
     hearth.deploy(Deploy::new(name, PYTHON).idle("10m").instances(count as u32, count as u32))?;
     hearth.until_frozen(name, count, SLOW)?;
     std::thread::sleep(GIVEN_BACK);
