@@ -22,7 +22,7 @@ use crate::tree;
 /// What Hearth charges an instance that it has not measured yet, and some more.
 pub const CHARGED_MIB: u64 = 32;
 /// What one is assumed to take at most of this machine, until it is measured.
-const TAKES: u64 = 12 << 20;
+const TAKES: u64 = 8 << 20;
 
 /// What came of one burst.
 #[derive(Debug)]
