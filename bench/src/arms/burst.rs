@@ -175,9 +175,14 @@ fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> anyhow::Result<Option<f
     text.parse().map(Some).with_context(|| format!("expected a time, got {text:?}"))
 }
 
-/// A thousand clients need a thousand descriptors.
-fn raise_descriptors() -> anyhow::Result<()> {
+/// As many descriptors as may be had, for us and for the Hearths that we start; how many that is. A thousand clients need
+/// a thousand, and thousands of instances some for each.
+pub fn raise_descriptors() -> anyhow::Result<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("raise the limit of descriptors")
+    let most = Some(1 << 20);
+    if setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).is_err() {
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("raise the limit of files")?;
+    }
+    Ok(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
 }
