@@ -51,8 +51,8 @@ crash: build $(VENV)/ready ## kill -9 at random moments; HEARTH_CRASH_ROUNDS=50 
 guest: build $(VENV)/ready ## the limits on cgroup v2, in a small virtual machine
 	tests/guest/run
 
-bench: build ## side-by-side speed, full; a table
-	cargo run --release --locked -p bench
+bench: build ## side-by-side speed, full; a table of all goals; within half an hour
+	cargo run --release --locked -p bench -- $(ARGS)
 
 bench-quick: build ## that the benchmark runs, with wide gates
 	cargo run --release --locked -p bench -- --quick

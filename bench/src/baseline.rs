@@ -34,6 +34,21 @@ impl Baseline {
         Ok(Self { label: "python3 -c pass".into(), program, args: vec!["-c".into(), "pass".into()] })
     }
 
+    /// `python3 -c "import …"` with what the import-heavy function imports.
+    pub fn imports() -> anyhow::Result<Self> {
+        let program = real(&["/usr/bin/python3"])?;
+        let source = include_str!("../functions/python-imports/app.py");
+        let names: Vec<_> = source.lines().filter_map(|line| line.strip_prefix("import ")).collect();
+        let args = vec!["-c".into(), format!("import {}", names.join(", "))];
+        Ok(Self { label: "python3 -c import …".into(), program, args })
+    }
+
+    /// A tool of Debian's with its arguments.
+    pub fn tool(label: &str, program: &Path, args: &[&str]) -> Self {
+        let args = args.iter().map(|arg| arg.to_string()).collect();
+        Self { label: label.to_owned(), program: program.to_owned(), args }
+    }
+
     /// `node empty.js`, with the empty file made in `dir`.
     pub fn node(dir: &Path) -> anyhow::Result<Self> {
         let program = real(&["/usr/bin/node", "/usr/local/bin/node"])?;
@@ -42,12 +57,24 @@ impl Baseline {
         Ok(Self { label: "node empty.js".into(), program, args: vec![script.display().to_string()] })
     }
 
-    /// Starts it and waits for its end.
-    pub fn run(&self) -> anyhow::Result<Cost> {
+    fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         // A fixed environment: a virtual environment or an option of the caller's would change what is measured.
         command.args(&self.args).env_clear().env("PATH", "/usr/bin:/bin").env("LANG", "C.UTF-8");
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.envs(std::env::var_os("DOCKER_HOST").map(|host| ("DOCKER_HOST", host)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// What it says to its errors, if it fails.
+    pub fn complaint(&self) -> String {
+        let output = self.command().stderr(Stdio::piped()).output();
+        output.map(|output| String::from_utf8_lossy(&output.stderr).trim().to_owned()).unwrap_or_default()
+    }
+
+    /// Starts it and waits for its end.
+    pub fn run(&self) -> anyhow::Result<Cost> {
+        let mut command = self.command();
         let start = Instant::now();
         let child = command.spawn().with_context(|| format!("start {}", self.program.display()))?;
         let (status, cpu) = wait(child.id())?;
@@ -58,7 +85,7 @@ impl Baseline {
 }
 
 /// The first of these that is there, and is a program: a version manager's shim is a script.
-fn real(candidates: &[&str]) -> anyhow::Result<PathBuf> {
+pub fn real(candidates: &[&str]) -> anyhow::Result<PathBuf> {
     for candidate in candidates {
         let mut magic = [0; 4];
         let file = std::fs::File::open(candidate);
@@ -70,7 +97,7 @@ fn real(candidates: &[&str]) -> anyhow::Result<PathBuf> {
 }
 
 /// Waits for a child of ours and returns what it used.
-fn wait(pid: u32) -> anyhow::Result<(ExitStatus, Duration)> {
+pub fn wait(pid: u32) -> anyhow::Result<(ExitStatus, Duration)> {
     let mut status = 0;
     // SAFETY: rusage is numbers alone, for which zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -93,6 +120,15 @@ mod tests {
         let args = vec!["-c".into(), script.into()];
         let cost = Baseline { label: "sh".into(), program: "/bin/sh".into(), args }.run().unwrap();
         assert!(cost.cpu > Duration::from_millis(5), "{cost:?}");
+    }
+
+    #[test]
+    fn imports_what_the_function_does() {
+        let baseline = Baseline::imports().unwrap();
+        assert!(
+            baseline.args[1].starts_with("import argparse, asyncio, base64") && baseline.args[1].contains("zipfile")
+        );
+        assert!(baseline.run().unwrap().wall > Baseline::python().unwrap().run().unwrap().wall);
     }
 
     #[test]

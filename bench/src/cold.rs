@@ -1,16 +1,16 @@
-//! Cold starts: one call, from connecting to the last byte of the answer, against one start and end of the bare
-//! interpreter. Each pair runs both, in random order.
+//! Cold starts: one call, from connecting to the last byte of the answer, against one start and end of something bare.
+//! Each pair runs both, in random order.
 //!
 //! The function's idle time is zero, so no instance outlives its call. That is not believed: before anything else
 //! is measured the sandbox's processes must be gone, and at the end every call's record must say that it was cold.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde_json::Value;
 
-use crate::baseline::{Baseline, Cost};
-use crate::hearth::{Hearth, Language, NAMESPACE};
+use crate::baseline::Cost;
+use crate::hearth::{Code, Deploy, GONE, Hearth};
 use crate::http::Connection;
 use crate::load::{self, Target};
 use crate::report::{Arm, Note, Row, Unit};
@@ -29,30 +29,33 @@ pub struct Plan {
     pub block: usize,
 }
 
-/// Measures one language.
+/// What it is compared with: one start, and what it cost.
+pub type Other<'a> = &'a dyn Fn() -> anyhow::Result<Cost>;
+
+/// Measures one function against `other`, which is called `against`.
 pub fn measure(
     hearth: &Hearth,
-    language: Language,
-    baseline: &Baseline,
+    (name, code): (&str, Code),
+    (against, other): (&str, Other<'_>),
     plan: Plan,
     random: &mut Random,
 ) -> anyhow::Result<Arm> {
-    let name = format!("cold-{}", language.title().to_lowercase());
-    hearth.deploy(language, &name, NAMESPACE, "0s", 4)?;
-    let target = hearth.target(&name);
-    let idle = hearth.tree().processes().len();
+    hearth.deploy(Deploy::new(name, code))?;
+    let target = hearth.target(name);
     let cpu = || hearth.meter().map(|meter| meter.read()).transpose();
     for _ in 0..WARM_UP {
         call(&target)?;
-        hearth.until_only(idle)?;
-        baseline.run()?;
+        hearth.until_none(name, GONE)?;
+        other()?;
     }
+    // Only now: the first starts may leave something behind that serves all others.
+    let idle = hearth.until_settled()?;
 
     let (mut walls, mut cpus) = (Vec::new(), Vec::new());
     let (mut before, mut theirs) = (cpu()?, Duration::ZERO);
     for pair in 1..=plan.pairs {
         let run = || -> anyhow::Result<Cost> {
-            let cost = baseline.run()?;
+            let cost = other()?;
             std::thread::sleep(REST);
             Ok(cost)
         };
@@ -81,23 +84,28 @@ pub fn measure(
         }
     }
 
-    let records = hearth.records(&name, WARM_UP + plan.pairs)?;
+    let records = hearth.records(name, WARM_UP + plan.pairs)?;
     verify(&records)?;
-    let mut rows = vec![
-        Row::new("p50", Unit::Time, compare(&walls, random, |values| percentile(values, 50.0))),
-        Row::new("min", Unit::Time, compare(&walls, random, stats::min)),
-        Row::new("p99", Unit::Time, compare(&walls, random, |values| percentile(values, 99.0))),
-    ];
+    let mut rows = rows(&walls, random);
     if !cpus.is_empty() {
         rows.push(Row::new("CPU", Unit::Time, compare(&cpus, random, stats::mean)));
     }
+    let measured = plan.pairs.min(records.len());
     Ok(Arm {
-        title: format!("cold {}", language.title()),
         method: format!("{} pairs", plan.pairs),
-        against: baseline.label.clone(),
+        against: against.to_owned(),
         rows,
-        notes: parts(&records[..plan.pairs]),
+        notes: parts(&records[..measured]),
     })
+}
+
+/// What is told of pairs of times.
+pub fn rows(walls: &[(f64, f64)], random: &mut Random) -> Vec<Row> {
+    vec![
+        Row::new("p50", Unit::Time, compare(walls, random, |values| percentile(values, 50.0))),
+        Row::new("min", Unit::Time, compare(walls, random, stats::min)),
+        Row::new("p99", Unit::Time, compare(walls, random, |values| percentile(values, 99.0))),
+    ]
 }
 
 pub fn call(target: &Target) -> anyhow::Result<Duration> {
@@ -138,15 +146,6 @@ pub fn parts(records: &[Value]) -> Vec<Note> {
 
 pub fn nanos(duration: Duration) -> f64 {
     duration.as_nanos() as f64
-}
-
-/// The baseline of a language.
-pub fn baseline(language: Language, folder: &std::path::Path) -> anyhow::Result<Baseline> {
-    match language {
-        Language::Python => Baseline::python(),
-        Language::Node => Baseline::node(folder),
-    }
-    .context("find the baseline")
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
 use crate::http::{self, Connection};
 use crate::load::{self, Target};
@@ -23,34 +22,64 @@ use crate::usage::Meter;
 
 const START: Duration = Duration::from_secs(30);
 const DEPLOY: Duration = Duration::from_secs(60);
-const STOP: Duration = Duration::from_secs(30);
-/// How long a stem may take to be ready: the slowest isolation's start, on a machine with other work.
-const STEM: Duration = Duration::from_secs(20);
-const RECORDS: Duration = Duration::from_secs(10);
+/// Thousands of sandboxes take their time.
+const STOP: Duration = Duration::from_secs(60);
 /// How long a sandbox may take to disappear once it shall.
-const GONE: Duration = Duration::from_secs(6);
+pub const GONE: Duration = Duration::from_secs(6);
 
 /// The isolation that every machine has.
 pub const NAMESPACE: &str = "namespace";
 
 /// The functions that are measured, as they lie in `functions/`.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 4] = [
     ("python/app.py", include_str!("../functions/python/app.py")),
+    ("python-imports/app.py", include_str!("../functions/python-imports/app.py")),
+    ("python-hold/app.py", include_str!("../functions/python-hold/app.py")),
     ("node/index.mjs", include_str!("../functions/node/index.mjs")),
 ];
 
-/// A language to be measured.
+/// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Language {
-    Python,
-    Node,
+pub struct Code {
+    pub folder: &'static str,
+    pub runtime: &'static str,
+    pub handler: &'static str,
+}
+
+pub const PYTHON: Code = Code { folder: "python", runtime: "python3.11", handler: "app.handler" };
+pub const IMPORTS: Code = Code { folder: "python-imports", ..PYTHON };
+pub const HOLD: Code = Code { folder: "python-hold", ..PYTHON };
+pub const NODE: Code = Code { folder: "node", runtime: "nodejs20.x", handler: "index.handler" };
+
+/// How a Hearth is started.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Sandboxes kept ready at most.
+    pub stems: u32,
+    /// What instances may use together, where it is not left to Hearth.
+    pub memory_mib: Option<u64>,
+    /// More of `hearth up`'s arguments.
+    pub more: Vec<String>,
+}
+
+/// A function to be deployed.
+#[derive(Debug, Clone, Copy)]
+pub struct Deploy<'a> {
+    pub name: &'a str,
+    pub code: Code,
+    pub isolation: &'a str,
+    pub idle: &'a str,
+    pub min: u32,
+    pub max: u32,
 }
 
 /// A running Hearth.
 #[derive(Debug)]
 pub struct Hearth {
     program: PathBuf,
-    process: Child,
+    setup: Setup,
+    /// None once it has ended.
+    process: Option<Child>,
     folder: Folder,
     control: SocketAddr,
     ingress: SocketAddr,
@@ -62,37 +91,24 @@ pub struct Hearth {
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
-// === impl Language ===
+// === impl Deploy ===
 
-impl Language {
-    pub const ALL: [Self; 2] = [Self::Python, Self::Node];
-
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Python => "Python",
-            Self::Node => "Node",
-        }
+impl<'a> Deploy<'a> {
+    /// On the namespace isolation, with instances that do not outlive their call.
+    pub fn new(name: &'a str, code: Code) -> Self {
+        Self { name, code, isolation: NAMESPACE, idle: "0s", min: 0, max: 4 }
     }
 
-    fn runtime(self) -> &'static str {
-        match self {
-            Self::Python => "python3.11",
-            Self::Node => "nodejs20.x",
-        }
+    pub fn isolation(self, isolation: &'a str) -> Self {
+        Self { isolation, ..self }
     }
 
-    fn folder(self) -> &'static str {
-        match self {
-            Self::Python => "python",
-            Self::Node => "node",
-        }
+    pub fn idle(self, idle: &'a str) -> Self {
+        Self { idle, ..self }
     }
 
-    fn handler(self) -> &'static str {
-        match self {
-            Self::Python => "app.handler",
-            Self::Node => "index.handler",
-        }
+    pub fn instances(self, min: u32, max: u32) -> Self {
+        Self { min, max, ..self }
     }
 }
 
@@ -123,46 +139,87 @@ impl Drop for Folder {
 // === impl Hearth ===
 
 impl Hearth {
-    /// Starts it in `folder`, with so many stems at most, and waits until it is ready.
-    pub fn start(program: &Path, folder: Folder, stems: u32) -> anyhow::Result<Self> {
+    /// Starts it in `folder` and waits until it is ready.
+    pub fn start(program: &Path, folder: Folder, setup: &Setup) -> anyhow::Result<Self> {
         for (name, text) in FILES {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap_or(folder.path()))?;
             fs::write(path, text)?;
         }
         let (control, ingress) = free_addresses()?;
-        let log = File::create(folder.path().join("hearth.log"))?;
-        let process = Command::new(program)
-            .arg("up")
-            .arg("--data-dir")
-            .arg(folder.path().join("data"))
-            .args(["--stems", &stems.to_string()])
-            .args(["--listen", &control.to_string(), "--ingress", &ingress.to_string()])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {}: build it with `cargo build --release -p hearth`", program.display()))?;
-        let mut hearth = Self { program: program.to_owned(), process, folder, control, ingress, meter: None };
-        match hearth.until_ready() {
-            Ok(()) => Ok(hearth),
-            Err(error) => Err(hearth.explain(error)),
+        let mut hearth = Self {
+            program: program.to_owned(),
+            setup: setup.clone(),
+            process: None,
+            folder,
+            control,
+            ingress,
+            meter: None,
+        };
+        hearth.run()?;
+        Ok(hearth)
+    }
+
+    /// Starts the process, and returns how long it took until it was ready.
+    fn run(&mut self) -> anyhow::Result<Duration> {
+        let log = File::create(self.folder.path().join("hearth.log"))?;
+        let mut command = Command::new(&self.program);
+        command.arg("up").arg("--data-dir").arg(self.data_dir()).args(["--stems", &self.setup.stems.to_string()]);
+        if let Some(memory) = self.setup.memory_mib {
+            command.args(["--memory", &format!("{memory}MB")]);
         }
+        command.args(&self.setup.more);
+        command.args(["--listen", &self.control.to_string(), "--ingress", &self.ingress.to_string()]);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let since = Instant::now();
+        self.process = Some(command.spawn().with_context(|| {
+            format!("start {}: build it with `cargo build --release -p hearth`", self.program.display())
+        })?);
+        match self.until_ready() {
+            Ok(()) => Ok(since.elapsed()),
+            Err(error) => Err(self.explain(error)),
+        }
+    }
+
+    /// Ends it and starts it again on the same data; how long the start took until it was ready.
+    pub fn restart(&mut self) -> anyhow::Result<Duration> {
+        self.end()?;
+        self.meter = None;
+        self.run()
     }
 
     /// Looks where the processor time of sandboxes can be read, by the example of one.
     pub fn find_meter(&mut self) -> anyhow::Result<()> {
-        let lasting = self.tree().processes();
-        self.deploy(Language::Python, "probe", NAMESPACE, "1s", 1)?;
+        self.deploy(Deploy::new("probe", PYTHON).idle("1s").instances(0, 1))?;
         let target = self.target("probe");
-        load::check(&Connection::open(target.address)?.call(&target.request)?).context("call the probe")?;
+        let call = || load::check(&Connection::open(target.address)?.call(&target.request)?).context("call the probe");
+        // What the first sandbox of its kind leaves running, like a server that forks others, is no sandbox.
+        call()?;
+        self.until_none("probe", GONE)?;
+        self.until_settled()?;
+        let lasting = self.tree().processes();
+        call()?;
         let sandboxed = self.tree().processes().into_iter().find(|pid| !lasting.contains(pid));
         let sandboxed = sandboxed.context("no process of an instance that was just called")?;
-        match Meter::of_sandboxes(lasting.clone(), sandboxed) {
+        match Meter::of_sandboxes(&lasting, sandboxed) {
             Ok(meter) => self.meter = Some(meter),
             Err(error) => eprintln!("bench: no processor times: {error:#}"),
         }
         self.until_only(lasting.len())
+    }
+
+    /// Waits until its processes have been the same for a while, and returns how many there are.
+    pub fn until_settled(&self) -> anyhow::Result<usize> {
+        let until = Instant::now() + GONE;
+        let (mut last, mut same) = (self.tree().processes(), 0);
+        while same < 20 {
+            ensure!(Instant::now() < until, "processes come and go for {GONE:?}, although nothing is called");
+            std::thread::sleep(Duration::from_millis(10));
+            let now = self.tree().processes();
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+        Ok(last.len())
     }
 
     /// Waits until no more than `count` processes of it live.
@@ -183,11 +240,11 @@ impl Hearth {
             if matches!(ready, Ok(200)) {
                 return Ok(());
             }
-            if let Some(status) = self.process.try_wait()? {
+            if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
                 bail!("hearth ended while it was starting, with {status}");
             }
             ensure!(Instant::now() < until, "hearth was not ready within {START:?}; /readyz last gave {ready:?}");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -196,23 +253,24 @@ impl Hearth {
         anyhow::anyhow!("{error:#}\n{}", self.last_words())
     }
 
-    fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let log = fs::read(self.folder.path().join("hearth.log")).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<_> = log.lines().collect();
         format!("hearth's log ends with:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
     }
 
-    /// Deploys the language's function through the command line, as a person would.
-    pub fn deploy(&self, language: Language, name: &str, isolation: &str, idle: &str, max: u32) -> anyhow::Result<()> {
+    /// Deploys a function through the command line, as a person would.
+    pub fn deploy(&self, what: Deploy<'_>) -> anyhow::Result<()> {
+        let Deploy { name, code, isolation, idle, min, max } = what;
         let output = self.folder.path().join("deploy.log");
         let log = File::create(&output)?;
         let mut child = Command::new(&self.program)
             .arg("deploy")
-            .arg(self.folder.path().join(language.folder()))
-            .args(["--name", name, "--runtime", language.runtime(), "--handler", language.handler()])
-            .args(["--isolation", isolation])
-            .args(["--idle", idle, "--max", &max.to_string()])
+            .arg(self.folder.path().join(code.folder))
+            .args(["--name", name, "--runtime", code.runtime, "--handler", code.handler])
+            .args(["--isolation", isolation, "--timeout", "2m"])
+            .args(["--idle", idle, "--min", &min.to_string(), "--max", &max.to_string()])
             .env("HEARTH_ENDPOINT", format!("http://{}", self.control))
             .env("HEARTH_DATA_DIR", self.data_dir())
             .stdin(Stdio::null())
@@ -229,7 +287,7 @@ impl Hearth {
         self.folder.path()
     }
 
-    fn data_dir(&self) -> PathBuf {
+    pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
@@ -244,119 +302,59 @@ impl Hearth {
 
     /// Its spawner, server and sandboxes.
     pub fn tree(&self) -> Tree {
-        Tree::of(self.process.id())
+        Tree::of(self.process.as_ref().map_or(u32::MAX, Child::id))
     }
 
-    /// The newest records of a function's calls, at least `count` of them. Records are written behind the calls, so
-    /// they are waited for.
-    pub fn records(&self, name: &str, count: usize) -> anyhow::Result<Vec<Value>> {
-        let until = Instant::now() + RECORDS;
-        loop {
-            let mut answer = self.api(&format!("functions/{name}/invocations?limit={}", count.clamp(1, 1000)))?;
-            let Some(Value::Array(records)) = answer.get_mut("invocations").map(Value::take) else {
-                bail!("no list of invocations in {answer}");
-            };
-            if records.len() >= count.min(1000) {
-                return Ok(records);
-            }
-            ensure!(Instant::now() < until, "{name} was called {count} times and has {} records", records.len());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
-    /// How many instances of a function live now.
-    pub fn instances(&self, name: &str) -> anyhow::Result<usize> {
-        let answer = self.api(&format!("instances?function={name}"))?;
-        let list = answer.get("instances").and_then(Value::as_array);
-        Ok(list.with_context(|| format!("no list of instances in {answer}"))?.len())
+    pub fn control(&self) -> SocketAddr {
+        self.control
     }
 
-    /// Why an isolation does not work here; none if it does.
-    pub fn lacks(&self, isolation: &str) -> anyhow::Result<Option<String>> {
-        let answer = self.api("doctor")?;
-        let known = answer.get("isolations").and_then(Value::as_array).into_iter().flatten();
-        let one = known.into_iter().find(|one| one.get("isolation").and_then(Value::as_str) == Some(isolation));
-        let Some(one) = one else { return Ok(Some("it is not built in".into())) };
-        if one.get("works").and_then(Value::as_bool) == Some(true) {
-            return Ok(None);
-        }
-        let findings = one.get("findings").and_then(Value::as_array).into_iter().flatten();
-        let missing = findings.filter(|found| found.get("severity").and_then(Value::as_str) == Some("missing"));
-        let states: Vec<_> = missing.filter_map(|found| found.get("state")?.as_str()).collect();
-        Ok(Some(states.join("; ")))
-    }
-
-    /// Waits until a stem of that isolation is ready and none is being made.
-    pub fn until_stem(&self, isolation: &str) -> anyhow::Result<()> {
-        let until = Instant::now() + STEM;
-        loop {
-            let answer = self.api("instances")?;
-            let number = |one: &Value, key: &str| one.get(key).and_then(Value::as_u64).unwrap_or(0);
-            let stems = answer.get("stems").and_then(Value::as_array).into_iter().flatten();
-            let (mut ready, mut starting) = (0, 0);
-            for one in stems {
-                starting += number(one, "starting");
-                if one.get("isolation").and_then(Value::as_str) == Some(isolation) {
-                    ready += number(one, "ready");
-                }
-            }
-            if ready > 0 && starting == 0 {
-                return Ok(());
-            }
-            ensure!(Instant::now() < until, "no stem of {isolation} was ready within {STEM:?}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-
-    /// Waits until a function has no instance.
-    pub fn until_none(&self, name: &str) -> anyhow::Result<()> {
-        let until = Instant::now() + GONE;
-        while self.instances(name)? > 0 {
-            ensure!(Instant::now() < until, "an instance of {name} still lives {GONE:?} after its call");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
-    }
-
-    fn api(&self, path: &str) -> anyhow::Result<Value> {
+    pub fn token(&self) -> anyhow::Result<String> {
         let token = fs::read_to_string(self.data_dir().join("admin.token")).context("read the admin token")?;
-        let header = format!("authorization: Bearer {}\r\n", token.trim());
-        let mut connection = Connection::open(self.control)?;
-        let response = connection.call(&http::get(self.control, &format!("/api/v1/{path}"), &header))?;
-        let body = String::from_utf8_lossy(response.body);
-        ensure!(response.status == 200, "GET /api/v1/{path} gave {}: {body}", response.status);
-        serde_json::from_str(&body).with_context(|| format!("GET /api/v1/{path} gave {body}"))
+        Ok(token.trim().to_owned())
     }
 
     /// Ends it as a service manager would.
     pub fn stop(mut self) -> anyhow::Result<()> {
-        self.signal(Signal::TERM);
-        let status = wait(&mut self.process, STOP).context("stop hearth")?;
-        ensure!(status.success(), "hearth ended with {status}; {}", self.last_words());
-        Ok(())
+        self.end()
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, signal);
-        }
+    fn end(&mut self) -> anyhow::Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        terminate(&process);
+        let status = wait(&mut process, STOP).context("stop hearth")?;
+        ensure!(status.success(), "hearth ended with {status}; {}", self.last_words());
+        Ok(())
     }
 }
 
 impl Drop for Hearth {
     fn drop(&mut self) {
-        if matches!(self.process.try_wait(), Ok(None)) {
+        if let Some(mut process) = self.process.take()
+            && matches!(process.try_wait(), Ok(None))
+        {
             // First politely: it leaves less behind.
-            self.signal(Signal::TERM);
-            if wait(&mut self.process, STOP).is_err() {
+            terminate(&process);
+            if wait(&mut process, STOP).is_err() {
                 eprintln!("bench: hearth did not end within {STOP:?} and was killed");
             }
         }
     }
 }
 
+/// Asks a process of ours to end.
+pub fn terminate(process: &Child) {
+    if let Some(pid) = i32::try_from(process.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
 /// Waits for a child, and kills it when that takes too long.
-fn wait(child: &mut Child, limit: Duration) -> anyhow::Result<ExitStatus> {
+pub fn wait(child: &mut Child, limit: Duration) -> anyhow::Result<ExitStatus> {
     let until = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
@@ -392,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_no_hearth_is_refused_with_its_words() {
-        let error = Hearth::start(Path::new("/bin/echo"), Folder::make().unwrap(), 0).unwrap_err();
+        let error = Hearth::start(Path::new("/bin/echo"), Folder::make().unwrap(), &Setup::default()).unwrap_err();
         let text = format!("{error:#}");
         assert!(text.contains("while it was starting") && text.contains("up --data-dir"), "{text}");
     }

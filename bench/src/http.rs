@@ -1,4 +1,4 @@
-//! As much HTTP/1.1 as a measurement needs: GET requests, answers with a Content-Length, nothing else. A chunked
+//! As much HTTP/1.1 as a measurement needs: small requests, answers with a Content-Length, nothing else. A chunked
 //! answer is refused by name, so that a server which starts to send them is not measured wrongly.
 
 use std::io::{Read, Write};
@@ -34,6 +34,15 @@ pub fn get(host: SocketAddr, path: &str, headers: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{headers}\r\n").into_bytes()
 }
 
+/// The bytes of a request with a body of JSON, unless that is empty.
+pub fn request(method: &str, host: SocketAddr, path: &str, headers: &str, body: &str) -> Vec<u8> {
+    let about = match body.len() {
+        0 => String::new(),
+        length => format!("content-type: application/json\r\ncontent-length: {length}\r\n"),
+    };
+    format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{headers}{about}\r\n{body}").into_bytes()
+}
+
 /// Reads one answer at the front of `bytes`; None while it is not complete.
 pub fn parse(bytes: &[u8]) -> anyhow::Result<Option<Response<'_>>> {
     let Some(end) = find(bytes, b"\r\n\r\n") else { return Ok(None) };
@@ -41,9 +50,13 @@ pub fn parse(bytes: &[u8]) -> anyhow::Result<Option<Response<'_>>> {
     let mut lines = bytes[..end].split(|byte| *byte == b'\n');
     let status = lines.next().and_then(|line| line.strip_prefix(b"HTTP/1.1 ")).and_then(|rest| number(rest.get(..3)?));
     let status = status.with_context(|| format!("expected an HTTP/1.1 answer, got {:?}", shown()))?;
-    let length = lines.find_map(|line| {
-        let (name, value) = line.split_at_checked(b"content-length:".len())?;
-        name.eq_ignore_ascii_case(b"content-length:").then(|| number(value.trim_ascii()))
+    // Has no body, and need not say so.
+    let empty = (status == 204).then_some(Some(0));
+    let length = empty.or_else(|| {
+        lines.find_map(|line| {
+            let (name, value) = line.split_at_checked(b"content-length:".len())?;
+            name.eq_ignore_ascii_case(b"content-length:").then(|| number(value.trim_ascii()))
+        })
     });
     let length = length.flatten().with_context(|| format!("an answer without Content-Length: {:?}", shown()))?;
     ensure!(length <= MOST, "an answer of {length} bytes");

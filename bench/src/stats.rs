@@ -65,9 +65,37 @@ pub fn compare(pairs: &[(f64, f64)], random: &mut Random, statistic: impl Fn(&mu
     Compared { ours: our_figure, theirs: their_figure, ratio }
 }
 
+/// Where `statistic` of `samples` lies, by resampling them whole.
+///
+/// # Panics
+/// Without samples.
+pub fn bootstrap<T: Clone>(samples: &[T], random: &mut Random, statistic: impl Fn(&[T]) -> f64) -> Estimate {
+    let mut again = samples.to_vec();
+    let mut values: Vec<f64> = (0..RESAMPLES)
+        .map(|_| {
+            for one in &mut again {
+                one.clone_from(&samples[random.below(samples.len())]);
+            }
+            statistic(&again)
+        })
+        .collect();
+    Estimate { value: statistic(samples), low: percentile(&mut values, 2.5), high: percentile(&mut values, 97.5) }
+}
+
+/// The median of a few runs, and the least and the most of them: too few for an interval that means anything.
+///
+/// # Panics
+/// Without values.
+pub fn range(values: &[f64]) -> Estimate {
+    let mut values = values.to_vec();
+    let value = percentile(&mut values, 50.0);
+    Estimate { value, low: min(&mut values), high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max) }
+}
+
 // === impl Random ===
 
 impl Random {
+    /// One that repeats itself.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -89,6 +117,15 @@ impl Random {
     /// A number in `0..bound`, by multiplication: no division, and a bias far below what is measured here.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+
+    /// The numbers below `count`, in random order.
+    pub fn order(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<_> = (0..count).collect();
+        for last in (1..count).rev() {
+            order.swap(last, self.below(last + 1));
+        }
+        order
     }
 
     pub fn coin(&mut self) -> bool {
@@ -117,6 +154,9 @@ mod tests {
         let mut counts = [0; 10];
         (0..10_000).for_each(|_| counts[random.below(10)] += 1);
         assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
+        let mut order = random.order(10);
+        order.sort_unstable();
+        assert_eq!(order, (0..10).collect::<Vec<_>>());
         let heads = (0..10_000).filter(|_| random.coin()).count();
         assert!((4_800..5_200).contains(&heads), "{heads}");
     }
@@ -142,6 +182,16 @@ mod tests {
             covered += usize::from(ratio.low <= 2.5 / 1.5 && 2.5 / 1.5 <= ratio.high);
         }
         assert!((178..=199).contains(&covered), "{covered} of 200");
+    }
+
+    #[test]
+    fn a_difference_of_means_has_its_interval() {
+        let mut random = Random::new(5);
+        let samples: Vec<_> = (0..60).map(|_| (random.below(100) as f64, random.below(100) as f64 - 20.0)).collect();
+        let mean = |of: fn(&(f64, f64)) -> f64, all: &[(f64, f64)]| all.iter().map(of).sum::<f64>() / all.len() as f64;
+        let got = bootstrap(&samples, &mut random, |all| mean(|one| one.0, all) - mean(|one| one.1, all));
+        assert!(got.low < 20.0 && 20.0 < got.high && got.high - got.low < 50.0, "{got:?}");
+        assert_eq!(range(&[3.0, 1.0, 2.0]), Estimate { value: 2.0, low: 1.0, high: 3.0 });
     }
 
     #[test]

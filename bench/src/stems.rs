@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::baseline::Baseline;
 use crate::cold::{self, REST, WARM_UP, nanos};
-use crate::hearth::{Hearth, Language};
-use crate::report::{Arm, Row, Unit};
-use crate::stats::{self, Random, compare, percentile};
+use crate::hearth::{Code, Deploy, GONE, Hearth};
+use crate::report::Arm;
+use crate::stats::Random;
 
 /// What it is compared to.
 #[derive(Debug, Clone, Copy)]
@@ -27,44 +27,31 @@ pub enum Other<'a> {
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
-    pub language: Language,
+    pub name: &'a str,
+    pub code: Code,
     pub isolation: &'a str,
-}
-
-// === impl Subject ===
-
-impl Subject<'_> {
-    pub fn title(self, other: Other<'_>) -> String {
-        let (language, isolation) = (self.language.title(), self.isolation);
-        match other {
-            Other::Interpreter(_) => format!("cold {language}, stems"),
-            Other::Unpooled(_) => format!("cold {language} on {isolation}, stems"),
-        }
-    }
 }
 
 /// Measures `pairs` pairs.
 pub fn measure(
     hearth: &Hearth,
-    subject: Subject<'_>,
+    Subject { name, code, isolation }: Subject<'_>,
     other: Other<'_>,
     pairs: usize,
     random: &mut Random,
 ) -> anyhow::Result<Arm> {
-    let Subject { language, isolation } = subject;
-    let name = format!("stem-{}-{isolation}", language.title().to_lowercase());
-    hearth.deploy(language, &name, isolation, "0s", 4)?;
-    let target = hearth.target(&name);
+    hearth.deploy(Deploy::new(name, code).isolation(isolation))?;
+    let target = hearth.target(name);
     let ours = || -> anyhow::Result<Duration> {
-        hearth.until_none(&name)?;
+        hearth.until_none(name, GONE)?;
         hearth.until_stem(isolation)?;
         std::thread::sleep(REST);
         cold::call(&target)
     };
     let unpooled = match other {
         Other::Unpooled(without) => {
-            without.deploy(language, &name, isolation, "0s", 4)?;
-            Some((without, without.target(&name)))
+            without.deploy(Deploy::new(name, code).isolation(isolation))?;
+            Some((without, without.target(name)))
         }
         Other::Interpreter(_) => None,
     };
@@ -72,7 +59,7 @@ pub fn measure(
         std::thread::sleep(REST);
         match (&unpooled, other) {
             (Some((without, target)), _) => {
-                without.until_none(&name)?;
+                without.until_none(name, GONE)?;
                 cold::call(target)
             }
             (None, Other::Interpreter(baseline)) => Ok(baseline.run()?.wall),
@@ -94,23 +81,18 @@ pub fn measure(
         };
         walls.push((nanos(wall), nanos(their)));
     }
-    let records = hearth.records(&name, WARM_UP + pairs)?;
+    let records = hearth.records(name, WARM_UP + pairs)?;
     verify(&records, true)?;
     if let Some((without, _)) = unpooled {
-        verify(&without.records(&name, WARM_UP + pairs)?, false).context("without stems")?;
+        verify(&without.records(name, WARM_UP + pairs)?, false).context("without stems")?;
     }
     Ok(Arm {
-        title: subject.title(other),
         method: format!("{pairs} pairs"),
         against: match other {
             Other::Interpreter(baseline) => baseline.label.clone(),
             Other::Unpooled(_) => format!("{isolation} without"),
         },
-        rows: vec![
-            Row::new("p50", Unit::Time, compare(&walls, random, |values| percentile(values, 50.0))),
-            Row::new("min", Unit::Time, compare(&walls, random, stats::min)),
-            Row::new("p99", Unit::Time, compare(&walls, random, |values| percentile(values, 99.0))),
-        ],
+        rows: cold::rows(&walls, random),
         notes: cold::parts(&records[..pairs.min(records.len())]),
     })
 }

@@ -1,4 +1,4 @@
-//! A process and all its descendants, as `/proc` shows them, and what one of them has used.
+//! A process and all its descendants, as `/proc` shows them, and what one of them has used and holds.
 
 use std::fs;
 use std::time::Duration;
@@ -40,6 +40,27 @@ pub fn own_cpu(pid: u32) -> Duration {
     TICK * ticks.unwrap_or(0)
 }
 
+/// The memory a process has in its pages: `VmRSS` of its status, bytes. None if it is gone.
+pub fn rss(pid: u32) -> Option<u64> {
+    kib(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
+}
+
+/// A process's share of the pages that it has: what is shared counts once for all who share it. Bytes.
+pub fn pss(pid: u32) -> Option<u64> {
+    kib(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?, "Pss:")
+}
+
+/// What the kernel could give to new processes without swapping, bytes.
+pub fn available() -> u64 {
+    kib(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemAvailable:").unwrap_or(0)
+}
+
+/// A line of the kernel's, in kB as it says, as bytes.
+fn kib(text: &str, label: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// utime and stime: the 14th and 15th field. The second may hold spaces and parentheses.
 fn ticks(stat: &str) -> Option<u32> {
     let fields: Vec<_> = stat[stat.rfind(')')? + 1..].split_ascii_whitespace().collect();
@@ -56,6 +77,14 @@ mod tests {
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2 3 4 100 20 3000 400 20 0 1 0 9";
         assert_eq!(ticks(stat), Some(120));
         assert_eq!(ticks("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn memory_is_told_in_bytes() {
+        let own = std::process::id();
+        let (rss, pss) = (rss(own).unwrap(), pss(own).unwrap());
+        assert!(pss > 0 && pss <= rss && rss < available(), "{pss} {rss}");
+        assert_eq!(kib("Name:\tx\nVmRSS:\t   12 kB\n", "VmRSS:"), Some(12 << 10));
     }
 
     #[test]

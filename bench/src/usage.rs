@@ -30,12 +30,18 @@ impl Meter {
     ///
     /// # Errors
     /// When the sandbox has no group of its own: then nothing counts what sandboxes use.
-    pub fn of_sandboxes(lasting: Vec<u32>, sandboxed: u32) -> anyhow::Result<Self> {
+    pub fn of_sandboxes(lasting: &[u32], sandboxed: u32) -> anyhow::Result<Self> {
         let read = |path: &str| fs::read_to_string(path).with_context(|| format!("read {path}"));
         let groups = read(&format!("/proc/{sandboxed}/cgroup"))?;
-        let file = shared_file(&read("/proc/self/mounts")?, &read("/proc/self/cgroup")?, &groups);
-        let file = file.context("the sandboxes have no control group that counts: run as root")?;
-        let meter = Self { lasting, sandboxes: Some(file) };
+        let shared = shared_group(&read("/proc/self/mounts")?, &read("/proc/self/cgroup")?, &groups);
+        let shared = shared.context("the sandboxes have no control group that counts: run as root")?;
+        // What lasts within that group, like a server that forks sandboxes, is counted with them.
+        let within = |pid: &u32| {
+            let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            group(&groups, shared.controller).is_some_and(|path| Path::new(&path).starts_with(&shared.path))
+        };
+        let lasting = lasting.iter().copied().filter(|pid| !within(pid)).collect();
+        let meter = Self { lasting, sandboxes: Some(shared.file) };
         ensure!(meter.sandboxes()? > Duration::ZERO, "the sandboxes' control group counts nothing");
         Ok(meter)
     }
@@ -58,14 +64,27 @@ impl Meter {
     }
 }
 
-/// The file that counts for the group above the sandbox's: in version 2's tree, or in version 1's for cpuacct. Only
-/// where the sandbox is not in the group that we are in ourselves.
-fn shared_file(mounts: &str, ours: &str, theirs: &str) -> Option<PathBuf> {
-    let group = |text: &str, controller: &str| {
-        let mut lines = text.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
-        let of = |line: &Vec<&str>| line.len() == 3 && line[1].split(',').any(|name| name == controller);
-        lines.find(of).map(|line| line[2].to_owned())
-    };
+/// The group above the sandboxes'.
+#[derive(Debug, PartialEq, Eq)]
+struct Shared {
+    /// `cpuacct`, or empty for version 2's tree.
+    controller: &'static str,
+    /// Its path in that tree.
+    path: PathBuf,
+    /// What counts its processor time.
+    file: PathBuf,
+}
+
+/// Where a process is in a controller's tree, by its `/proc/PID/cgroup`.
+fn group(text: &str, controller: &str) -> Option<String> {
+    let mut lines = text.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
+    let of = |line: &Vec<&str>| line.len() == 3 && line[1].split(',').any(|name| name == controller);
+    lines.find(of).map(|line| line[2].to_owned())
+}
+
+/// The group above the sandbox's: in version 2's tree, or in version 1's for cpuacct. Only where the sandbox is not in
+/// the group that we are in ourselves.
+fn shared_group(mounts: &str, ours: &str, theirs: &str) -> Option<Shared> {
     let mount = |controller: &str| {
         let mut lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let of = |line: &Vec<&str>| match controller {
@@ -76,8 +95,9 @@ fn shared_file(mounts: &str, ours: &str, theirs: &str) -> Option<PathBuf> {
     };
     [("", "cpu.stat"), ("cpuacct", "cpuacct.usage")].into_iter().find_map(|(controller, file)| {
         let theirs = group(theirs, controller).filter(|path| Some(path) != group(ours, controller).as_ref())?;
-        let shared = Path::new(&theirs).parent().filter(|path| *path != Path::new("/"))?;
-        Some(Path::new(&mount(controller)?).join(shared.strip_prefix("/").ok()?).join(file))
+        let path = Path::new(&theirs).parent().filter(|path| *path != Path::new("/"))?.to_owned();
+        let file = Path::new(&mount(controller)?).join(path.strip_prefix("/").ok()?).join(file);
+        Some(Shared { controller, path, file })
     })
 }
 
@@ -89,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_group_above_the_sandbox_counts() {
-        let at = |theirs| shared_file(HYBRID, "4:cpu,cpuacct:/\n0::/\n", theirs);
+        let at = |theirs| shared_group(HYBRID, "4:cpu,cpuacct:/\n0::/\n", theirs).map(|shared| shared.file);
         assert_eq!(at("4:cpu,cpuacct:/h/1\n0::/h/1\n"), Some("/cg/unified/h/cpu.stat".into()));
         assert_eq!(at("4:cpu,cpuacct:/h/1\n0::/\n"), Some("/cg/cpu/h/cpuacct.usage".into()));
         assert_eq!(at("4:cpu,cpuacct:/\n0::/\n"), None);

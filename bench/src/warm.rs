@@ -1,4 +1,4 @@
-//! Warm calls: the same load on a function and on the no-op server, in alternating slots, the first of each pair
+//! Warm calls: the same load on a function and on another server, in alternating slots, the first of each pair
 //! chosen at random. One client measures latency, sixteen measure throughput.
 
 use std::time::Duration;
@@ -6,15 +6,14 @@ use std::time::Duration;
 use anyhow::{bail, ensure};
 use serde_json::Value;
 
-use crate::hearth::{Hearth, Language, NAMESPACE};
+use crate::hearth::{Code, Deploy, Hearth};
 use crate::load::{self, Slot, Target};
-use crate::noop::Noop;
 use crate::report::{Arm, Note, Row, Unit};
 use crate::stats::{self, Random, compare, percentile};
 use crate::usage::Meter;
 
 /// What a function may scale to.
-const MAX: u32 = 16;
+pub const MAX: u32 = 16;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +23,15 @@ pub struct Plan {
     pub slot: Duration,
     /// Load before the first slot that counts, in which instances come up.
     pub warm_up: Duration,
+}
+
+/// What a function is compared with.
+#[derive(Debug)]
+pub struct Other<'a> {
+    pub against: &'a str,
+    pub address: std::net::SocketAddr,
+    /// None where it is several processes.
+    pub pid: Option<u32>,
 }
 
 /// One slot, reduced to its figures.
@@ -39,37 +47,28 @@ struct Figures {
 }
 
 /// Deploys the function that [`measure`] calls, which keeps its instances.
-pub fn deploy(hearth: &Hearth, language: Language) -> anyhow::Result<()> {
-    hearth.deploy(language, &name(language), NAMESPACE, "30s", MAX)
+pub fn deploy(hearth: &Hearth, name: &str, code: Code) -> anyhow::Result<()> {
+    hearth.deploy(Deploy::new(name, code).idle("30s").instances(0, MAX))
 }
 
-pub fn title(language: Language, clients: usize) -> String {
-    format!("warm {}, {clients} client{}", language.title(), if clients == 1 { "" } else { "s" })
-}
-
-fn name(language: Language) -> String {
-    format!("warm-{}", language.title().to_lowercase())
-}
-
-/// Measures one language under the load of `clients`.
+/// Measures one function under the load of `clients`.
 pub fn measure(
     hearth: &Hearth,
-    language: Language,
-    noop: &Noop,
+    name: &str,
+    other: &Other<'_>,
     clients: usize,
     plan: Plan,
     random: &mut Random,
 ) -> anyhow::Result<Arm> {
-    let name = name(language);
-    let (ours, theirs) = (hearth.target(&name), Target::new(noop.address, &format!("/fn/{name}/")));
-    let their_meter = Meter::of_process(noop.pid());
+    let (ours, theirs) = (hearth.target(name), Target::new(other.address, &format!("/fn/{name}/")));
+    let their_meter = other.pid.map(Meter::of_process);
     load::run(&ours, clients, plan.warm_up)?;
     load::run(&theirs, clients, plan.warm_up / 4)?;
 
     let mut pairs = Vec::new();
     for _ in 0..plan.slots {
         let ours = || slot(&ours, clients, plan.slot, hearth.meter());
-        let theirs = || slot(&theirs, clients, plan.slot, Some(&their_meter));
+        let theirs = || slot(&theirs, clients, plan.slot, their_meter.as_ref());
         pairs.push(if random.coin() {
             let first = ours()?;
             (first, theirs()?)
@@ -80,7 +79,7 @@ pub fn measure(
     }
 
     let calls: usize = pairs.iter().map(|(ours, _)| ours.calls).sum();
-    let cold = verify(&hearth.records(&name, calls)?, clients)?;
+    let cold = verify(&hearth.records(name, calls)?, clients)?;
     let of = |figure: fn(&Figures) -> f64| pairs.iter().map(|(a, b)| (figure(a), figure(b))).collect::<Vec<_>>();
     let mut row = |label, unit, figure| Row::new(label, unit, compare(&of(figure), random, stats::mean));
     let mut rows = vec![
@@ -88,12 +87,12 @@ pub fn measure(
         row("p50", Unit::Time, |f| f.p50),
         row("p99", Unit::Time, |f| f.p99),
     ];
-    if hearth.meter().is_some() {
+    if hearth.meter().is_some() && their_meter.is_some() {
         rows.push(row("CPU a call", Unit::Time, |f| f.cpu.unwrap_or(f64::NAN)));
     }
     let mut own: Vec<f64> = pairs.iter().map(|(ours, _)| ours.own).collect();
     let mut notes = vec![
-        Note::new("instances", Unit::Count, hearth.instances(&name)? as f64),
+        Note::new("instances", Unit::Count, hearth.instances(name)? as f64),
         Note::new("calls", Unit::Count, calls as f64),
         Note::new("generator's share of a core", Unit::Percent, stats::mean(&mut own)),
     ];
@@ -101,9 +100,8 @@ pub fn measure(
         notes.push(Note::new("cold among the last 1,000 calls", Unit::Count, cold as f64));
     }
     Ok(Arm {
-        title: title(language, clients),
         method: format!("{} pairs of slots of {:?}", plan.slots, plan.slot),
-        against: "no-op server".into(),
+        against: other.against.to_owned(),
         rows,
         notes,
     })
@@ -126,7 +124,7 @@ fn slot(target: &Target, clients: usize, duration: Duration, meter: Option<&Mete
 }
 
 /// One wrong answer spoils everything: speed by failing is none.
-fn refuse_errors(slot: &Slot) -> anyhow::Result<()> {
+pub fn refuse_errors(slot: &Slot) -> anyhow::Result<()> {
     let (errors, right) = (slot.errors, slot.calls());
     if errors > 0 {
         bail!("{errors} wrong answers beside {right} right ones; {}", slot.first_error.as_deref().unwrap_or_default());

@@ -47,7 +47,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
-    ("bench", &[]),
+    ("bench", &["wire"]),
 ];
 
 /// Rooms in which `unsafe` may be: they make system calls that no safe crate wraps.
