@@ -18,12 +18,13 @@ const OUTER: [&str; 6] = [
 ];
 
 /// What is in it.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "crates/fork-server",
     "crates/drivers/namespace/src",
     "crates/driver/src",
     "crates/linux/src",
     "crates/model/src",
+    "crates/wire/src",
     "Cargo.lock",
 ];
 

@@ -225,7 +225,7 @@ impl Pool {
                 return false;
             }
             // What is kept warm has the time to start from nothing.
-            if state.roster.waiting() > 0
+            if state.roster.is_awaited()
                 && let Some(stem) = self.stem(shared, now)
             {
                 if shared.ledger.raise(self.id, &stem.charge, self.estimate(shared), now) {
@@ -386,7 +386,10 @@ impl Pool {
 
     /// A sandbox is gone: if it was idle, it leaves the pool.
     pub fn exited(self: &Arc<Self>, shared: &Arc<Shared>, id: &InstanceId) {
-        let gone = lock(&self.state).roster.remove(|instance| instance.info.id == *id);
+        let mut state = lock(&self.state);
+        let gone = state.roster.remove(|instance| instance.info.id == *id, now());
+        self.schedule(&mut state);
+        drop(state);
         if let Some(instance) = gone {
             tracing::debug!(instance = %id, function = %self.function.spec.name, "an idle instance ended by itself");
             instance.kill(self);

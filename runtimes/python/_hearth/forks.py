@@ -8,6 +8,7 @@ returns to `life`, as if freshly started.
 
 import posix
 import sys
+import time
 
 LIBRARY = "hearth_fork.so"
 CONTROL = 3
@@ -41,6 +42,16 @@ def serve():
         library.hearth_fork_init(runtime)
         posix._exit(1)
     library.hearth_fork_runtime()
+    _start_anew()
+
+
+def _start_anew():
+    """What these modules noted of the process when they were imported."""
+    import logging
+    import threading
+
+    logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()
+    threading.main_thread()._set_native_id()
 
 
 def _prepare():
@@ -53,10 +64,10 @@ def _prepare():
             __import__(name)
         except ImportError:
             pass  # a distribution may leave out parts of the standard library
-    _remember(before)
     import ctypes
     import gc
 
+    _remember(before)
     library = ctypes.PyDLL(__file__.rpartition("/")[0] + "/" + LIBRARY)
     gc.collect()
     gc.freeze()  # a collection in an instance need not look at what is there now, and so not copy it
@@ -85,21 +96,34 @@ def _remember(before):
 
 
 def unshadow(folders):
-    """Forgets what was imported early, where a function has a module of such a name: what the others import is then its
-    own, as if this process had just started."""
+    """Forgets what was imported early and a function has a module of its own by that name: its own comes first."""
     found = set()
     for folder in folders:
         try:
-            found.update(name.partition(".")[0] for name in posix.listdir(folder))
+            names = posix.listdir(folder)
         except NotADirectoryError:
             found |= _tops  # an archive: it may have anything
+            continue
         except OSError:
-            pass
-    if _tops.isdisjoint(found):
-        return
+            continue
+        found.update(name for name in _tops if _has_module(folder, name, names))
     for name in _borrowed:
-        module = sys.modules.get(name)
-        compiled = (getattr(module, "__file__", None) or "").endswith(".so")
-        # Libraries initialise but once, and import nothing that a function has.
-        if not compiled or name in found:
+        # And no more: another module of the standard library goes on with what it imported, and the half of it that is
+        # written in C could not be had anew.
+        if name.partition(".")[0] in found:
             sys.modules.pop(name, None)
+
+
+def _has_module(folder, top, names):
+    """Whether `import top` would find something here that comes before the standard library: no data file such as
+    `secrets.json`, and no folder that is no package."""
+    if top in names:
+        try:
+            inside = posix.listdir("%s/%s" % (folder, top))
+        except OSError:
+            inside = ()
+        if any(name.startswith("__init__.") for name in inside):
+            return True
+    return any(
+        name.startswith(top + ".") and (name.endswith(".so") or name in (top + ".py", top + ".pyc")) for name in names
+    )

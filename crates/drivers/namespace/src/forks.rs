@@ -175,7 +175,7 @@ impl Forks {
     pub fn cloned(&mut self, kind: KindId) -> Option<(OwnedFd, i32)> {
         let server = self.kinds[kind.0].server.as_ref()?;
         let why = match answer(server) {
-            Ok(Some((Answer::Cloned(pid), fds))) => match only(fds).filter(|pidfd| is_ours(pidfd, pid)) {
+            Ok(Some((Answer::Cloned(pid), fds))) => match only(fds).filter(|pidfd| is_ours(server.pid, pidfd, pid)) {
                 Some(pidfd) => {
                     self.kinds[kind.0].pause = PAUSES.0;
                     return Some((pidfd, pid));
@@ -332,11 +332,13 @@ fn only(fds: Vec<OwnedFd>) -> Option<OwnedFd> {
     Some(fd)
 }
 
-/// Whether a pidfd is one, of this number, and of a child of this process.
-fn is_ours(pidfd: &OwnedFd, pid: i32) -> bool {
+/// Whether a pidfd is one, of this number, and of a child of this process that this server has just cloned: until it is
+/// let go it is in the server's process group, and no running sandbox is.
+fn is_ours(server: i32, pidfd: &OwnedFd, pid: i32) -> bool {
     let child = rustix::process::waitid(
         WaitId::PidFd(pidfd.as_fd()),
         WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
     );
-    child.is_ok() && sys::pid_of(pidfd.as_fd()) == Some(pid)
+    let group = Pid::from_raw(pid).and_then(|pid| rustix::process::getpgid(Some(pid)).ok());
+    child.is_ok() && pid != server && group == Pid::from_raw(server) && sys::pid_of(pidfd.as_fd()) == Some(pid)
 }

@@ -101,6 +101,8 @@ pub struct Roster<T, W> {
     habit: Option<Habit>,
     /// Idle instances that the habit wished for when it was last asked, less the calls that came since.
     wished: u32,
+    /// None is made ahead of calls until one comes: the last try ended in nothing, or there is no memory.
+    quiet: bool,
     /// When it is to be asked again.
     review: Option<Instant>,
 }
@@ -114,6 +116,7 @@ impl<T, W> Roster<T, W> {
             rules,
             habit: (rules.keep == Keep::Auto).then(|| Habit::new(bytes)),
             wished: 0,
+            quiet: false,
             review: None,
             idle: VecDeque::new(),
             frozen: 0,
@@ -163,7 +166,8 @@ impl<T, W> Roster<T, W> {
     /// Calls came or went.
     fn count(&mut self, now: Instant) {
         if let Some(habit) = &mut self.habit {
-            habit.calls(self.busy as usize + self.waiters.len(), now);
+            // More than there may be instances would teach it of instances that can never be.
+            habit.calls((self.busy as usize + self.waiters.len()).min(self.rules.max as usize), now);
         }
     }
 
@@ -171,7 +175,7 @@ impl<T, W> Roster<T, W> {
     pub fn review(&mut self, now: Instant) {
         let Some(habit) = &mut self.habit else { return };
         let wish = habit.wish(now);
-        self.wished = wish.idle;
+        self.wished = if self.quiet { wish.idle.min(self.idle.len() as u32) } else { wish.idle };
         // Those that nobody wished for are looked at again when this has passed.
         self.review = wish.until;
     }
@@ -186,6 +190,7 @@ impl<T, W> Roster<T, W> {
                 self.frozen = self.frozen.min(self.idle.len());
                 self.busy += 1;
                 self.wished = self.wished.saturating_sub(1);
+                self.quiet = false;
                 self.count(now);
                 Take::Idle(instance)
             }
@@ -205,6 +210,7 @@ impl<T, W> Roster<T, W> {
         let ticket = Ticket(self.tickets);
         self.waiters.push_back((ticket, waiter));
         self.wished = self.wished.saturating_sub(1);
+        self.quiet = false;
         self.count(now);
         Ok(ticket)
     }
@@ -249,9 +255,16 @@ impl<T, W> Roster<T, W> {
         self.waiters.len() as u32 <= self.starting && self.total() >= self.rules.min
     }
 
-    /// No more instances are made ahead of calls for now: those that are missing will be made when they are called.
+    /// Whether the next start is one that a caller waits for.
+    pub fn is_awaited(&self) -> bool {
+        self.waiters.len() as u32 > self.starting
+    }
+
+    /// No more instances are made ahead of calls until the next one comes: what does not live or does not fit would be
+    /// tried without end.
     pub fn forgo(&mut self) {
         self.wished = self.wished.min(self.idle.len() as u32);
+        self.quiet = true;
     }
 
     pub fn began(&mut self) {
@@ -272,6 +285,7 @@ impl<T, W> Roster<T, W> {
         let pause = REFILL_FIRST.saturating_mul(1 << self.failures.min(16)).min(REFILL_LONGEST);
         self.failures = self.failures.saturating_add(1);
         self.refill_after = Some(now + pause);
+        self.forgo();
         self.next_waiter(now)
     }
 
@@ -308,6 +322,7 @@ impl<T, W> Roster<T, W> {
     /// A busy instance is gone, or shall go.
     pub fn lost(&mut self, now: Instant) {
         self.busy -= 1;
+        self.forgo();
         self.count(now);
     }
 
@@ -365,14 +380,15 @@ impl<T, W> Roster<T, W> {
     }
 
     /// Takes out the idle instance that `is` it.
-    pub fn remove(&mut self, is: impl Fn(&T) -> bool) -> Option<T> {
+    pub fn remove(&mut self, is: impl Fn(&T) -> bool, now: Instant) -> Option<T> {
         let place = self.idle.iter().position(|(_, instance)| is(instance))?;
         if place < self.frozen {
             self.frozen -= 1;
         }
         let (_, removed) = self.idle.remove(place)?;
-        // It is not made again at once: it might end by itself again.
+        // It is not made again at once, also where some are kept always: it might end by itself again.
         self.forgo();
+        self.postpone(now);
         Some(removed)
     }
 

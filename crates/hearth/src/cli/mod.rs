@@ -110,7 +110,7 @@ pub struct UpArgs {
     #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
     pub stems: u16,
     /// Whether Python's sandboxes are copies of a process that waits: faster, but alike in their layout in memory
-    #[arg(long, env = "HEARTH_FORK_SERVERS", hide_env_values = true, default_value = "on", value_name = "ON|OFF")]
+    #[arg(long, env = "HEARTH_FORK_SERVERS", hide_env_values = true, default_value = "off", value_name = "ON|OFF")]
     pub fork_servers: Switch,
     /// What all images together may take on disk
     #[arg(long, env = "HEARTH_IMAGE_SPACE", hide_env_values = true, default_value = "10GB", value_name = "SIZE")]

@@ -114,7 +114,7 @@ impl Model {
             }
             Op::Gone(index) if !self.idle.is_empty() => {
                 let instance = self.idle.remove(index.index(self.idle.len()));
-                assert_eq!(self.roster.remove(|one| *one == instance), Some(instance));
+                assert_eq!(self.roster.remove(|one| *one == instance, self.now), Some(instance));
             }
             Op::Tick(millis) => {
                 self.now += Duration::from_millis(millis);
@@ -265,4 +265,62 @@ fn a_broken_function_is_kept_warm_less_and_less_often() {
     roster.began();
     roster.ready();
     assert_eq!(roster.wanted(now), 1, "a success ends the waiting");
+}
+
+/// What the pool's timer does: asks the habit, then starts what is wanted. How many that were.
+fn tick(roster: &mut Roster<u32, u32>, now: Instant) -> u32 {
+    roster.review(now);
+    let mut begun = 0;
+    while roster.wanted(now) > 0 {
+        roster.began();
+        begun += 1;
+    }
+    begun
+}
+
+#[test]
+fn what_ends_by_itself_is_not_made_again_before_the_next_call() {
+    let rules = Rules { max: 4, min: 0, queue: 10, freeze: Duration::from_millis(100), keep: Keep::Auto };
+    let (mut roster, mut now) = (Roster::new(rules, 24 << 20), Instant::now());
+    roster.wait(1, now).unwrap();
+    assert_eq!(tick(&mut roster, now), 1);
+    let mut made = 0;
+    for _ in 0..1000 {
+        roster.ready();
+        roster.next_waiter(now);
+        roster.park(7, now);
+        now += Duration::from_millis(50);
+        assert_eq!(roster.remove(|_| true, now), Some(7));
+        now += Duration::from_millis(50);
+        match tick(&mut roster, now) {
+            0 => break,
+            begun => made += begun,
+        }
+    }
+    assert_eq!(made, 0, "starts that nobody asked for");
+    roster.wait(2, now).unwrap();
+    assert_eq!(tick(&mut roster, now), 1, "a call is served all the same");
+}
+
+#[test]
+fn where_there_is_no_memory_to_make_one_ahead_the_timer_rests() {
+    let rules = Rules { max: 4, min: 0, queue: 10, freeze: Duration::from_millis(100), keep: Keep::Auto };
+    let (mut roster, mut now) = (Roster::new(rules, 24 << 20), Instant::now());
+    roster.wait(1, now).unwrap();
+    assert_eq!(tick(&mut roster, now), 1);
+    roster.ready();
+    roster.next_waiter(now);
+    roster.park(7, now);
+    roster.wait(2, now).unwrap();
+    roster.began();
+    assert_eq!(roster.start_failed(now), Some(2), "the last start failed");
+    assert_eq!(roster.evict(), Some(7));
+    for _ in 0..3 {
+        now += Duration::from_secs(2);
+        roster.review(now);
+        if roster.wanted(now) > 0 {
+            roster.forgo();
+        }
+    }
+    assert!(roster.due().is_none_or(|due| due > now), "it would be asked again at once");
 }
