@@ -102,4 +102,4 @@ def own(event, context):
     import http.client
     import random
 
-    return [m.__file__ for m in (random, colorsys, email, http.client, http.client.email)]
+    return [m.__file__ for m in (random, colorsys, email, http.client)]
