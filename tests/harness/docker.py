@@ -39,6 +39,13 @@ def runtimes():
     return set((ask("GET", "/info") or {}).get("Runtimes") or {})
 
 
+def of_instance(instance):
+    """The id of the container that an instance is in."""
+    filters = quote(json.dumps({"label": [f"hearth.sandbox={instance}"]}))
+    [container] = ask("GET", f"/containers/json?all=1&filters={filters}")
+    return container["Id"]
+
+
 def ours():
     """id → description of each container, network and volume that carries a label of Hearth's, running or not."""
     found = {}
