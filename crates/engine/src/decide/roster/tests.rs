@@ -284,17 +284,19 @@ fn what_ends_by_itself_is_not_made_again_before_the_next_call() {
     let (mut roster, mut now) = (Roster::new(rules, 24 << 20), Instant::now());
     roster.wait(1, now).unwrap();
     assert_eq!(tick(&mut roster, now), 1);
+    roster.ready();
+    roster.next_waiter(now);
+    roster.park(7, now);
+    now += Duration::from_millis(50);
+    assert_eq!(roster.remove(|_| true, now), Some(7));
     let mut made = 0;
-    for _ in 0..1000 {
-        roster.ready();
-        roster.next_waiter(now);
-        roster.park(7, now);
-        now += Duration::from_millis(50);
-        assert_eq!(roster.remove(|_| true, now), Some(7));
-        now += Duration::from_millis(50);
-        match tick(&mut roster, now) {
-            0 => break,
-            begun => made += begun,
+    for _ in 0..1200 {
+        now += Duration::from_millis(500);
+        for _ in 0..tick(&mut roster, now) {
+            made += 1;
+            roster.ready();
+            roster.park(7, now);
+            roster.remove(|_| true, now);
         }
     }
     assert_eq!(made, 0, "starts that nobody asked for");
@@ -315,12 +317,15 @@ fn where_there_is_no_memory_to_make_one_ahead_the_timer_rests() {
     roster.began();
     assert_eq!(roster.start_failed(now), Some(2), "the last start failed");
     assert_eq!(roster.evict(), Some(7));
-    for _ in 0..3 {
+    let mut at_once = 0;
+    for _ in 0..10 {
         now += Duration::from_secs(2);
+        // As the pool does: the timer is set before it is tried what is wanted, and found that there is no memory.
         roster.review(now);
+        at_once += u32::from(roster.due().is_some_and(|due| due <= now));
         if roster.wanted(now) > 0 {
             roster.forgo();
         }
     }
-    assert!(roster.due().is_none_or(|due| due > now), "it would be asked again at once");
+    assert!(at_once <= 1, "{at_once} of 10 times it would be asked again at once");
 }
