@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 const LIMIT: Duration = Duration::from_secs(20);
 const CODE: [u8; 32] = [7; 32];
 const SHADOWING: [u8; 32] = [8; 32];
+const DATA: [u8; 32] = [9; 32];
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -52,10 +53,14 @@ impl Bed {
         copy(&source, &dir.join("runtime/python"))?;
         std::fs::write(dir.join("runtime/python/_hearth/hearth_fork.so"), fork_image::BYTES)?;
         let app = include_bytes!("forked/app.py");
-        for code in [CODE, SHADOWING] {
+        for code in [CODE, SHADOWING, DATA] {
             let folder = dir.join("code").join(CodeHash::from_digest(&code).as_str());
             std::fs::create_dir_all(&folder)?;
             std::fs::write(folder.join("app.py"), app)?;
+            if code == DATA {
+                std::fs::write(folder.join("secrets.json"), "{}")?;
+                std::fs::create_dir_all(folder.join("html"))?;
+            }
             if code == SHADOWING {
                 std::fs::create_dir_all(folder.join("email"))?;
                 let names = ["random.py", "colorsys.py", "email/__init__.py", "email/parser.py", "email/message.py"];
@@ -362,6 +367,10 @@ const CASES: &[Case] = &[
             Err(error) => error.split("stackTrace").next().unwrap_or_default().to_owned(),
         };
         claim(told(&forked) == told(&run) && told(&run).contains("/var/task/"), (&forked, &run))
+    }),
+    ("data that is named like a module of the standard library makes none forgotten", |bed| {
+        let answer = bed.fork(DATA)?.once(&mut bed.forking, "cancelled")?;
+        claim(answer == serde_json::json!(["TimeoutError", "html/__init__.py", "secrets.py"]), answer)
     }),
     ("a stem is forked too, and gets its code later", |bed| {
         bed.serve()?;

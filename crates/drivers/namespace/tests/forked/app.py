@@ -103,3 +103,18 @@ def own(event, context):
     import random
 
     return [m.__file__ for m in (random, colorsys, email, http.client)]
+
+
+def cancelled(event, context):
+    import asyncio
+    import html
+    import secrets
+
+    async def late():
+        await asyncio.wait_for(asyncio.sleep(10), 0.01)
+
+    try:
+        asyncio.run(late())
+    except BaseException as error:
+        name = type(error).__name__
+    return [name, *(m.__file__.partition("/python3.")[2].partition("/")[2] for m in (html, secrets))]
