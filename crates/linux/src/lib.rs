@@ -13,4 +13,5 @@ pub mod roots;
 pub mod seccomp;
 pub mod sentry;
 pub mod slots;
+pub mod split;
 pub mod sys;

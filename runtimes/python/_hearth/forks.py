@@ -1,9 +1,8 @@
 """A fork server: a runtime that has imported much, is nobody's, and is copied instead of being started anew.
 
 It never sees a function: neither code nor environment nor streams. The native half, `hearth_fork.so`, takes the spawner's
-orders and makes each new sandbox's first process, in which `serve` goes on (see crates/fork-server). That process forks
-once more, as any Python does, so that every module that cares about forks hears of it; the child is the instance and
-returns to `life`, as if freshly started.
+orders and makes each new sandbox, in whose runtime `serve` goes on (see crates/fork-server). Every module that cares about
+forks hears of it, as of any; then it returns to `life`, as if freshly started.
 """
 
 import posix
@@ -21,27 +20,24 @@ MODULES = """base64 collections copy csv dataclasses datetime decimal email.mess
     warnings weakref asyncio concurrent.futures contextlib enum inspect queue selectors xml.etree.ElementTree
     zoneinfo""".split()
 
+_library = None
 _borrowed = ()  # what was imported for functions' sake only
 _tops = frozenset()  # the names by which functions may have modules of their own instead
 
 
 def serve():
     """Returns in every new instance."""
+    global _library
     try:
-        library = _prepare()
+        _library = _prepare()
+        from ctypes import pythonapi
     except Exception as e:
         _give_up("%s: %s" % (type(e).__name__, e))
-    if library.hearth_fork_serve():
+    # What `os.fork` does before and after, and the native half does not: it copies the process with more than `fork` can.
+    pythonapi.PyOS_BeforeFork()
+    if _library.hearth_fork_serve():
         posix._exit(1)
-    # From here on in the first process of a sandbox.
-    try:
-        runtime = posix.fork()
-    except OSError as e:
-        runtime = -(e.errno or 1)
-    if runtime:
-        library.hearth_fork_init(runtime)
-        posix._exit(1)
-    library.hearth_fork_runtime()
+    pythonapi.PyOS_AfterFork_Child()
     _start_anew()
 
 
@@ -97,6 +93,8 @@ def _remember(before):
 
 def unshadow(folders):
     """Forgets what was imported early and a function has a module of its own by that name: its own comes first."""
+    if _library.hearth_fork_alone():
+        raise OSError("the sandbox's first process still has this one's memory")
     found = set()
     for folder in folders:
         try:
