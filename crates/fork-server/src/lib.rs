@@ -1,4 +1,4 @@
-//! The library that makes an interpreter a fork server: the namespace driver's own code behind three C functions.
+//! The library that makes an interpreter a fork server: the namespace driver's own code behind four C functions.
 //!
 //! An interpreter calls `hearth_fork_serve` when it has imported all it wants to have, and is ready to be forked. That
 //! returns 0 in the runtime of each new sandbox, a copy that is to do what any forked one does, and that has to wait with
@@ -8,6 +8,12 @@
 use std::ffi::{CStr, c_char, c_int};
 
 use namespace::fork_server;
+
+/// To be called before the interpreter does, once, what its copies will do first: they will have what that uses.
+#[unsafe(no_mangle)]
+pub extern "C" fn hearth_fork_shed() {
+    fork_server::shed();
+}
 
 /// See above.
 ///

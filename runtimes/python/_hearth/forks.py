@@ -35,10 +35,30 @@ def serve():
         _give_up("%s: %s" % (type(e).__name__, e))
     # What `os.fork` does before and after, and the native half does not: it copies the process with more than `fork` can.
     pythonapi.PyOS_BeforeFork()
+    _library.hearth_fork_shed()
+    _rehearse(pythonapi)
+    pythonapi.PyOS_BeforeFork()
     if _library.hearth_fork_serve():
         posix._exit(1)
     pythonapi.PyOS_AfterFork_Child()
     _start_anew()
+
+
+def _rehearse(pythonapi):
+    """What every instance does first, for the native half to see what memory that takes."""
+    from . import life, payload, stem, wire
+
+    pythonapi.PyOS_AfterFork_Child()
+    _start_anew()
+    wire.hello("python%d.%d.%d" % sys.version_info[:3])
+    life.parse_init(b'{"handler": "a.b", "env": {"A": "b"}, "function": {"name": "f", "memory_mb": 128}, "x": [1, 2.5]}')
+    _shadowed(("/var/task", "/opt/python"))
+    stem.warm_up()
+    try:
+        __import__("hearth_has_no_such_module")  # looks into every folder
+    except ImportError:
+        pass
+    payload.answer({"statusCode": 200, "body": "{}"})
 
 
 def _start_anew():
@@ -95,21 +115,29 @@ def unshadow(folders):
     """Forgets what was imported early and a function has a module of its own by that name: its own comes first."""
     if _library.hearth_fork_alone():
         raise OSError("the sandbox's first process still has this one's memory")
-    found = set()
-    for folder in folders:
-        try:
-            names = posix.listdir(folder)
-        except NotADirectoryError:
-            found |= _tops  # an archive: it may have anything
-            continue
-        except OSError:
-            continue
-        found.update(name for name in _tops if _has_module(folder, name, names))
+    found = _shadowed(folders)
+    if not found:
+        return
     for name in _borrowed:
         # And no more: another module of the standard library goes on with what it imported, and the half of it that is
         # written in C could not be had anew.
         if name.partition(".")[0] in found:
             sys.modules.pop(name, None)
+
+
+def _shadowed(folders):
+    found = set()
+    for folder in folders:
+        try:
+            names = posix.listdir(folder)
+        except NotADirectoryError:
+            return _tops  # an archive: it may have anything
+        except OSError:
+            continue
+        # Few names here, and many there: each object that is looked at is a page that has to be copied.
+        heads = {name.partition(".")[0] for name in names}
+        found.update(name for name in heads & _tops if _has_module(folder, name, names))
+    return found
 
 
 def _has_module(folder, top, names):

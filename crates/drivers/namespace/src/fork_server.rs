@@ -15,12 +15,12 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
 
 use linux::{seccomp, split, sys};
 use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::child::{self, Rlimit};
+use crate::fork_pages;
 use crate::order::{self, Answer, Order};
 use crate::report::{Report, Step};
 
@@ -81,7 +81,7 @@ unsafe fn obey(control: BorrowedFd<'_>) -> Result<bool, String> {
     // SAFETY: as above.
     unsafe { trial(&thread) }?;
     let seccomp = seccomp::Program::compile(&seccomp::Policy::default());
-    hand_down_pages();
+    fork_pages::hand_down();
     // SAFETY: nobody closes it.
     let dev_null = unsafe { BorrowedFd::borrow_raw(0) };
     order::send(control, &Answer::Ready, &[]).map_err(|error| error.to_string())?;
@@ -112,25 +112,6 @@ unsafe fn obey(control: BorrowedFd<'_>) -> Result<bool, String> {
         drop((plan, group));
         let fds: Vec<_> = pidfd.iter().map(AsFd::as_fd).collect();
         order::send(control, &answer, &fds).map_err(|error| error.to_string())?;
-    }
-}
-
-/// Has forked processes begin with the pages of programs and libraries that this one has in sight, instead of asking for
-/// each anew: a third of all page faults of a start. The kernel copies the page tables of a private mapping only once
-/// something in it was written, so one byte of each is, as it is; where that is refused, starts are slower.
-fn hand_down_pages() {
-    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
-    let Ok(memory) = std::fs::File::options().read(true).write(true).open("/proc/self/mem") else { return };
-    let private =
-        |line: &&str| line.contains(" /") && line.split(' ').nth(1).is_some_and(|rights| rights.ends_with('p'));
-    for line in maps.lines().filter(private) {
-        let start = line.split('-').next().and_then(|start| u64::from_str_radix(start, 16).ok());
-        let mut byte = [0];
-        if let Some(start) = start
-            && memory.read_exact_at(&mut byte, start).is_ok()
-        {
-            let _ = memory.write_all_at(&byte, start);
-        }
     }
 }
 
@@ -206,6 +187,11 @@ fn status_of(pidfd: &OwnedFd) -> Result<i32, String> {
     let ended = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     let ended = ended.map_err(|error| error.to_string())?.ok_or("no status")?;
     ended.exit_status().ok_or_else(|| "a trial was killed".into())
+}
+
+/// Before the interpreter rehearses what its copies will do first: they will have what that uses.
+pub fn shed() {
+    fork_pages::shed();
 }
 
 /// Whether a runtime's memory is its own by now; waits for that.

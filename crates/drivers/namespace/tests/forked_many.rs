@@ -93,7 +93,7 @@ fn starts(bed: &mut Bed, count: usize, forked: bool) -> Result<()> {
         let begun = Instant::now();
         let mut instance = Instance::start(driver, &spec)?;
         hello.push(begun.elapsed().as_micros() as u64);
-        instance.init("forked")?;
+        instance.init("small.forked")?;
         let told = instance.call()?;
         answer.push(begun.elapsed().as_micros() as u64);
         inside_us += instance.kill(driver).usage.cpu.ok_or("no processor time")?.as_micros() as u64;
@@ -118,10 +118,18 @@ fn main() -> ExitCode {
     }
     let count = |name: &str, usual: usize| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
     let Some((rootless, python)) = bed::ground() else { return ExitCode::SUCCESS };
+    if std::env::var("HEARTH_FORK_SMAPS").is_ok() {
+        let mut bed = Bed::new(rootless, &python).map_err(text).unwrap();
+        bed.fork(CODE).unwrap().once(&mut bed.forking, "small.faults").unwrap();
+        let got = bed.fork(CODE).unwrap().once(&mut bed.forking, "small.faults").unwrap();
+        println!("faults {}\n{}", got[0], got[1].as_str().unwrap());
+        println!("SERVER\n{}", std::fs::read_to_string(format!("/proc/{}/smaps", bed.server().unwrap())).unwrap());
+        return ExitCode::SUCCESS;
+    }
     let result = Bed::new(rootless, &python).map_err(text).and_then(|mut bed| {
         let timed = count("HEARTH_FORK_STARTS", 20);
         starts(&mut bed, timed, true)?;
-        starts(&mut bed, timed, false)?;
+        starts(&mut bed, count("HEARTH_FORK_RUNS", 5), false)?;
         gate(&mut bed, count("HEARTH_FORK_GATE", 300))
     });
     match result {

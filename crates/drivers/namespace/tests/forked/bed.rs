@@ -59,6 +59,8 @@ impl Bed {
             let folder = dir.join("code").join(CodeHash::from_digest(&code).as_str());
             std::fs::create_dir_all(&folder)?;
             std::fs::write(folder.join("app.py"), app)?;
+            let small = "import sys\ndef forked(event, context):\n    return 'ctypes' in sys.modules\ndef faults(event, context):\n    import resource\n    return [resource.getrusage(resource.RUSAGE_SELF).ru_minflt, open('/proc/self/smaps').read()]\n";
+            std::fs::write(folder.join("small.py"), small)?;
             if code == DATA {
                 std::fs::write(folder.join("secrets.json"), "{}")?;
                 std::fs::create_dir_all(folder.join("html"))?;
@@ -197,7 +199,8 @@ impl Instance {
 
     /// Makes it a function.
     pub fn init(&mut self, handler: &str) -> Result<()> {
-        let init = json!({"handler": format!("app.{handler}"), "task_root": "/var/task",
+        let handler = if handler.contains('.') { handler.to_owned() } else { format!("app.{handler}") };
+        let init = json!({"handler": handler, "task_root": "/var/task",
             "env": {"TZ": ":UTC", "OWN": "1"},
             "function": {"name": "f", "version": "$LATEST", "arn": "arn", "memory_mb": 128, "timeout_ms": 3000,
                          "log_group": "g", "log_stream": "s"}});
