@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod code;
 pub mod host;
 pub mod image;
+pub mod inotify;
 pub mod root;
 pub mod roots;
 pub mod seccomp;

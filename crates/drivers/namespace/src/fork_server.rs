@@ -72,6 +72,7 @@ unsafe fn obey(control: BorrowedFd<'_>) -> Result<bool, String> {
         Ok(None) => return Ok(false),
         Err(error) => return Err(format!("understand the spawner: {error}")),
     };
+    own_alone()?;
     // OpenSSL knows a forked process by its number, and every runtime is the second of its sandbox.
     if rustix::process::getpid().as_raw_nonzero().get() <= 2 {
         return Err("its process has a number that its children will have".into());
@@ -145,6 +146,34 @@ unsafe fn become_two(status: RawFd, thread: &split::Thread) {
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 1);
     let _ = sys::close_range(STATUS as u32, u32::MAX);
 }
+
+/// Whether nothing of this process would be shared by its copies: threads, which they would lack, descriptors, memory.
+fn own_alone() -> Result<(), String> {
+    let names = |path: &str| -> Result<Vec<String>, String> {
+        let entries = std::fs::read_dir(path).map_err(|error| format!("read {path}: {error}"))?;
+        Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+    };
+    let threads = names("/proc/self/task")?.len();
+    if threads != 1 {
+        return Err(format!("it has {threads} threads, and its copies would have one"));
+    }
+    // The one beyond is that of the folder which is being read.
+    let mut extra: Vec<_> = names("/proc/self/fd")?.into_iter().filter(|fd| !OWN_FDS.contains(&fd.as_str())).collect();
+    extra.retain(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok());
+    if !extra.is_empty() {
+        return Err(format!("its copies would share descriptors with it: {}", extra.join(", ")));
+    }
+    let maps = std::fs::read_to_string("/proc/self/maps").map_err(|error| format!("read its mappings: {error}"))?;
+    let shared =
+        |line: &&str| line.split(' ').nth(1).is_some_and(|rights| rights.contains('w') && rights.ends_with('s'));
+    match maps.lines().find(shared) {
+        Some(line) => Err(format!("its copies would share memory with it: {line}")),
+        None => Ok(()),
+    }
+}
+
+/// `/dev/null`, the log twice, and [`CONTROL`].
+const OWN_FDS: [&str; 4] = ["0", "1", "2", "3"];
 
 /// Has the status pipe where init finds it, and kept when it is run.
 fn put_status(from: RawFd) -> io::Result<()> {

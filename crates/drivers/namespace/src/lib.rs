@@ -353,6 +353,12 @@ impl Namespace {
         }
     }
 
+    /// Has no sandbox forked, for this reason, which people are told.
+    pub fn never_fork(&mut self, why: &str) {
+        self.forks.give_up(why);
+        self.forks.close();
+    }
+
     /// The numbers of the fork servers' processes, for those who test that one may end.
     pub fn fork_servers(&self) -> Vec<i32> {
         self.forks.pids()

@@ -138,6 +138,20 @@ const CASES: &[Case] = &[
         let answer = Instance::start(&mut bed.forking, &spec)?.once(&mut bed.forking, "forked")?;
         claim(answer == false, answer)
     }),
+    ("a function's own libraries are found, though its fork server had none", |bed| {
+        let forked = bed.fork(CODE)?.once(&mut bed.forking, "libraries")?;
+        let run = bed.run(CODE)?.once(&mut bed.running, "libraries")?;
+        claim(forked == run && forked == serde_json::json!([true, true]), (forked, run))
+    }),
+    ("a fork server that dies is noticed before anybody asks for a copy", |bed| {
+        bed.serve()?;
+        let killed = bed.signal(libc::SIGKILL)?;
+        std::thread::sleep(Duration::from_millis(20));
+        bed.forking.tidy();
+        claim(bed.server().is_err(), "still there")?;
+        bed.serve()?;
+        claim(bed.server()? != killed, "the same")
+    }),
     ("a killed fork server takes nobody along, is done without, and is replaced", |bed| {
         let mut before = bed.fork(CODE)?;
         before.init("forked")?;

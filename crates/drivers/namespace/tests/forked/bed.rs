@@ -61,6 +61,11 @@ impl Bed {
             std::fs::write(folder.join("app.py"), app)?;
             let small = "import sys\ndef forked(event, context):\n    return 'ctypes' in sys.modules\ndef faults(event, context):\n    import resource\n    return [resource.getrusage(resource.RUSAGE_SELF).ru_minflt, open('/proc/self/smaps').read()]\n";
             std::fs::write(folder.join("small.py"), small)?;
+            if code == CODE {
+                std::fs::create_dir_all(folder.join("lib"))?;
+                std::fs::write(folder.join("libhearth_one.so"), fork_image::BYTES)?;
+                std::fs::write(folder.join("lib/libhearth_two.so"), fork_image::BYTES)?;
+            }
             if code == DATA {
                 std::fs::write(folder.join("secrets.json"), "{}")?;
                 std::fs::create_dir_all(folder.join("html"))?;
