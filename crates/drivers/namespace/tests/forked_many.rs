@@ -118,14 +118,6 @@ fn main() -> ExitCode {
     }
     let count = |name: &str, usual: usize| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
     let Some((rootless, python)) = bed::ground() else { return ExitCode::SUCCESS };
-    if std::env::var("HEARTH_FORK_SMAPS").is_ok() {
-        let mut bed = Bed::new(rootless, &python).map_err(text).unwrap();
-        bed.fork(CODE).unwrap().once(&mut bed.forking, "small.faults").unwrap();
-        let got = bed.fork(CODE).unwrap().once(&mut bed.forking, "small.faults").unwrap();
-        println!("faults {}\n{}", got[0], got[1].as_str().unwrap());
-        println!("SERVER\n{}", std::fs::read_to_string(format!("/proc/{}/smaps", bed.server().unwrap())).unwrap());
-        return ExitCode::SUCCESS;
-    }
     let result = Bed::new(rootless, &python).map_err(text).and_then(|mut bed| {
         let timed = count("HEARTH_FORK_STARTS", 20);
         starts(&mut bed, timed, true)?;
