@@ -80,7 +80,7 @@ impl Bed {
         let env = [
             ("HOME", "/tmp"),
             ("LANG", "C.UTF-8"),
-            ("LD_LIBRARY_PATH", "/var/task:/opt/lib"),
+            ("LD_LIBRARY_PATH", "/var/task:/var/task/lib:/opt/lib"),
             ("PATH", "/usr/bin:/bin"),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
