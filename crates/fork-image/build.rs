@@ -1,4 +1,4 @@
-//! Builds the fork server's library, so that it can be carried in this crate: `cargo build` of Hearth stays one command.
+//! Builds the fork server's library and its sandboxes' first process, so that they can be carried in this crate: `cargo build` of Hearth stays one command.
 //!
 //! A Cargo of its own, with a target folder of its own: the library is small only when it is built for that, and must
 //! not be built while the rest of Hearth is.
@@ -40,9 +40,9 @@ fn main() -> io::Result<()> {
     for name in OUTER {
         cargo.env_remove(name);
     }
-    let status = cargo
+    let library = cargo
         .current_dir(&workspace)
-        .args(["build", "--quiet", "--locked", "--release", "--package", "fork-server"])
+        .args(["build", "--quiet", "--locked", "--release", "--package", "fork-server", "--lib"])
         .arg("--target")
         .arg(&target)
         .arg("--target-dir")
@@ -52,11 +52,25 @@ fn main() -> io::Result<()> {
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
         .env("CARGO_PROFILE_RELEASE_LTO", "true")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
-        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
-        .status()?;
-    if !status.success() {
-        return Err(io::Error::other("the fork server's library does not build: its messages are above"));
-    }
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    run(library, "library")?;
     fs::copy(build.join(&target).join("release/libhearth_fork.so"), out.join("hearth_fork.so"))?;
-    Ok(())
+
+    // One file that needs nothing, linked to the place where it runs: there is nobody to load or relocate it.
+    let mut init = Command::new(var("RUSTC")?);
+    init.arg(workspace.join("crates/fork-server/src/bin/hearth-init.rs"))
+        .args(["--edition", "2024", "--crate-type", "bin", "--crate-name", "hearth_init", "--cfg", "hearth_init"])
+        .args(["--target", &target])
+        .args(["-O", "-C", "panic=abort", "-C", "strip=symbols", "-C", "relocation-model=static"])
+        .args(["-C", "target-feature=+crt-static", "-C", "link-args=-nostdlib -Wl,--build-id=none,-z,noseparate-code"])
+        .arg("-o")
+        .arg(out.join("hearth_init"));
+    run(&mut init, "first process")
+}
+
+fn run(command: &mut Command, what: &str) -> io::Result<()> {
+    if command.status()?.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("the fork server's {what} does not build: its messages are above")))
 }

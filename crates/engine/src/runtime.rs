@@ -21,15 +21,21 @@ const VERSION: &str = "$LATEST";
 
 /// Variables of a function that its interpreter, or the C library under it, reads at its own start.
 const EARLY: &[&str] = &[
+    "GCONV_PATH",
     "GLIBC_TUNABLES",
     "LANG",
     "LANGUAGE",
+    "LOCPATH",
     "NODE_EXTRA_CA_CERTS",
     "NODE_ICU_DATA",
     "NODE_OPTIONS",
     "NODE_PATH",
     "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    // Read when `zoneinfo` is imported, as it is in a fork server.
+    "PYTHONTZPATH",
     "TZ",
+    "TZDIR",
 ];
 
 /// The beginnings of more of them.

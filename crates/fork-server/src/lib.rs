@@ -1,17 +1,19 @@
 //! The library that makes an interpreter a fork server: the namespace driver's own code behind four C functions.
 //!
-//! An interpreter calls `hearth_fork_serve` when it has imported all it wants to have. That returns 0 in the first
-//! process of each new sandbox, which then forks: the child calls `hearth_fork_runtime` and goes on, the parent calls
-//! `hearth_fork_init`, which never returns. Anything but 0 says that this process cannot be a fork server, as the spawner
-//! has been told. It knows nothing of the interpreter, and calls nothing of it.
+//! An interpreter calls `hearth_fork_serve` when it has imported all it wants to have, and is ready to be forked. That
+//! returns 0 in the runtime of each new sandbox, a copy that is to do what any forked one does, and that has to wait with
+//! `hearth_fork_alone` before it runs code of others. Anything but 0 says that this process cannot be a fork server, as the
+//! spawner has been told. It knows nothing of the interpreter, and calls nothing of it.
 
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::OnceLock;
 
-use namespace::fork_server::{self, Forked};
+use namespace::fork_server;
 
-/// Set in the first process of a sandbox.
-static FORKED: OnceLock<Forked> = OnceLock::new();
+/// To be called before the interpreter does, once, what its copies will do first: they will have what that uses.
+#[unsafe(no_mangle)]
+pub extern "C" fn hearth_fork_shed() {
+    fork_server::shed();
+}
 
 /// See above.
 ///
@@ -20,33 +22,13 @@ static FORKED: OnceLock<Forked> = OnceLock::new();
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hearth_fork_serve() -> c_int {
     // SAFETY: by this function's contract.
-    match unsafe { fork_server::serve() } {
-        Some(forked) => match FORKED.set(forked) {
-            Ok(()) => 0,
-            Err(_) => 1,
-        },
-        None => 1,
-    }
+    c_int::from(!unsafe { fork_server::serve() })
 }
 
-/// In the first process: what it does for the rest of its life. `runtime` is the forked process's number, or, negative,
-/// why there is none.
+/// In the runtime: 0 when its memory is its own. Until then the sandbox's first process has it too, for some 0.1 ms.
 #[unsafe(no_mangle)]
-pub extern "C" fn hearth_fork_init(runtime: c_int) -> c_int {
-    match FORKED.get() {
-        Some(forked) if runtime > 0 => forked.init(runtime),
-        Some(forked) => forked.no_runtime(-runtime),
-        None => 1,
-    }
-}
-
-/// In the runtime, first thing.
-#[unsafe(no_mangle)]
-pub extern "C" fn hearth_fork_runtime() -> c_int {
-    FORKED.get().map_or(1, |forked| {
-        forked.runtime();
-        0
-    })
+pub extern "C" fn hearth_fork_alone() -> c_int {
+    c_int::from(!fork_server::alone())
 }
 
 /// Tells the spawner that this interpreter cannot be a fork server.

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/runtime_files
 
 /// What makes a Python a fork server: beside the file that loads it.
 const FORK_LIBRARY: &str = "python/_hearth/hearth_fork.so";
+/// What the first process of a sandbox that was forked of it runs.
+const FORK_INIT: &str = "python/_hearth/hearth_init";
 
 /// Compiling takes a tenth of a second for each Python; one that takes longer is left to compile at each start.
 const COMPILE_LIMIT: Duration = Duration::from_secs(10);
@@ -28,6 +31,9 @@ pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
         fs::write(&path, content)?;
     }
     fs::write(folder.join(FORK_LIBRARY), fork_image::BYTES)?;
+    fs::write(folder.join(FORK_INIT), fork_image::INIT)?;
+    // Who may not read a program may not look at the process that runs it.
+    fs::set_permissions(folder.join(FORK_INIT), fs::Permissions::from_mode(0o111))?;
     let compiling: Vec<_> = pythons().map(|python| (compile(&python, &folder.join("python")), python)).collect();
     for (child, python) in compiling {
         let ended = child.and_then(|child| wait(child, COMPILE_LIMIT));

@@ -13,12 +13,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use linux::inotify;
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 use spawner::{Ended, HelperOptions, ServerUser};
 
 use crate::bootstraps;
-use crate::cli::{GvisorThrough, Switch, UpArgs};
+use crate::cli::{ForkServers, GvisorThrough, UpArgs};
 use crate::docker_host;
 use crate::server::ServerConfig;
 
@@ -111,15 +112,17 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         code_dir: data_dir.join("code"),
         data_dir: data_dir.clone(),
         runtime_dir,
-        fork_servers: if args.fork_servers == Switch::On { fork_servers() } else { Vec::new() },
+        fork_servers: if args.fork_servers == ForkServers::Off { Vec::new() } else { fork_servers() },
     };
-    let namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
+    let mut namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
+    let raised = raise_limits(args.fork_servers, root, &mut namespace);
     let mut hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace)];
     if through_docker.is_none() {
         hosts.push(Box::new(gvisor::Gvisor::new(direct)));
     }
     let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };
     let ended = spawner::run(options)?;
+    drop(raised);
     if root {
         // Before anything below is removed: this is the data itself.
         namespace::unbind(&run_dir.join("data"))?;
@@ -135,6 +138,25 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Has inotify's limits fit for sandboxes that all have one owner; where they do not, none is forked unless that was asked
+/// for.
+fn raise_limits(wanted: ForkServers, root: bool, namespace: &mut namespace::Namespace) -> Option<inotify::Raised> {
+    let raised = match (wanted, root) {
+        (ForkServers::Off, _) => return None,
+        (_, true) => inotify::raise().map_err(|error| error.to_string()),
+        (_, false) => Err("that takes root".to_owned()),
+    };
+    raised
+        .map_err(|why| {
+            let why = format!("inotify's limits for one user cannot be raised for all sandboxes together: {why}");
+            match wanted {
+                ForkServers::On => tracing::warn!(why, "one function can keep others from having inotify"),
+                _ => namespace.never_fork(&format!("{why} (--fork-servers on does without)")),
+            }
+        })
+        .ok()
 }
 
 /// What fork servers are made of: every runtime here that can be forked.

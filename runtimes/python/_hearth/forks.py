@@ -1,9 +1,8 @@
 """A fork server: a runtime that has imported much, is nobody's, and is copied instead of being started anew.
 
 It never sees a function: neither code nor environment nor streams. The native half, `hearth_fork.so`, takes the spawner's
-orders and makes each new sandbox's first process, in which `serve` goes on (see crates/fork-server). That process forks
-once more, as any Python does, so that every module that cares about forks hears of it; the child is the instance and
-returns to `life`, as if freshly started.
+orders and makes each new sandbox, in whose runtime `serve` goes on (see crates/fork-server). Every module that cares about
+forks hears of it, as of any; then it returns to `life`, as if freshly started.
 """
 
 import posix
@@ -21,28 +20,45 @@ MODULES = """base64 collections copy csv dataclasses datetime decimal email.mess
     warnings weakref asyncio concurrent.futures contextlib enum inspect queue selectors xml.etree.ElementTree
     zoneinfo""".split()
 
+_library = None
 _borrowed = ()  # what was imported for functions' sake only
 _tops = frozenset()  # the names by which functions may have modules of their own instead
 
 
 def serve():
     """Returns in every new instance."""
+    global _library
     try:
-        library = _prepare()
+        _library = _prepare()
+        from ctypes import pythonapi
     except Exception as e:
         _give_up("%s: %s" % (type(e).__name__, e))
-    if library.hearth_fork_serve():
+    # What `os.fork` does before and after, and the native half does not: it copies the process with more than `fork` can.
+    pythonapi.PyOS_BeforeFork()
+    _library.hearth_fork_shed()
+    _rehearse(pythonapi)
+    pythonapi.PyOS_BeforeFork()
+    if _library.hearth_fork_serve():
         posix._exit(1)
-    # From here on in the first process of a sandbox.
-    try:
-        runtime = posix.fork()
-    except OSError as e:
-        runtime = -(e.errno or 1)
-    if runtime:
-        library.hearth_fork_init(runtime)
-        posix._exit(1)
-    library.hearth_fork_runtime()
+    pythonapi.PyOS_AfterFork_Child()
     _start_anew()
+
+
+def _rehearse(pythonapi):
+    """What every instance does first, for the native half to see what memory that takes."""
+    from . import life, payload, stem, wire
+
+    pythonapi.PyOS_AfterFork_Child()
+    _start_anew()
+    wire.hello("python%d.%d.%d" % sys.version_info[:3])
+    life.parse_init(b'{"handler": "a.b", "env": {"A": "b"}, "function": {"name": "f", "memory_mb": 128}, "x": [1, 2.5]}')
+    _shadowed(("/var/task", "/opt/python"))
+    stem.warm_up()
+    try:
+        __import__("hearth_has_no_such_module")  # looks into every folder
+    except ImportError:
+        pass
+    payload.answer({"statusCode": 200, "body": "{}"})
 
 
 def _start_anew():
@@ -97,21 +113,31 @@ def _remember(before):
 
 def unshadow(folders):
     """Forgets what was imported early and a function has a module of its own by that name: its own comes first."""
-    found = set()
-    for folder in folders:
-        try:
-            names = posix.listdir(folder)
-        except NotADirectoryError:
-            found |= _tops  # an archive: it may have anything
-            continue
-        except OSError:
-            continue
-        found.update(name for name in _tops if _has_module(folder, name, names))
+    if _library.hearth_fork_alone():
+        raise OSError("the sandbox's first process still has this one's memory")
+    found = _shadowed(folders)
+    if not found:
+        return
     for name in _borrowed:
         # And no more: another module of the standard library goes on with what it imported, and the half of it that is
         # written in C could not be had anew.
         if name.partition(".")[0] in found:
             sys.modules.pop(name, None)
+
+
+def _shadowed(folders):
+    found = set()
+    for folder in folders:
+        try:
+            names = posix.listdir(folder)
+        except NotADirectoryError:
+            return _tops  # an archive: it may have anything
+        except OSError:
+            continue
+        # Few names here, and many there: each object that is looked at is a page that has to be copied.
+        heads = {name.partition(".")[0] for name in names}
+        found.update(name for name in heads & _tops if _has_module(folder, name, names))
+    return found
 
 
 def _has_module(folder, top, names):

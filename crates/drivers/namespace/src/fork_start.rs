@@ -88,11 +88,13 @@ pub fn start(ground: Ground<'_>, kind: &ForkKind) -> io::Result<Server> {
     let put_back = shared.map(|&one| sys::rlimits(one).map(|(soft, hard)| (one, soft, hard)));
     let put_back = put_back.collect::<io::Result<_>>()?;
     let proc = sys::open_tree(File::open("/proc")?.as_fd(), c"", true)?;
+    let root = ground.root?;
+    // The last that can fail before somebody is there to remove it.
     let group = ground.cgroups.create(&InstanceId::random(), &LIMITS)?;
     let plan = Plan {
         go: go_read,
         status,
-        root: ground.root?,
+        root,
         proc,
         dev_null: ground.dev_null,
         control: theirs,
@@ -112,7 +114,17 @@ pub fn start(ground: Ground<'_>, kind: &ForkKind) -> io::Result<Server> {
     };
     drop(plan);
     let in_group = into.is_some();
-    let server = Server { pid, pidfd, control, log, report, group: Some(group), begun: Instant::now(), serving: false };
+    let server = Server {
+        pid,
+        pidfd,
+        control,
+        log,
+        report,
+        group: Some(group),
+        begun: Instant::now(),
+        serving: false,
+        reaped: false,
+    };
     let released = (|| {
         if let Some(group) = server.group.as_ref().filter(|_| !in_group) {
             group.add(pid)?;

@@ -11,6 +11,7 @@
 //! sandbox that one cloned is the spawner's own child, and outlives it.
 
 use std::io;
+use std::io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected, WouldBlock};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,8 @@ pub struct Server {
     pub group: Option<Group>,
     pub begun: Instant,
     pub serving: bool,
+    /// Nobody of its process group is left.
+    pub reaped: bool,
 }
 
 /// Which kind, of those that are known.
@@ -163,11 +166,18 @@ impl Forks {
     /// Has a sandbox cloned; [`Forks::cloned`] waits for it. False: there is no server any more.
     pub fn order(&mut self, kind: KindId, plan: &Plan<'_>, group: Option<BorrowedFd<'_>>) -> bool {
         let Some(server) = &self.kinds[kind.0].server else { return false };
-        let sent = Order::send(server.control.as_fd(), plan, group);
-        if let Err(error) = &sent {
-            self.fail(kind, &format!("it takes no orders: {error}"));
+        match Order::send(server.control.as_fd(), plan, group) {
+            Ok(()) => true,
+            // What is wrong with this order, or short here for a moment, is not the server's fault.
+            Err(error) if !matches!(error.kind(), BrokenPipe | ConnectionReset | NotConnected | WouldBlock) => {
+                tracing::debug!(%error, "a fork server could not be given an order");
+                false
+            }
+            Err(error) => {
+                self.fail(kind, &format!("it takes no orders: {error}"));
+                false
+            }
         }
-        sent.is_ok()
     }
 
     /// The first process of the sandbox that was ordered, a child of this process. `None`: the server failed, and is gone;
@@ -217,9 +227,14 @@ impl Forks {
         self.ending.push(server);
     }
 
-    /// Buries what is dead. True while something is not.
+    /// Notices whose process has ended, and buries what is dead. True while something is not.
     pub fn tidy(&mut self) -> bool {
-        self.ending.retain(|server| !server.bury());
+        for index in 0..self.kinds.len() {
+            if self.kinds[index].server.as_ref().is_some_and(Server::has_ended) {
+                self.fail(KindId(index), "it ended");
+            }
+        }
+        self.ending.retain_mut(|server| !server.bury());
         !self.ending.is_empty()
     }
 
@@ -281,19 +296,25 @@ impl Entry {
 // === impl Server ===
 
 impl Server {
+    fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        !matches!(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options), Ok(None))
+    }
+
     /// Reaps it and what it cloned that nobody was told of: such a process is still in its process group, and ended
     /// when the pipe that it waits at did. True when all are gone, and its control group with them.
     ///
-    /// Its number is no other's before: as long as somebody is in the process group, the kernel does not give it out.
-    fn bury(&self) -> bool {
-        let Some(group) = Pid::from_raw(self.pid) else { return true };
-        loop {
+    /// Its number is no other's before: as long as somebody is in the process group, the kernel does not give it out. After
+    /// that it may be, and is not asked for again.
+    fn bury(&mut self) -> bool {
+        while let Some(group) = Pid::from_raw(self.pid).filter(|_| !self.reaped) {
             match rustix::process::waitid(WaitId::Pgid(Some(group)), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
                 Ok(Some(_)) => {}
                 Ok(None) => return false,
-                Err(_) => return self.group.as_ref().is_none_or(|group| matches!(group.remove(), Ok(true))),
+                Err(_) => self.reaped = true,
             }
         }
+        self.group.as_ref().is_none_or(|group| matches!(group.remove(), Ok(true)))
     }
 
     fn said(&self) -> String {

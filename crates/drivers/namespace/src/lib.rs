@@ -13,6 +13,7 @@
 //! are removed by the next start's [`Host::sweep`].
 
 mod child;
+mod fork_pages;
 pub mod fork_server;
 mod fork_start;
 mod forks;
@@ -350,6 +351,12 @@ impl Namespace {
             };
             self.forks.started(id, fork_start::start(ground, &kind));
         }
+    }
+
+    /// Has no sandbox forked, for this reason, which people are told.
+    pub fn never_fork(&mut self, why: &str) {
+        self.forks.give_up(why);
+        self.forks.close();
     }
 
     /// The numbers of the fork servers' processes, for those who test that one may end.

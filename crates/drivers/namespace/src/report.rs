@@ -34,6 +34,7 @@ steps! {
     Fork = 13 "fork the runtime",
     Exec = 14 "run the runtime's program",
     WorkDir = 15 "enter the working directory",
+    Init = 16 "run its first process's program",
 }
 
 /// The last words of a sandbox.
@@ -48,7 +49,8 @@ pub enum Report {
 impl Report {
     const SIZE: usize = 9;
 
-    fn encode(self) -> [u8; Self::SIZE] {
+    /// As it is written; `fork-server`'s init has its own.
+    pub fn encode(self) -> [u8; Self::SIZE] {
         let (kind, step, value) = match self {
             Report::Setup { step, errno } => (1, step as u8, errno),
             Report::Exit { wait_status } => (2, 0, wait_status),

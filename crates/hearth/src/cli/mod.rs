@@ -109,9 +109,10 @@ pub struct UpArgs {
     /// Sandboxes kept ready with their runtime up, for cold starts; 0: none
     #[arg(long, env = "HEARTH_STEMS", hide_env_values = true, default_value_t = 8, value_name = "COUNT")]
     pub stems: u16,
-    /// Whether Python's sandboxes are copies of a process that waits: faster, but alike in their layout in memory
-    #[arg(long, env = "HEARTH_FORK_SERVERS", hide_env_values = true, default_value = "off", value_name = "ON|OFF")]
-    pub fork_servers: Switch,
+    /// Whether Python's sandboxes are copies of a process that waits: faster, but alike in their layout in memory; auto: where
+    /// they cannot use up what the kernel gives one user
+    #[arg(long, env = "HEARTH_FORK_SERVERS", hide_env_values = true, default_value = "auto", value_name = "WHETHER")]
+    pub fork_servers: ForkServers,
     /// What all images together may take on disk
     #[arg(long, env = "HEARTH_IMAGE_SPACE", hide_env_values = true, default_value = "10GB", value_name = "SIZE")]
     pub image_space: Memory,
@@ -158,9 +159,10 @@ impl FromStr for GvisorThrough {
     }
 }
 
-/// On or off.
+/// Whether sandboxes are forked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Switch {
+pub enum ForkServers {
+    Auto,
     On,
     Off,
 }
