@@ -298,7 +298,7 @@ impl Pool {
         let Stem { id, handle, io, charge, .. } = stem;
         let info = Arc::new(Info::new(id, self.function.clone(), self.isolation, charge));
         shared.register(&info);
-        shared.spawn(start::run(shared.clone(), self.clone(), info, Origin::Stem(Claimed { handle, io })));
+        shared.spawn(start::run(shared.clone(), self.clone(), info, Origin::Stem(Box::new(Claimed { handle, io }))));
     }
 
     /// What an instance is charged at its start, bytes.

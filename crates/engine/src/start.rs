@@ -63,7 +63,7 @@ pub enum Origin {
     Awaited,
     /// Nothing, and nobody does.
     Ahead,
-    Stem(Claimed),
+    Stem(Box<Claimed>),
 }
 
 /// What the steps share.
@@ -151,7 +151,8 @@ async fn start(
 ) -> Result<Box<Instance>, NotStarted> {
     let function = &pool.function;
     let ahead = matches!(origin, Origin::Ahead);
-    if let Origin::Stem(Claimed { handle, io }) = origin {
+    if let Origin::Stem(claimed) = origin {
+        let Claimed { handle, io } = *claimed;
         info.hold(handle.clone());
         let birth = Birth::new(shared, pool, info, handle.exited(), io);
         cold.laps.lap("turn");
