@@ -30,7 +30,8 @@ pub struct EngineLimits {
     pub stems: crate::StemRules,
     /// One part of this many of the memory budget stays free of them.
     pub stem_share: u64,
-    /// Sandboxes between their start and HELLO at once: more would only make each of them later.
+    /// Sandboxes between their start and HELLO at once: more would only make each of them later. On two processors, 2 to 32
+    /// came up at one rate, but beside other programs' work 8 of them get less of the machine than 32 do.
     pub starts: usize,
     /// How many of them may be of instances that nobody waits for: those who wait come after no more than these.
     pub ahead: usize,
@@ -58,7 +59,7 @@ impl Default for EngineLimits {
             pids: 256,
             stems: crate::StemRules { most: 8, each: 4 },
             stem_share: 4,
-            starts: (4 * cores).clamp(8, 32),
+            starts: (4 * cores).clamp(32, 128),
             ahead: cores,
             turn: Duration::from_secs(30),
             settle: Duration::from_secs(10),
