@@ -31,10 +31,11 @@ pub const GONE: Duration = Duration::from_secs(6);
 pub const NAMESPACE: &str = "namespace";
 
 /// The functions that are measured, as they lie in `functions/`.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("python/app.py", include_str!("../functions/python/app.py")),
     ("python-imports/app.py", include_str!("../functions/python-imports/app.py")),
     ("python-hold/app.py", include_str!("../functions/python-hold/app.py")),
+    ("wire/app.py", include_str!("../functions/wire/app.py")),
     ("node/index.mjs", include_str!("../functions/node/index.mjs")),
 ];
 

@@ -9,6 +9,7 @@ mod bare;
 mod baseline;
 mod cold;
 mod goals;
+mod guest;
 mod hearth;
 mod http;
 mod load;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
         Some("noop") => noop::main(rest()).map(|()| true),
         Some("proxy") => proxy::main(rest()).map(|()| true),
+        Some("guest") => guest::main().map(|()| true),
         Some("hog") => arms::tail::hog().map(|()| true),
         Some("--help" | "-h") => {
             print!("{USAGE}");

@@ -12,6 +12,7 @@ use crate::arms;
 use crate::baseline::Baseline;
 use crate::cold;
 use crate::goals::GOALS;
+use crate::guest::{self, WIRE};
 use crate::hearth::{Code, Folder, Hearth, IMPORTS, NAMESPACE, NODE, PYTHON, Setup};
 use crate::noop::Server;
 use crate::report::{Outcome, Ran};
@@ -56,6 +57,10 @@ const ARMS: &[(&str, Run)] = &[
     ("warm Node, 1 client", |suite| suite.warm("warm-node", NODE, 1)),
     ("warm Python, 16 clients", |suite| suite.warm("warm-python", PYTHON, 16)),
     ("warm Node, 16 clients", |suite| suite.warm("warm-node", NODE, 16)),
+    ("warm no-op function, 16 clients", |suite| {
+        guest::pack(&*suite.plain()?)?;
+        suite.warm("warm-wire", WIRE, 16)
+    }),
     ("nginx, 16 clients", arms::nginx::run),
     ("burst", arms::burst::run),
     ("density, memory", arms::density::memory),

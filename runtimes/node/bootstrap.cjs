@@ -20,7 +20,7 @@ const REHEARSALS = 3;
 let jsonLogs = false;
 let report = null; // tells the host of an error that ends the process
 let requestId; // of the invocation that runs, or ran last
-let traceId = '';
+let traceId;
 
 function main() {
   const streams = process.env.HEARTH_INVOKE_STREAMS ?? '1';
@@ -149,11 +149,26 @@ function serve(handler, about) {
   stream.start();
 }
 
+const TRACE_ID = '_X_AMZN_TRACE_ID';
+const environment = process.env;
+
+// The C library never frees what a variable was before: 200 bytes a call. So the trace id is no variable of this process
+// but what `process.env` inherits: there for whoever reads it, and for programs, whose environment Node makes of all that
+// is there, inherited or not.
 function setTraceId(id) {
-  if (id === traceId) return;
+  const first = traceId === undefined;
   traceId = id;
-  if (id) process.env._X_AMZN_TRACE_ID = id;
-  else delete process.env._X_AMZN_TRACE_ID;
+  if (process.env !== environment) {
+    // The function's own object, or what it was made of: an ordinary one forgets.
+    if (id) process.env[TRACE_ID] = id;
+    else delete process.env[TRACE_ID];
+  } else if (Object.hasOwn(environment, TRACE_ID)) {
+    delete environment[TRACE_ID];
+  }
+  if (!first) return;
+  const get = () => traceId || undefined;
+  const inherited = { [TRACE_ID]: { get, enumerable: true, configurable: true } };
+  Object.setPrototypeOf(environment, Object.create(Object.getPrototypeOf(environment), inherited));
 }
 
 function errorJson(error) {

@@ -123,6 +123,11 @@ impl Info {
         }
     }
 
+    /// It is believed to need no more than this, but what it was seen to use.
+    pub fn settle(&self, bytes: u64) {
+        self.charge.at_most(bytes.max(self.peak.load(Ordering::Relaxed)));
+    }
+
     pub fn charged(&self) -> u64 {
         self.charge.bytes()
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-use crate::decide::budget::{Budget, Candidate, Verdict, victims};
+use crate::decide::budget::{Budget, Verdict, victims};
 use crate::pool::Pool;
 use crate::shared::{Shared, lock};
 use crate::timer::Wakeups;
@@ -41,8 +41,10 @@ pub enum Asked {
 // === impl Ledger ===
 
 impl Ledger {
-    pub fn new(total: u64, wakeups: Wakeups) -> Self {
-        Self { book: Mutex::new(Book { budget: Budget::new(total), waiting: HashMap::new() }), wakeups }
+    /// For so many bytes, and so many instances.
+    pub fn new(total: u64, places: usize, wakeups: Wakeups) -> Self {
+        let budget = Budget::new(total).with_places(places);
+        Self { book: Mutex::new(Book { budget, waiting: HashMap::new() }), wakeups }
     }
 
     pub fn ask(self: &Arc<Self>, pool: &Arc<Pool>, bytes: u64, now: Instant) -> Asked {
@@ -96,6 +98,11 @@ impl Ledger {
         }
     }
 
+    /// Whether there are as many instances as there may be, whatever they use.
+    pub fn is_crowded(&self) -> bool {
+        lock(&self.book).budget.is_crowded()
+    }
+
     /// Whether somebody waits for a turn, which comes with time alone.
     pub fn has_line(&self) -> bool {
         lock(&self.book).waiting.len() > 1
@@ -129,11 +136,9 @@ pub fn evict(shared: &Shared, need: u64) {
     if need == 0 {
         return;
     }
-    let mut idle = Vec::new();
-    for pool in shared.catalogue.entries().iter().flat_map(|entry| entry.pools()) {
-        pool.evictable(|chance, since, bytes| idle.push(Candidate { chance, since, bytes, who: pool.clone() }));
-    }
-    for pool in victims(need, idle) {
+    let pools = shared.catalogue.entries();
+    let pools = pools.iter().flat_map(|entry| entry.pools());
+    for pool in victims(need, pools, |pool, place| pool.evictable(place)) {
         pool.evict();
     }
 }
@@ -157,6 +162,25 @@ impl Charge {
         }
         self.bytes.store(bytes, Ordering::Relaxed);
         if book.budget.grow(bytes - before) > 0 {
+            self.ledger.wakeups.wake();
+        }
+    }
+
+    /// The instance is believed to need no more than this, beside what it was seen to use.
+    pub fn at_most(&self, bytes: u64) {
+        if self.bytes() <= bytes {
+            return;
+        }
+        let mut book = lock(&self.ledger.book);
+        let before = self.bytes();
+        if before <= bytes || self.dying.load(Ordering::Relaxed) {
+            return;
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
+        book.budget.shrink(before - bytes);
+        let waiting = !book.waiting.is_empty();
+        drop(book);
+        if waiting {
             self.ledger.wakeups.wake();
         }
     }

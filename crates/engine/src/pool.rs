@@ -11,13 +11,14 @@ use model::{Fault, FaultCode, Function, Idle, InstanceId, InstanceState, Isolati
 use store::Telemetry;
 use tokio::sync::oneshot;
 
+use crate::decide::budget::Candidate;
 use crate::decide::habit::{Decision, Habit};
 use crate::decide::roster::{Keep, Late, NoWait, Roster, Rules, Take, Ticket};
 use crate::instance::{Cold, Info, Instance};
 use crate::ledger::{self, Asked, Charge};
 use crate::runtime;
 use crate::shared::{Shared, lock};
-use crate::start::{self, Claimed, NotStarted};
+use crate::start::{self, Claimed, NotStarted, Origin};
 use crate::stems::{Shape, Stem};
 
 /// What callers who are told to come back later are told.
@@ -42,8 +43,10 @@ pub struct Pool {
     arn: OnceLock<String>,
     shared: Weak<Shared>,
     state: Mutex<State>,
-    /// The most that an instance of this pool was seen to use, bytes.
+    /// The most that an instance of this pool was seen to use after a call, bytes.
     peak: AtomicU64,
+    /// The most that one was seen to use when it was ready for its first.
+    fresh: AtomicU64,
 }
 
 struct State {
@@ -132,6 +135,7 @@ impl Pool {
             shared: Arc::downgrade(shared),
             state: Mutex::new(State { roster: Roster::new(rules, estimate), due: None }),
             peak: AtomicU64::new(0),
+            fresh: AtomicU64::new(0),
         })
     }
 
@@ -243,7 +247,7 @@ impl Pool {
                     Some(charge) => {
                         state.roster.began();
                         drop(state);
-                        self.start(shared, charge);
+                        self.start(shared, charge, false);
                     }
                     None => state.roster.forgo(),
                 }
@@ -251,9 +255,10 @@ impl Pool {
             }
             match shared.ledger.ask(self, self.estimate(shared), now) {
                 Asked::Charged(charge) => {
+                    let awaited = state.roster.is_awaited();
                     state.roster.began();
                     drop(state);
-                    self.start(shared, charge);
+                    self.start(shared, charge, awaited);
                 }
                 Asked::Evict(bytes) if !evicted => {
                     drop(state);
@@ -282,28 +287,41 @@ impl Pool {
         }
     }
 
-    fn start(self: &Arc<Self>, shared: &Arc<Shared>, charge: Charge) {
+    fn start(self: &Arc<Self>, shared: &Arc<Shared>, charge: Charge, awaited: bool) {
         let info = Arc::new(Info::new(InstanceId::random(), self.function.clone(), self.isolation, charge));
         shared.register(&info);
-        shared.spawn(start::run(shared.clone(), self.clone(), info, None));
+        let origin = if awaited { Origin::Awaited } else { Origin::Ahead };
+        shared.spawn(start::run(shared.clone(), self.clone(), info, origin));
     }
 
     fn adopt(self: &Arc<Self>, shared: &Arc<Shared>, stem: Stem) {
         let Stem { id, handle, io, charge, .. } = stem;
         let info = Arc::new(Info::new(id, self.function.clone(), self.isolation, charge));
         shared.register(&info);
-        shared.spawn(start::run(shared.clone(), self.clone(), info, Some(Claimed { handle, io })));
+        shared.spawn(start::run(shared.clone(), self.clone(), info, Origin::Stem(Box::new(Claimed { handle, io }))));
     }
 
     /// What an instance is charged at its start, bytes.
     fn estimate(&self, shared: &Shared) -> u64 {
-        self.peak.load(Ordering::Relaxed).max(usual(shared, &self.function, self.isolation))
+        let usual = usual(shared, &self.function, self.isolation);
+        let most = self.function.spec.memory.bytes() + shared.overhead(self.isolation);
+        match (self.peak.load(Ordering::Relaxed), self.fresh.load(Ordering::Relaxed)) {
+            (0, 0) => usual,
+            // What a call will take of it, nobody knows yet.
+            (0, fresh) => usual.min((2 * fresh).max(2 * shared.limits.least)),
+            // The next one may be somewhat bigger than those that were seen.
+            (peak, _) => (peak + peak / 4).max(shared.limits.least).min(most),
+        }
     }
 
     /// A start succeeded.
     pub fn ready(self: &Arc<Self>, instance: Box<Instance>, cold: Cold) {
+        if let Some(peak) = instance.info.peak() {
+            self.fresh.fetch_max(peak, Ordering::Relaxed);
+            self.settle(&instance);
+        }
         let mut state = lock(&self.state);
-        state.roster.ready();
+        state.roster.ready(now());
         self.place(state, instance, Some(Box::new(cold)));
     }
 
@@ -333,12 +351,20 @@ impl Pool {
     fn release(self: &Arc<Self>, instance: Box<Instance>) {
         if let Some(peak) = instance.info.peak() {
             self.peak.fetch_max(peak, Ordering::Relaxed);
+            self.settle(&instance);
         }
         let state = lock(&self.state);
         if state.roster.rules().keep == Keep::For(Duration::ZERO) {
             return self.lose(state, Some(instance));
         }
         self.place(state, instance, None);
+    }
+
+    /// Gives back what it was charged beyond what others like it prove to need.
+    fn settle(&self, instance: &Instance) {
+        if let Some(shared) = self.shared.upgrade() {
+            instance.info.settle(self.estimate(&shared));
+        }
     }
 
     /// Gives a busy instance to the first who waits, or parks it.
@@ -427,14 +453,11 @@ impl Pool {
         shared.timers.set(due, self);
     }
 
-    /// Shows the idle instances that may be evicted: how likely they are called soon, since when they are idle, and what
-    /// they are charged.
-    pub fn evictable(&self, mut show: impl FnMut(f64, Instant, u64)) {
+    /// The idle instance that would be evicted n-th, from 0 on, if there is one.
+    pub fn evictable(&self, place: usize) -> Option<Candidate> {
         let state = lock(&self.state);
-        state
-            .roster
-            .evictable(now())
-            .for_each(|(chance, since, instance)| show(chance, since, instance.info.charged()));
+        let (chance, since, instance) = state.roster.evictable(now()).nth(place)?;
+        Some(Candidate { chance, since, bytes: instance.info.charged() })
     }
 
     /// Goes on with what the pool of the revision before learnt of the function.
@@ -498,7 +521,15 @@ impl Pool {
     }
 
     fn no_capacity(&self) -> Fault {
-        let text = format!("there is no memory left to start an instance of function {}", self.function.spec.name);
+        let name = &self.function.spec.name;
+        let crowded = self.shared.upgrade().filter(|shared| shared.ledger.is_crowded());
+        let text = match crowded {
+            Some(shared) => format!(
+                "there is no place for an instance of function {name}: the server has the descriptors for {} at once",
+                shared.limits.instances
+            ),
+            None => format!("there is no memory left to start an instance of function {name}"),
+        };
         Fault::new(FaultCode::NoCapacity, text).with_retry_after(RETRY_AFTER)
     }
 }

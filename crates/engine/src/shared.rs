@@ -40,6 +40,8 @@ pub struct Shared {
     pub ledger: Arc<Ledger>,
     pub timers: Timers,
     pub starts: Semaphore,
+    /// Of those, what nobody waits for.
+    pub ahead: Semaphore,
     pub stems: Stems,
     pub pools: AtomicU64,
     /// Every instance from its start until its sandbox is gone.
@@ -86,9 +88,10 @@ impl Shared {
             region: options.region,
             account: options.account,
             catalogue: Catalogue::default(),
-            ledger: Arc::new(Ledger::new(options.memory_budget, wakeups.clone())),
+            ledger: Arc::new(Ledger::new(options.memory_budget, limits.instances, wakeups.clone())),
             timers,
             starts: Semaphore::new(limits.starts.max(1)),
+            ahead: Semaphore::new(limits.ahead.max(1)),
             stems: Stems::new(limits.stems),
             limits,
             pools: AtomicU64::new(0),

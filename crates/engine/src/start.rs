@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use driver::{BoxFuture, Exit, ExitCause, Handle, StartError};
 use model::{Fault, FaultCode, FunctionError, InstanceId, RequestId, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 use tokio::time::Instant;
 use wire::Frame;
 
@@ -57,6 +57,15 @@ pub struct Claimed {
     pub io: Io,
 }
 
+/// What a start begins with.
+pub enum Origin {
+    /// Nothing, and somebody waits for it.
+    Awaited,
+    /// Nothing, and nobody does.
+    Ahead,
+    Stem(Box<Claimed>),
+}
+
 /// What the steps share.
 struct Birth<'a> {
     io: Io,
@@ -91,21 +100,16 @@ impl Why {
 }
 
 /// Starts an instance for the pool and gives it to it, or the reason why not.
-pub fn run(
-    shared: Arc<Shared>,
-    pool: Arc<Pool>,
-    info: Arc<Info>,
-    claimed: Option<Claimed>,
-) -> impl Future<Output = ()> + Send {
-    let mut cold = Cold { stem: claimed.is_some(), ..Cold::default() };
+pub fn run(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>, origin: Origin) -> impl Future<Output = ()> + Send {
+    let mut cold = Cold { stem: matches!(origin, Origin::Stem(_)), ..Cold::default() };
     // It has its place in the memory budget now. What the task waits for is another matter.
     cold.laps.lap("place");
-    run_from(shared, pool, info, claimed, cold)
+    run_from(shared, pool, info, origin, cold)
 }
 
-async fn run_from(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>, claimed: Option<Claimed>, mut cold: Cold) {
+async fn run_from(shared: Arc<Shared>, pool: Arc<Pool>, info: Arc<Info>, origin: Origin, mut cold: Cold) {
     let started = {
-        let start = start(&shared, &pool, &info, claimed, &mut cold);
+        let start = start(&shared, &pool, &info, origin, &mut cold);
         tokio::select! {
             started = start => started,
             // Dropping a start that is under way kills its sandbox.
@@ -142,11 +146,13 @@ async fn start(
     shared: &Arc<Shared>,
     pool: &Arc<Pool>,
     info: &Arc<Info>,
-    claimed: Option<Claimed>,
+    origin: Origin,
     cold: &mut Cold,
 ) -> Result<Box<Instance>, NotStarted> {
     let function = &pool.function;
-    if let Some(Claimed { handle, io }) = claimed {
+    let ahead = matches!(origin, Origin::Ahead);
+    if let Origin::Stem(claimed) = origin {
+        let Claimed { handle, io } = *claimed;
         info.hold(handle.clone());
         let birth = Birth::new(shared, pool, info, handle.exited(), io);
         cold.laps.lap("turn");
@@ -164,8 +170,12 @@ async fn start(
         };
     }
     // Dropped at HELLO: how long a function's own initialisation takes must not hold up others.
-    let turn = shared.starts.acquire().await;
+    let turn = turn(shared, ahead).await;
     cold.laps.lap("turn");
+    let turn = turn.map_err(|fault| {
+        shared.forget(&info.id);
+        NotStarted::fault(fault)
+    })?;
     let begun = Instant::now();
     let made = async {
         let isolation = pool.isolation;
@@ -227,6 +237,24 @@ async fn start(
         Err(why) => Err(why),
     };
     birth.finish(shared, pool, info, cold, hello).await
+}
+
+/// The right to take up processors: first come, first served, but of those that nobody waits for only so many stand in
+/// line at once.
+async fn turn(shared: &Shared, ahead: bool) -> Result<[Option<SemaphorePermit<'_>>; 2], Fault> {
+    let turn = async {
+        let ahead = if ahead { shared.ahead.acquire().await.ok() } else { None };
+        [ahead, shared.starts.acquire().await.ok()]
+    };
+    let limit = shared.limits.turn;
+    if ahead {
+        // Nobody is told anything, and each of those before it is bounded.
+        return Ok(turn.await);
+    }
+    tokio::time::timeout(limit, turn).await.map_err(|_| {
+        let text = format!("an instance could not be started: others took up the machine for {limit:?}");
+        Fault::new(FaultCode::NoCapacity, text).with_retry_after(Duration::from_secs(1))
+    })
 }
 
 /// Has the instance's end noticed.

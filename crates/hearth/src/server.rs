@@ -106,6 +106,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
 
     let mut limits = engine::EngineLimits::default();
     limits.stems.most = config.stems;
+    limits.instances = spawner::places();
     let engine = engine::Engine::start(engine::Options {
         drivers,
         runtimes: runtimes.clone(),

@@ -25,6 +25,21 @@ use crate::socket;
 /// Nothing is said for longer than this at the beginning: isolations are tried meanwhile.
 const HELLO_LIMIT: Duration = Duration::from_secs(20);
 
+/// What a sandbox takes of this process's descriptors: control, log, two usage files, a freezer and an invoke stream.
+const DESCRIPTORS: usize = 6;
+
+/// Descriptors that are for other things, beside one of eight: listeners, files of the store, this machine's own.
+const OTHERS: usize = 256;
+
+/// How many sandboxes this process may have at once, by its limit of open files. The spawner, whose limit is the same,
+/// needs fewer of them for each.
+pub fn places() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    // Callers have connections.
+    (limit.saturating_sub(OTHERS) / 8 * 7 / DESCRIPTORS).max(1)
+}
+
 /// The connection to the spawner.
 #[derive(Clone)]
 pub struct Client {
@@ -155,7 +170,10 @@ impl Client {
                 state.live.insert(id.clone(), sender);
                 drop(state);
                 let live = files.unpack(fds).map(|(streams, files)| Live { streams, files, exit, steps });
-                let live = live.ok_or_else(|| StartError::System("the spawner sent too few descriptors".into()));
+                let live = live.ok_or_else(|| {
+                    let text = "the server has no descriptors left for its streams: raise its limit of open files";
+                    StartError::System(text.into())
+                });
                 let nobody = match waiting {
                     Some(waiting) => waiting.send(live).is_err(),
                     None => true,

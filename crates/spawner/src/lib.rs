@@ -19,7 +19,7 @@ mod protocol;
 mod socket;
 mod supervise;
 
-pub use client::Client;
+pub use client::{Client, places};
 pub use helper::serve;
 pub use launch::{HELPER_FD, HelperOptions, SPAWNER_FD, ServerUser};
 pub use process::{CANNOT_START, Ended, Options, run};

@@ -45,10 +45,11 @@ pub fn send(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io
     Ok(())
 }
 
-/// Receives one packet; `Ok(None)` at the end.
+/// Receives one packet; `Ok(None)` at the end. It comes without any descriptor if this process may not have that many
+/// more, or there are too many of them.
 ///
 /// # Errors
-/// `InvalidData` for a packet that is cut, has too many descriptors or does not parse: the other side is broken.
+/// `InvalidData` for a packet that is cut or does not parse: the other side is broken.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     buffer.resize(MAX_PACKET, 0);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
@@ -64,7 +65,11 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd, buffer: &mut Vec<u8>) -> 
     if got.bytes == 0 {
         return Ok(None);
     }
-    if got.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if got.flags.contains(ReturnFlags::CTRUNC) {
+        // Some of them are of no use, and the next packet may bring no more than there is room for again.
+        fds.clear();
+    }
+    if got.flags.contains(ReturnFlags::TRUNC) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet was cut"));
     }
     let message = serde_json::from_slice(&buffer[..got.bytes])
@@ -92,6 +97,22 @@ mod tests {
         let mut got = String::new();
         read.read_to_string(&mut got).unwrap();
         assert_eq!(got, "through");
+    }
+
+    #[test]
+    fn where_descriptors_do_not_fit_the_message_comes_without_any() {
+        let (one, other) = pair().unwrap();
+        let fds = vec![one.as_fd(); MAX_FDS + 8];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS + 8))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+        let packet = encode(&"hello").unwrap();
+        rustix::net::sendmsg(&one, &[IoSlice::new(&packet)], &mut ancillary, SendFlags::empty()).unwrap();
+        send(one.as_fd(), &packet, &[one.as_fd()]).unwrap();
+        for expected in [0, 1] {
+            let (text, fds) = receive::<String>(&other, &mut Vec::new()).unwrap().unwrap();
+            assert_eq!((text.as_str(), fds.len()), ("hello", expected));
+        }
     }
 
     #[test]

@@ -31,8 +31,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use driver::{
-    Capability, Exit, ExitCause, GuestStreams, Host, RootFs, SandboxFiles, SandboxSpec, Severity, StartError, Started,
-    Steps, Usage, User,
+    Capability, Exit, ExitCause, GuestStreams, Host, RootFs, SandboxSpec, Severity, StartError, Started, Steps, Usage,
+    User,
 };
 use model::{CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags};
@@ -95,7 +95,6 @@ struct Running {
     pidfd: OwnedFd,
     status: OwnedFd,
     group: Option<Group>,
-    files: SandboxFiles,
     /// Hearth asked for its death.
     killed: bool,
     /// The kernel said that its memory ran out.
@@ -300,16 +299,10 @@ impl Namespace {
         drop(plan);
         steps.lap("clone");
 
+        // Not kept: this process has the group, and a clone takes the longer the more descriptors there are.
         let (files, stem) = (group.files(), spec.code.is_none());
-        let running = Running {
-            pidfd,
-            status: status_read,
-            files,
-            group: Some(group),
-            killed: false,
-            out_of_memory: false,
-            stem,
-        };
+        let running =
+            Running { pidfd, status: status_read, group: Some(group), killed: false, out_of_memory: false, stem };
         let result = self.release(pid, (spec.user, outside), &running, in_v2_group, go_write);
         steps.lap("ids");
         let running = match result {
@@ -323,7 +316,7 @@ impl Namespace {
             Ok(Started {
                 steps: steps.done(),
                 pidfd: running.pidfd.try_clone()?,
-                files: running.files.duplicate(),
+                files,
                 oom: running.group.as_ref().and_then(Group::oom_eventfd).transpose()?,
             })
         })();
@@ -500,7 +493,7 @@ impl Host for Namespace {
         let Some(mut running) = self.running.remove(id) else {
             return Exit { cause: ExitCause::Killed, usage: Usage::default() };
         };
-        let usage = running.files.usage.read();
+        let usage = running.group.as_ref().map_or_else(Usage::default, |group| group.usage_files().read());
         let oom = running.out_of_memory || running.group.as_ref().is_some_and(Group::oom_killed);
         let cause = match Report::receive(running.status.as_fd()) {
             Some(Report::Setup { step, errno }) => {

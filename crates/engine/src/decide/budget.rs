@@ -1,12 +1,16 @@
-//! The memory that all functions together may use.
+//! The memory that all functions together may use, and how many instances there may be.
 //!
 //! Each instance is charged from before its start until its sandbox is gone. A start that does not fit evicts
 //! idle instances, those first that are least worth their memory; if that does not help, its function stands in line until
 //! memory is given back. Others may pass it in line, with starts that fit, for [`PATIENCE`] only: then what
 //! comes free is its, for [`TURN`]; after that it goes to the end of the line, so that one who is too big for
 //! what others hold does not stop everybody else.
+//!
+//! Each instance has a place, too, of which there are as many as the server has descriptors for: where there is none,
+//! it is as if a byte were missing.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// How long smaller starts may pass one that waits for memory.
@@ -35,6 +39,10 @@ pub struct Budget<K> {
     used: u64,
     /// Of `used`: killed, and not gone yet.
     dying: u64,
+    places: usize,
+    taken: usize,
+    /// Of `taken`: killed, and not gone yet.
+    leaving: usize,
     line: VecDeque<(Instant, K)>,
 }
 
@@ -42,7 +50,17 @@ pub struct Budget<K> {
 
 impl<K: Copy + Eq> Budget<K> {
     pub fn new(total: u64) -> Self {
-        Self { total, used: 0, dying: 0, line: VecDeque::new() }
+        Self { total, used: 0, dying: 0, places: usize::MAX, taken: 0, leaving: 0, line: VecDeque::new() }
+    }
+
+    /// With no more instances than this, whatever they use.
+    pub fn with_places(self, places: usize) -> Self {
+        Self { places: places.max(1), ..self }
+    }
+
+    /// Whether it is places that are short.
+    pub fn is_crowded(&self) -> bool {
+        self.taken >= self.places
     }
 
     /// `who` wants to start an instance that is charged `bytes`.
@@ -58,8 +76,9 @@ impl<K: Copy + Eq> Budget<K> {
             self.line.push_back((now, first));
         }
         let passes = self.passes(who, now);
-        if passes && self.used.saturating_add(bytes) <= self.total {
+        if passes && !self.is_crowded() && self.used.saturating_add(bytes) <= self.total {
             self.used += bytes;
+            self.taken += 1;
             self.leave(who);
             return Verdict::Start;
         }
@@ -67,6 +86,7 @@ impl<K: Copy + Eq> Budget<K> {
             self.line.push_back((now, who));
         }
         let missing = (self.used - self.dying).saturating_add(bytes).saturating_sub(self.total);
+        let missing = missing.max(u64::from(self.taken - self.leaving >= self.places));
         if passes && missing > 0 { Verdict::Evict(missing) } else { Verdict::Wait }
     }
 
@@ -91,9 +111,13 @@ impl<K: Copy + Eq> Budget<K> {
     /// budget stays free beside it.
     pub fn spare(&mut self, bytes: u64, share: u64) -> bool {
         let free = self.total.saturating_sub(self.used);
-        let fits = self.line.is_empty() && free >= bytes.saturating_add(self.total / share.max(1));
+        let places = self.places.saturating_sub(self.taken);
+        let fits = self.line.is_empty()
+            && free >= bytes.saturating_add(self.total / share.max(1))
+            && places > self.places / usize::try_from(share.max(1)).unwrap_or(1);
         if fits {
             self.used += bytes;
+            self.taken += 1;
         }
         fits
     }
@@ -115,6 +139,11 @@ impl<K: Copy + Eq> Budget<K> {
         self.over()
     }
 
+    /// An instance proved to be smaller than it was charged for.
+    pub fn shrink(&mut self, by: u64) {
+        self.used -= by;
+    }
+
     /// What must be evicted to be within the budget.
     pub fn over(&self) -> u64 {
         (self.used - self.dying).saturating_sub(self.total)
@@ -123,48 +152,88 @@ impl<K: Copy + Eq> Budget<K> {
     /// An instance was killed: its memory will come free.
     pub fn dies(&mut self, bytes: u64) {
         self.dying += bytes;
+        self.leaving += 1;
     }
 
     /// An instance is gone.
     pub fn release(&mut self, bytes: u64, was_dying: bool) {
         self.used -= bytes;
+        self.taken -= 1;
         if was_dying {
             self.dying -= bytes;
+            self.leaving -= 1;
         }
     }
 }
 
 /// An idle instance that may be evicted.
-#[derive(Debug, Clone)]
-pub struct Candidate<V> {
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate {
     /// How likely it is called soon.
     pub chance: f64,
     pub since: Instant,
     pub bytes: u64,
-    pub who: V,
 }
 
-/// Chooses whom to evict to give back `need` bytes: first whose loss costs least for what it gives back, which is the
-/// chance of a cold start for each byte; of equals the one longest idle. None if all of them together would not do:
+/// The next candidate of one of those who have some.
+struct Next<V> {
+    candidate: Candidate,
+    place: usize,
+    who: V,
+}
+
+/// Chooses whose instances to evict to give back `need` bytes: first whose loss costs least for what it gives back, which
+/// is the chance of a cold start for each byte; of equals the one longest idle. None if all of them together would not do:
 /// then evicting some would be in vain.
-pub fn victims<V>(need: u64, mut idle: Vec<Candidate<V>>) -> Vec<V> {
-    let together: u64 = idle.iter().map(|one| one.bytes).sum();
-    if together < need {
-        return Vec::new();
-    }
-    let worth = |one: &Candidate<V>| one.chance / one.bytes.max(1) as f64;
-    idle.sort_by(|a, b| worth(a).total_cmp(&worth(b)).then(a.since.cmp(&b.since)));
+///
+/// `candidate(who, n)` is the one that goes n-th, from 0 on, of those that `who` has; the later ones are not worth less.
+/// Few are looked at of many: there may be thousands, and it takes one to go for one to come.
+pub fn victims<V>(
+    need: u64,
+    all: impl IntoIterator<Item = V>,
+    mut candidate: impl FnMut(&V, usize) -> Option<Candidate>,
+) -> Vec<V>
+where
+    V: Clone,
+{
+    let mut heap: BinaryHeap<Next<V>> =
+        all.into_iter().filter_map(|who| Some(Next { candidate: candidate(&who, 0)?, place: 0, who })).collect();
     let mut freed = 0;
     let mut chosen = Vec::new();
-    for Candidate { bytes, who, .. } in idle {
-        if freed >= need {
-            break;
-        }
+    while freed < need {
+        let Some(Next { candidate: Candidate { bytes, .. }, place, who }) = heap.pop() else { return Vec::new() };
         freed += bytes;
+        let next = candidate(&who, place + 1);
+        heap.extend(next.map(|candidate| Next { candidate, place: place + 1, who: who.clone() }));
         chosen.push(who);
     }
     chosen
 }
+
+// === impl Next ===
+
+impl<V> Ord for Next<V> {
+    /// The greatest goes first.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let worth = |one: &Candidate| one.chance / one.bytes.max(1) as f64;
+        let (a, b) = (&self.candidate, &other.candidate);
+        worth(b).total_cmp(&worth(a)).then(b.since.cmp(&a.since))
+    }
+}
+
+impl<V> PartialOrd for Next<V> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<V> PartialEq for Next<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<V> Eq for Next<V> {}
 
 #[cfg(test)]
 mod tests {
@@ -254,10 +323,12 @@ mod tests {
         ) {
             let zero = Instant::now();
             let chance = |place: usize| f64::from(idle[place].2) / 4.0;
-            let of = |(who, (since, bytes, _)): (usize, &(u64, u64, u8))| {
-                Candidate { chance: chance(who), since: zero + Duration::from_millis(*since), bytes: *bytes, who }
+            let of = |who: &usize, place: usize| {
+                let (since, bytes, _) = idle[*who];
+                let since = zero + Duration::from_millis(since);
+                (place == 0).then_some(Candidate { chance: chance(*who), since, bytes })
             };
-            let chosen = victims(need, idle.iter().enumerate().map(of).collect());
+            let chosen = victims(need, 0..idle.len(), of);
             let freed: u64 = chosen.iter().map(|place| idle[*place].1).sum();
             if idle.iter().map(|(_, bytes, _)| bytes).sum::<u64>() < need {
                 prop_assert!(chosen.is_empty());
@@ -306,6 +377,32 @@ mod tests {
         assert_eq!(budget.ask(3, 20, start + PATIENCE), Verdict::Wait);
         assert_eq!(budget.ask(3, 20, start + PATIENCE + TURN), Verdict::Start);
         assert_eq!(budget.line(), [2]);
+    }
+
+    #[test]
+    fn who_has_many_gives_them_in_their_order() {
+        let now = Instant::now();
+        let of = |who: &&str, place: usize| {
+            let chance = 0.1 * (place + 1) as f64 + if *who == "b" { 0.15 } else { 0.0 };
+            (place < 3).then_some(Candidate { chance, since: now, bytes: 10 })
+        };
+        assert_eq!(victims(35, ["a", "b"], of), ["a", "a", "b", "a"]);
+        assert_eq!(victims(60, ["a", "b"], of).len(), 6);
+        assert!(victims(61, ["a", "b"], of).is_empty());
+    }
+
+    #[test]
+    fn without_a_place_one_goes_for_one_to_come() {
+        let (mut budget, now) = (Budget::new(100).with_places(2), Instant::now());
+        assert_eq!(budget.ask(1, 10, now), Verdict::Start);
+        assert!(!budget.spare(10, 2), "one of two places stays free");
+        assert_eq!(budget.ask(1, 10, now), Verdict::Start);
+        assert_eq!(budget.ask(2, 10, now), Verdict::Evict(1));
+        budget.dies(10);
+        assert_eq!(budget.ask(2, 10, now), Verdict::Wait, "one is going already");
+        budget.release(10, true);
+        assert_eq!(budget.ask(2, 10, now), Verdict::Start);
+        assert!(budget.is_crowded());
     }
 
     #[test]

@@ -27,6 +27,9 @@ const REFILL_FIRST: Duration = Duration::from_secs(1);
 /// Longest such wait: a function whose initialisation is broken costs one start a minute.
 const REFILL_LONGEST: Duration = Duration::from_secs(60);
 
+/// No more failures than this are remembered.
+const REFILL_FAILURES: u32 = 32;
+
 /// What a function's configuration says.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
@@ -272,18 +275,20 @@ impl<T, W> Roster<T, W> {
     }
 
     /// A start succeeded: the instance counts as busy, and is to be given to a waiter or parked.
-    pub fn ready(&mut self) {
+    pub fn ready(&mut self, now: Instant) {
         self.starting -= 1;
         self.busy += 1;
-        self.failures = 0;
-        self.refill_after = None;
+        // As many have to succeed as failed: where there is room for one more now and then, all that are missing would be
+        // tried after each that was lucky.
+        self.failures = self.failures.saturating_sub(1);
+        self.refill_after = (self.failures > 0).then_some(now);
     }
 
     /// A start failed: returns the one waiter who is told.
     pub fn start_failed(&mut self, now: Instant) -> Option<W> {
         self.starting -= 1;
         let pause = REFILL_FIRST.saturating_mul(1 << self.failures.min(16)).min(REFILL_LONGEST);
-        self.failures = self.failures.saturating_add(1);
+        self.failures = self.failures.saturating_add(1).min(REFILL_FAILURES);
         self.refill_after = Some(now + pause);
         self.forgo();
         self.next_waiter(now)

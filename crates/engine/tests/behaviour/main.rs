@@ -8,5 +8,6 @@ mod keeping;
 mod memory;
 mod scaling;
 mod stems;
+mod turns;
 mod waterfall;
 mod world;

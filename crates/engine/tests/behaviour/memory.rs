@@ -106,3 +106,42 @@ async fn what_an_isolation_takes_itself_is_charged_too() {
     }
     assert_eq!((answered, driver.most_live()), (2, 2), "150 MiB each");
 }
+
+#[tokio::test]
+async fn those_that_prove_small_are_charged_what_they_need() {
+    let world = World::with(|options| {
+        options.memory_budget = 60 * MIB;
+        options.limits.queue_wait = Duration::from_millis(60);
+    })
+    .await;
+    world.driver.set(|script| script.peak = Some(3 * MIB));
+    world.deploy("a", |_| {}).await;
+    world.ask("a", "x").await;
+    let calls: Vec<_> = (0..12).map(|_| world.calling("a", "sleep 200")).collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(world.driver.most_live(), 12, "4 MiB each, not 24");
+}
+
+#[tokio::test]
+async fn where_there_are_no_places_left_an_idle_instance_goes_and_who_gets_none_is_told_why() {
+    let world = World::with(|options| {
+        options.limits.instances = 2;
+        options.limits.queue_wait = Duration::from_millis(60);
+    })
+    .await;
+    for name in ["a", "b", "c"] {
+        world.deploy(name, |_| {}).await;
+        world.ask(name, "x").await;
+    }
+    assert_eq!(world.driver.most_live(), 2);
+    let busy = [world.calling("b", "sleep 300"), world.calling("c", "sleep 300")];
+    until("both are busy", || world.driver.handled() == 5).await;
+    let fault = world.call("a", "x").await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::NoCapacity);
+    assert!(fault.message.contains("descriptors for 2"), "{fault}");
+    for call in busy {
+        call.await.unwrap().unwrap();
+    }
+}

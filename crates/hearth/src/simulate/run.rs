@@ -196,7 +196,8 @@ impl World<'_> {
             let freed = match event {
                 Event::Arrive(takes) => self.arrive(function, takes),
                 Event::Ready => {
-                    self.rosters[function].ready();
+                    let now = self.instant();
+                    self.rosters[function].ready(now);
                     self.place(function)
                 }
                 Event::End => self.place(function),
@@ -312,12 +313,11 @@ impl World<'_> {
             return; // In vain, and this is where all the time would go.
         }
         let now = self.instant();
-        let mut idle = Vec::new();
-        for (who, roster) in self.rosters.iter().enumerate() {
-            let bytes = bytes(self.trace.functions[who].mebibytes);
-            idle.extend(roster.evictable(now).map(|(chance, since, _)| Candidate { chance, since, bytes, who }));
-        }
-        for function in victims(need, idle) {
+        let idle = |who: &usize, place: usize| {
+            let (chance, since, _) = self.rosters[*who].evictable(now).nth(place)?;
+            Some(Candidate { chance, since, bytes: bytes(self.trace.functions[*who].mebibytes) })
+        };
+        for function in victims(need, 0..self.rosters.len(), idle) {
             if let Some(since) = self.rosters[function].evict() {
                 self.outcome.evicted += 1;
                 self.gone(function, since);

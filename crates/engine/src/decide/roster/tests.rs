@@ -93,7 +93,7 @@ impl Model {
                 self.starting -= 1;
                 if well {
                     self.instances += 1;
-                    self.roster.ready();
+                    self.roster.ready(self.now);
                     self.place(self.instances);
                 } else if let Some(told) = self.roster.start_failed(self.now) {
                     assert_eq!(told, self.waiting.remove(0).1);
@@ -220,7 +220,7 @@ fn what_a_timer_will_want_is_made_ahead_of_it_and_let_go_if_it_does_not_come() {
         roster.wait((), now).unwrap();
         if roster.wanted(now) > 0 {
             roster.began();
-            roster.ready();
+            roster.ready(now);
         }
         roster.next_waiter(now).unwrap();
         roster.park(0, now);
@@ -233,7 +233,7 @@ fn what_a_timer_will_want_is_made_ahead_of_it_and_let_go_if_it_does_not_come() {
     assert_eq!(house(&mut roster, at), (0, 1));
     roster.began();
     assert!(roster.wanted(at) == 0 && roster.total() == 1);
-    roster.ready();
+    roster.ready(at);
     roster.park(1, at);
     assert!(matches!(house(&mut roster, at), (0, 0)));
     let mut reviews = 0;
@@ -263,8 +263,30 @@ fn a_broken_function_is_kept_warm_less_and_less_often() {
     }
     assert!((50..80).contains(&starts), "{starts} in an hour");
     roster.began();
-    roster.ready();
+    roster.ready(now);
     assert_eq!(roster.wanted(now), 1, "a success ends the waiting");
+}
+
+#[test]
+fn where_one_more_fits_now_and_then_not_all_are_tried_each_time() {
+    let rules = Rules { max: 100, min: 100, keep: Keep::For(Duration::ZERO), freeze: Duration::ZERO, queue: 5 };
+    let (mut roster, now) = (Roster::<u32, ()>::new(rules, 1 << 26), Instant::now());
+    let begin = |roster: &mut Roster<u32, ()>| {
+        let wanted = roster.wanted(now);
+        (0..wanted).for_each(|_| roster.began());
+        wanted
+    };
+    assert_eq!(begin(&mut roster), 100);
+    for _ in 0..20 {
+        roster.start_failed(now);
+    }
+    let mut tried = 0;
+    for instance in 0..80 {
+        roster.ready(now);
+        roster.park(instance, now);
+        tried += begin(&mut roster);
+    }
+    assert_eq!(tried, 20, "not before as many succeeded as had failed");
 }
 
 /// What the pool's timer does: asks the habit, then starts what is wanted. How many that were.
@@ -284,7 +306,7 @@ fn what_ends_by_itself_is_not_made_again_before_the_next_call() {
     let (mut roster, mut now) = (Roster::new(rules, 24 << 20), Instant::now());
     roster.wait(1, now).unwrap();
     assert_eq!(tick(&mut roster, now), 1);
-    roster.ready();
+    roster.ready(now);
     roster.next_waiter(now);
     roster.park(7, now);
     now += Duration::from_millis(50);
@@ -294,7 +316,7 @@ fn what_ends_by_itself_is_not_made_again_before_the_next_call() {
         now += Duration::from_millis(500);
         for _ in 0..tick(&mut roster, now) {
             made += 1;
-            roster.ready();
+            roster.ready(now);
             roster.park(7, now);
             roster.remove(|_| true, now);
         }
@@ -310,7 +332,7 @@ fn where_there_is_no_memory_to_make_one_ahead_the_timer_rests() {
     let (mut roster, mut now) = (Roster::new(rules, 24 << 20), Instant::now());
     roster.wait(1, now).unwrap();
     assert_eq!(tick(&mut roster, now), 1);
-    roster.ready();
+    roster.ready(now);
     roster.next_waiter(now);
     roster.park(7, now);
     roster.wait(2, now).unwrap();
