@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::decide::habit::{Decision, Habit};
 use crate::decide::roster::{Keep, Late, NoWait, Roster, Rules, Take, Ticket};
+use crate::fork_point::ForkPoint;
 use crate::instance::{Cold, Info, Instance};
 use crate::ledger::{self, Asked, Charge};
 use crate::runtime;
@@ -39,6 +40,8 @@ pub struct Pool {
     /// It is a measurement's.
     visits: bool,
     pub telemetry: Arc<dyn Telemetry>,
+    /// What its instances go on from, if the function wants that.
+    pub fork_point: Option<ForkPoint>,
     arn: OnceLock<String>,
     shared: Weak<Shared>,
     state: Mutex<State>,
@@ -128,6 +131,8 @@ impl Pool {
             shape,
             visits,
             telemetry: shared.telemetry.clone(),
+            // A measurement says from what it starts.
+            fork_point: (function.spec.snapstart && !visits).then(ForkPoint::default),
             arn: OnceLock::new(),
             shared: Arc::downgrade(shared),
             state: Mutex::new(State { roster: Roster::new(rules, estimate), due: None }),
@@ -296,7 +301,7 @@ impl Pool {
     }
 
     /// What an instance is charged at its start, bytes.
-    fn estimate(&self, shared: &Shared) -> u64 {
+    pub fn estimate(&self, shared: &Shared) -> u64 {
         self.peak.load(Ordering::Relaxed).max(usual(shared, &self.function, self.isolation))
     }
 

@@ -41,6 +41,8 @@ pub struct Shared {
     pub timers: Timers,
     pub starts: Semaphore,
     pub stems: Stems,
+    /// Fork points that are made before a call asks: one at a time.
+    pub early: Semaphore,
     pub pools: AtomicU64,
     /// Every instance from its start until its sandbox is gone.
     instances: Mutex<HashMap<InstanceId, Arc<Info>>>,
@@ -91,6 +93,7 @@ impl Shared {
             starts: Semaphore::new(limits.starts.max(1)),
             stems: Stems::new(limits.stems),
             limits,
+            early: Semaphore::new(1),
             pools: AtomicU64::new(0),
             instances: Mutex::default(),
             gone: Notify::new(),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +13,10 @@ const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/runtime_files
 
 /// What makes a Python a fork server: beside the file that loads it.
 const FORK_LIBRARY: &str = "python/_hearth/hearth_fork.so";
+
+/// Both halves of fork points: the one beside the file that loads it, the other where the engine says that it is.
+const SNAPSHOT_LIBRARY: &str = "python/_hearth/hearth_snapshot.so";
+const RESTORE_PROGRAM: &str = "hearth-restore";
 
 /// Compiling takes a tenth of a second for each Python; one that takes longer is left to compile at each start.
 const COMPILE_LIMIT: Duration = Duration::from_secs(10);
@@ -28,6 +33,10 @@ pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
         fs::write(&path, content)?;
     }
     fs::write(folder.join(FORK_LIBRARY), fork_image::BYTES)?;
+    fs::write(folder.join(SNAPSHOT_LIBRARY), snapshot_image::LIBRARY)?;
+    let restore = folder.join(RESTORE_PROGRAM);
+    fs::write(&restore, snapshot_image::PROGRAM)?;
+    fs::set_permissions(&restore, fs::Permissions::from_mode(0o755))?;
     let compiling: Vec<_> = pythons().map(|python| (compile(&python, &folder.join("python")), python)).collect();
     for (child, python) in compiling {
         let ended = child.and_then(|child| wait(child, COMPILE_LIMIT));
