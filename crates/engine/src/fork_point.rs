@@ -18,8 +18,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use driver::Exit;
-use model::{Fault, FaultCode, InstanceId};
-use rustix::fs::{MemfdFlags, SealFlags};
+use model::{Fault, FaultCode, InstanceId, Memory};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::io::Errno;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use wire::Frame;
@@ -34,6 +35,9 @@ use crate::start::{self, Birth, NotStarted, Why};
 
 /// An image that no start asked for so long is let go.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// What an image's table leaves free at most.
+const HOLES: u64 = 1 << 20;
 
 /// How often instances may fail to go on from an image, one after the other, before the function is told.
 const TRIES: u32 = 2;
@@ -215,16 +219,30 @@ async fn make(shared: &Arc<Shared>, pool: &Arc<Pool>) -> Result<Result<Image, St
     if let Some(why) = why {
         return Ok(Err(why));
     }
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals).map_err(|error| system("seal its image", &error))?;
-    let bytes = rustix::fs::fstat(&file).map_err(|error| system("measure its image", &error))?.st_blocks as u64 * 512;
-    if bytes > function.spec.memory.bytes() {
-        let (mib, memory) = (bytes >> 20, function.spec.memory);
-        return Ok(Err(format!("it holds {mib} MB after its init, and its memory is {memory}")));
-    }
+    let bytes = match whole(&file, function.spec.memory) {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(why)) => return Ok(Err(why)),
+        Err(error) => return Err(system("seal its image", &error)),
+    };
     let charge = shared.ledger.hold(bytes);
     tracing::debug!(function = %function.spec.name, bytes, "a fork point was made");
     Ok(Ok(Image { file, charge, started: Instant::now(), used: AtomicU64::new(0), worked: AtomicBool::new(false) }))
+}
+
+/// Sees to it that the image is as large as it looks, and stays so: reading what is not there would make pages of it, in
+/// every instance others, whose memory nobody is charged for. Returns its size.
+fn whole(file: &OwnedFd, memory: Memory) -> Result<Result<u64, String>, Errno> {
+    let stat = rustix::fs::fstat(file)?;
+    let (size, there) = (stat.st_size as u64, stat.st_blocks as u64 * 512);
+    if size.max(there) > memory.bytes() {
+        return Ok(Err(format!("it holds {} MB after its init, and its memory is {memory}", size.max(there) >> 20)));
+    }
+    if size.saturating_sub(there) > HOLES {
+        return Ok(Err("its image has holes".to_owned()));
+    }
+    rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size.max(1))?;
+    rustix::fs::fcntl_add_seals(file, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    Ok(Ok(size))
 }
 
 async fn gone(exit: &mut watch::Receiver<Option<Exit>>, limit: Duration) -> Result<(), &'static str> {

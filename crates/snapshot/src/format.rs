@@ -1,4 +1,5 @@
-//! An image: a table of 64-bit numbers at its beginning, texts behind them, then pages. Only ever read on the machine,
+//! An image: a table of 64-bit numbers at its beginning, texts behind them, then pages, without a hole: what is read of a
+//! hole takes memory that nobody has accounted for. Only ever read on the machine,
 //! and within the run of the kernel, that it was written on.
 //!
 //! Who reads one believes nothing of it but what the kernel checks anyway: it is a function's.

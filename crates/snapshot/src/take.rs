@@ -73,6 +73,11 @@ struct Scratch {
     used: usize,
 }
 
+/// What is shorter than this and empty is written too: a mapping more costs more than its pages.
+const GAP: u64 = 16 * PAGE;
+
+static EMPTY: [u64; PAGE as usize / 8] = [0; PAGE as usize / 8];
+
 /// Why not.
 type Refused = ();
 
@@ -240,6 +245,27 @@ impl Job<'_> {
             }
             below = mapping.end;
             match self.classify(mapping, pagemap) {
+                Ok(Kind::Image) => {
+                    let put = split(mapping, pagemap, |start, end, full| {
+                        if at::TABLE + (regions + 2 + specials) * REGION > scratch.numbers.len() {
+                            return Err(libc::E2BIG);
+                        }
+                        let kind = if full { Kind::Image } else { Kind::Empty };
+                        let mut region = self.region(mapping, kind, offset, (0, 0));
+                        (region.start, region.end) = (start, end);
+                        scratch.region(regions, &region);
+                        regions += 1;
+                        if full {
+                            self.pages(mapping, start, end, offset)?;
+                            offset += end - start;
+                        }
+                        Ok(())
+                    });
+                    if let Err(error) = put {
+                        said = self.refuse(format_args!("its image cannot be written: errno {error}"));
+                    }
+                    said.is_ok()
+                }
                 Ok(kind) => {
                     let mut region = self.region(mapping, kind, mapping.offset, (0, 0));
                     if matches!(kind, Kind::File | Kind::SharedFile) {
@@ -259,14 +285,6 @@ impl Job<'_> {
                             return false;
                         }
                         region.file = format::identity(&stat);
-                    }
-                    if kind == Kind::Image {
-                        region.offset = offset;
-                        if let Err(error) = self.pages(mapping, pagemap, offset) {
-                            said = self.refuse(format_args!("its image cannot be written: errno {error}"));
-                            return false;
-                        }
-                        offset += mapping.end - mapping.start;
                     }
                     scratch.region(regions, &region);
                     regions += 1;
@@ -291,11 +309,6 @@ impl Job<'_> {
         scratch.numbers[at::REGIONS] = regions as u64;
         scratch.numbers[at::SPECIALS] = specials as u64;
         let numbers = to + specials * REGION;
-        // The end first: mapping what is past a file's end would be an error only when it is touched.
-        // SAFETY: plain numbers.
-        if unsafe { libc::ftruncate(self.image, offset as libc::off_t) } != 0 {
-            return self.refuse(format_args!("its image cannot be written: errno {}", errno()));
-        }
         let texts = (scratch.texts.as_ptr() as u64, scratch.used as u64, HALF as u64);
         for (from, length, at) in [texts, (scratch.start, numbers as u64 * 8, 0)] {
             if let Err(error) = self.put(from, length, at) {
@@ -391,29 +404,19 @@ impl Job<'_> {
         Ok(if own || (of_file && mapping.readable) { Kind::Image } else { Kind::Empty })
     }
 
-    /// Writes a mapping's pages to where they belong in the image; what is empty stays a hole.
-    fn pages(&self, mapping: &Mapping<'_>, pagemap: RawFd, to: u64) -> Result<(), i32> {
-        if mapping.name.first() == Some(&b'/') {
-            for page in (mapping.start..mapping.end).step_by(PAGE as usize) {
-                match self.put(page, PAGE, to + page - mapping.start) {
-                    // Behind the file's end.
-                    Err(libc::EFAULT) => {}
-                    result => result?,
-                }
-            }
-            return Ok(());
+    /// Writes a part of a mapping.
+    fn pages(&self, mapping: &Mapping<'_>, start: u64, end: u64, to: u64) -> Result<(), i32> {
+        if mapping.name.first() != Some(&b'/') {
+            return self.put(start, end - start, to);
         }
-        runs(mapping, pagemap, |start, end| {
-            // SAFETY: present and readable, as the kernel and the mapping say.
-            let zero =
-                |page: u64| unsafe { std::slice::from_raw_parts(page as *const u64, 512) }.iter().all(|n| *n == 0);
-            let mut from = start;
-            for page in (start..end).step_by(PAGE as usize).filter(|page| zero(*page)) {
-                self.put(from, page - from, to + from - mapping.start)?;
-                from = page + PAGE;
+        for page in (start..end).step_by(PAGE as usize) {
+            match self.put(page, PAGE, to + page - start) {
+                // Behind the file's end.
+                Err(libc::EFAULT) => self.put((&raw const EMPTY) as u64, PAGE, to + page - start)?,
+                result => result?,
             }
-            self.put(from, end - from, to + from - mapping.start)
-        })
+        }
+        Ok(())
     }
 
     fn put(&self, mut from: u64, mut length: u64, mut at: u64) -> Result<(), i32> {
@@ -429,6 +432,42 @@ impl Job<'_> {
         }
         Ok(())
     }
+}
+
+/// Divides a mapping into what is written and what is empty, and need not be.
+fn split(
+    mapping: &Mapping<'_>,
+    pagemap: RawFd,
+    mut each: impl FnMut(u64, u64, bool) -> Result<(), i32>,
+) -> Result<(), i32> {
+    if mapping.name.first() == Some(&b'/') {
+        return each(mapping.start, mapping.end, true);
+    }
+    let (mut done, mut full) = (mapping.start, (mapping.start, mapping.start));
+    let mut flush = |done: &mut u64, full: (u64, u64)| {
+        if full.0 == full.1 {
+            return Ok(());
+        }
+        if *done < full.0 {
+            each(*done, full.0, false)?;
+        }
+        *done = full.1;
+        each(full.0, full.1, true)
+    };
+    runs(mapping, pagemap, |start, end| {
+        // SAFETY: present and readable, as the kernel and the mapping say.
+        let zero = |page: u64| unsafe { std::slice::from_raw_parts(page as *const u64, 512) }.iter().all(|n| *n == 0);
+        for page in (start..end).step_by(PAGE as usize).filter(|page| !zero(*page)) {
+            if full.0 == full.1 || page - full.1 > GAP {
+                flush(&mut done, full)?;
+                full.0 = page;
+            }
+            full.1 = page + PAGE;
+        }
+        Ok(())
+    })?;
+    flush(&mut done, full)?;
+    if done < mapping.end { each(done, mapping.end, false) } else { Ok(()) }
 }
 
 /// Calls `each` with every run of a mapping's pages that are in memory only, not a file's.
