@@ -42,8 +42,7 @@ pub fn each(mut each: impl FnMut(&Mapping<'_>) -> bool) -> bool {
     let mut head = [0u8; LINE];
     let mut length = 0;
     let mut went = true;
-    loop {
-        let Some(line) = lines.next() else { break };
+    while let Some(line) = lines.next() {
         if let Some(flags) = line.strip_prefix(b"VmFlags:") {
             let has = |flag: &[u8]| flags.split(|b| *b == b' ').any(|one| one == flag);
             let (wiped, droppable) = (has(b"wf"), has(b"dp"));

@@ -319,9 +319,10 @@ impl Job<'_> {
     }
 
     fn region(&self, mapping: &Mapping<'_>, kind: Kind, offset: u64, name: (u32, u32)) -> Region {
-        let protection = u64::from(mapping.readable) * libc::PROT_READ as u64
-            | u64::from(mapping.writable) * libc::PROT_WRITE as u64
-            | u64::from(mapping.executable) * libc::PROT_EXEC as u64;
+        let right = |has: bool, right: c_int| if has { right as u64 } else { 0 };
+        let protection = right(mapping.readable, libc::PROT_READ)
+            | right(mapping.writable, libc::PROT_WRITE)
+            | right(mapping.executable, libc::PROT_EXEC);
         Region { start: mapping.start, end: mapping.end, protection, kind, offset, file: [0; 4], name }
     }
 
@@ -344,11 +345,9 @@ impl Job<'_> {
         // Where the C library has the thread's number, which the kernel and it change in a new process: right before
         // the list of locks, in every version for this processor.
         let tid = robust.wrapping_sub(16);
+        let inside = length == 24 && (thread..thread + 4096).contains(&robust);
         // SAFETY: the list is in the thread's block, and not at its beginning.
-        if length != 24
-            || !(thread..thread + 4096).contains(&robust)
-            || unsafe { *(tid as *const i32) != libc::gettid() }
-        {
+        if !inside || unsafe { *(tid as *const i32) != libc::gettid() } {
             return self.refuse(format_args!("its C library keeps the thread's number in an unknown place"));
         }
         // SAFETY: symbols of the C library, if it has them: numbers that never change.
