@@ -226,3 +226,50 @@ def test_each_revision_and_each_server_makes_its_own(new_hearth, tmp_path):
     answers = [call(hearth, "f")[0] for _ in range(2)]
     assert answers[0] == answers[1] and answers[0][1] not in seen
     hearth.cli.ok("rm", "f", "--yes")
+
+
+WALLS = """
+import os, socket, time
+def handler(event, context):
+    if event == "memory":
+        return len(b"x" * (200 << 20))
+    if event == "time":
+        time.sleep(60)
+    if event == "leave":
+        os._exit(3)
+    if event == "processes":
+        made = 0
+        try:
+            while True:
+                if os.fork() == 0:
+                    time.sleep(60)
+                made += 1
+        except OSError:
+            return made
+    denied = []
+    for what in (lambda: os.unshare(0x10000000) if hasattr(os, "unshare") else (_ for _ in ()).throw(PermissionError()),
+                 lambda: os.chroot("/tmp"), lambda: os.setuid(0), lambda: open("/var/task/x", "w"),
+                 lambda: socket.create_connection(("192.0.2.1", 80), 0.2)):
+        try: what(); denied.append("allowed")
+        except OSError as error: denied.append(type(error).__name__)
+    return denied
+"""
+
+
+def test_the_walls_of_an_instance_are_those_of_any_other(new_hearth, tmp_path):
+    hearth = new_hearth().start()
+    deploy(hearth, tmp_path / "f", "f", WALLS, TOML.replace("20s", "2s"))
+    for event, said in (("memory", "Runtime.OutOfMemory"), ("time", "Sandbox.Timedout"), ("leave", "Runtime.ExitError")):
+        answer = hearth.cli.run("invoke", "f", "--payload", json.dumps(event))
+        assert answer.code != 0 and said in answer.text, answer
+    assert 200 < call(hearth, "f", "processes")[0] < 256
+    assert call(hearth, "f")[0] == ["PermissionError", "PermissionError", "OSError", "OSError", "OSError"]
+
+
+def test_a_burst_waits_for_one_fork_point(new_hearth, tmp_path):
+    hearth = new_hearth().start()
+    code = "import time\ntime.sleep(1)\nborn = time.time_ns()\ndef handler(event, context): time.sleep(0.3); return born\n"
+    deploy(hearth, tmp_path / "f", "f", code)
+    running = [hearth.cli.start("invoke", "f", "--payload", "1", "--json") for _ in range(8)]
+    answers = [json.loads(process.communicate(timeout=60)[0])["payload"] for process in running]
+    assert len(set(answers)) == 1, answers
