@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from harness.functions import write
+from harness.wait import until
 
 TOML = 'name = "{name}"\nruntime = "python3.11"\nhandler = "app.handler"\nsnapstart = true\ntimeout = "20s"\n[scale]\nidle = "0s"\n'
 
@@ -171,6 +172,10 @@ NEVER = {
         "import atexit\nimport gc\nb(lambda: os.dup2(os.open('/tmp/i', os.O_RDWR | os.O_CREAT), 5))",
         "instances cannot go on from it",
     ),
+    "an image with holes": (
+        "import os\nfrom snapshot_restore_py import register_before_snapshot as b\nb(os.ftruncate, 5, 40 << 20)",
+        "its image has holes",
+    ),
 }
 
 
@@ -183,6 +188,12 @@ def test_who_cannot_be_copied_is_refused_and_told_why(new_hearth, tmp_path, what
     for _ in range(2):
         text = refusal(hearth, "f")
         assert why in text and "SnapStartException" in text, text
+
+
+def images(hearth):
+    """The images that the server holds."""
+    folder = f"/proc/{hearth.server_pid()}/fd"
+    return sum("hearth-image" in os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder) if os.path.islink(f"{folder}/{fd}"))
 
 
 FAILING = {
@@ -220,12 +231,25 @@ def test_each_revision_and_each_server_makes_its_own(new_hearth, tmp_path):
         answers = [call(hearth, "f")[0] for _ in range(3)]
         assert [answer[0] for answer in answers] == [n] * 3 and len({answer[1] for answer in answers}) == 1
         seen.append(answers[0][1])
+        until("one image", lambda: images(hearth) == 1, within=10)
     old = hearth.server_pid()
     hearth.kill_server()
     hearth.wait_server_replaced(old)
     answers = [call(hearth, "f")[0] for _ in range(2)]
     assert answers[0] == answers[1] and answers[0][1] not in seen
     hearth.cli.ok("rm", "f", "--yes")
+    until("no image", lambda: images(hearth) == 0, within=10)
+
+
+@pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)"])
+def test_who_dies_on_the_way_to_a_fork_point_is_told_as_ever(new_hearth, tmp_path, end):
+    hearth = new_hearth().start()
+    code = f"import os\nfrom snapshot_restore_py import *\n@register_before_snapshot\ndef f(): {end}\n"
+    deploy(hearth, tmp_path / "f", "f", code + "def handler(event, context): return 1\n")
+    for _ in range(2):
+        text = refusal(hearth, "f")
+        assert "Runtime.ExitError" in text or "Runtime exited" in text, text
+    assert images(hearth) == 0
 
 
 WALLS = """
