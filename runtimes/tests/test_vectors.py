@@ -36,16 +36,19 @@ def test_the_fake_host_encodes(vector):
     assert wirelib.encode(vector["kind"], vector["fields"]).hex() == vector["hex"]
 
 
+# TRACE is from whoever set the sandbox up, before there was a bootstrap; the others are a fork point's.
+NOT_EVERYBODYS = {"TRACE", "IMAGE", "SNAPSHOT"}
+
+
 def test_a_guest_encodes_what_it_sends(runtime):
-    # TRACE is from whoever set the sandbox up, before there was a bootstrap.
-    vectors = [v for v in VALID if v["direction"] != "host_to_guest" and v["kind"] != "TRACE"]
+    vectors = [v for v in VALID if v["direction"] != "host_to_guest" and v["kind"] not in NOT_EVERYBODYS]
     jobs = [{"do": "encode", "kind": v["kind"], "fields": v["fields"]} for v in vectors]
     for vector, result in zip(vectors, ask(runtime, jobs), strict=True):
         assert result == {"hex": vector["hex"]}, name(vector)
 
 
 def test_a_guest_decodes_what_it_gets(runtime):
-    vectors = [v for v in VALID if v["direction"] != "guest_to_host"]
+    vectors = [v for v in VALID if v["direction"] != "guest_to_host" and v["kind"] not in NOT_EVERYBODYS]
     jobs = [{"do": "decode", "stream": v["stream"], "hex": v["hex"]} for v in vectors]
     for vector, result in zip(vectors, ask(runtime, jobs), strict=True):
         assert result == {"fields": vector["fields"]}, name(vector)

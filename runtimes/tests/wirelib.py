@@ -7,7 +7,7 @@ import struct
 
 KINDS = {
     "HELLO": 0x01, "INIT": 0x02, "READY": 0x03, "INIT_ERROR": 0x04, "LOG": 0x05,
-    "TRACE": 0x06,
+    "TRACE": 0x06, "IMAGE": 0x08, "SNAPSHOT": 0x09,
     "INVOKE": 0x10, "DATA": 0x11, "END": 0x12, "RESPONSE": 0x13, "ERROR": 0x14,
 }  # fmt: skip
 NAMES = {code: name for name, code in KINDS.items()}
@@ -37,6 +37,8 @@ def encode(kind, f):
         body = struct.pack("<H", f["version"]) + str16(f["runtime"])
     elif kind == "LOG":
         body = struct.pack("<QB", f["time_us"], f["level"]) + str16(f["request_id"]) + f["message"].encode()
+    elif kind == "SNAPSHOT":
+        body = f["why"].encode()
     elif kind == "TRACE":
         body = struct.pack("<QB", f["begun_us"], len(f["steps"])) + b"".join(struct.pack("<BI", *s) for s in f["steps"])
     elif kind == "INVOKE":

@@ -33,7 +33,8 @@ pub struct AwsError {
 pub const FAULT_HEADER: &str = "x-hearth-fault";
 
 /// Exceptions whose member is `Message`; all others have `message`.
-const CAPITAL: &[&str] = &["ResourceNotFoundException", "ServiceException", "InvalidRuntimeException"];
+const CAPITAL: &[&str] =
+    &["ResourceNotFoundException", "ServiceException", "InvalidRuntimeException", "SnapStartException"];
 
 // === impl AwsError ===
 
@@ -124,6 +125,7 @@ impl From<&Fault> for AwsError {
             NotFound => Self::not_found(message),
             RequestTooLarge => Self::too_large(message),
             Conflict => Self::new(StatusCode::CONFLICT, "ResourceConflictException", message),
+            NoForkPoint => Self::new(StatusCode::BAD_REQUEST, "SnapStartException", message),
             TooManyRequests => Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", message)
                 .with_retry(Some("ReservedFunctionConcurrentInvocationLimitExceeded"), fault.retry_after),
             // All of the machine is in use, as all of the account's concurrency may be on AWS.
@@ -165,6 +167,7 @@ pub fn error_type(code: FaultCode) -> &'static str {
         FaultCode::ResponseTooLarge => "Function.ResponseSizeTooLarge",
         FaultCode::InitFailed => "Runtime.InitError",
         FaultCode::Protocol => "Runtime.Protocol",
+        FaultCode::NoForkPoint => "SnapStartException",
         _ if code.blame() == Blame::Function => "Runtime.Unknown",
         _ => "Hearth.Platform",
     }

@@ -55,7 +55,9 @@ pub fn status_of(code: FaultCode) -> StatusCode {
         Conflict => StatusCode::CONFLICT,
         NoCapacity | Store | Draining => StatusCode::SERVICE_UNAVAILABLE,
         Timeout | InitTimeout => StatusCode::GATEWAY_TIMEOUT,
-        OutOfMemory | Exited | InitFailed | ResponseTooLarge | Protocol | HandlerError => StatusCode::BAD_GATEWAY,
+        OutOfMemory | Exited | InitFailed | ResponseTooLarge | Protocol | HandlerError | NoForkPoint => {
+            StatusCode::BAD_GATEWAY
+        }
         SandboxFailed | Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -65,6 +65,9 @@ pub struct FunctionView {
     pub keeping: Vec<KeepingView>,
     #[schema(example = "none")]
     pub egress: String,
+    /// Whether instances go on from an image that was made after init.
+    #[serde(default)]
+    pub snapstart: bool,
     /// Whether the ingress answers for it.
     pub url: bool,
     /// Where it answers, if it does.
@@ -249,6 +252,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         env,
         scale,
         egress,
+        snapstart,
         url,
     } = spec;
     FunctionView {
@@ -275,6 +279,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         egress: match egress {
             model::Egress::None => "none".to_owned(),
         },
+        snapstart,
         url,
         revision: revision.0,
         code: CodeView { sha256: CodeHash::into(code), size: code_size },

@@ -71,6 +71,10 @@ pub struct FunctionWrite {
     #[schema(value_type = Option<String>, example = "none")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
+    /// Whether instances go on from an image that is made after init, once for each revision; default false. For Python in
+    /// the `namespace` isolation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapstart: Option<bool>,
     /// Whether the ingress answers at `/fn/NAME/…`; default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<bool>,
@@ -155,6 +159,7 @@ impl FunctionWrite {
             env,
             scale,
             egress,
+            snapstart,
             url,
             code: _,
         } = self;
@@ -175,6 +180,7 @@ impl FunctionWrite {
         set(&mut spec.isolation, isolation);
         set(&mut spec.at_least, at_least);
         set(&mut spec.egress, egress);
+        set(&mut spec.snapstart, snapstart);
         set(&mut spec.url, url);
         for (name, value) in env.into_iter().flatten() {
             match value {

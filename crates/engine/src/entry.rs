@@ -9,6 +9,7 @@ use model::{Fault, Function, Isolation, Probe};
 
 use crate::decide::habit::Decision;
 use crate::decide::share;
+use crate::fork_point;
 use crate::pool::Pool;
 use crate::shared::{Shared, lock};
 
@@ -79,6 +80,7 @@ impl Entry {
         for (pool, _) in &self.shares {
             pool.join(shared);
             pool.scale(shared);
+            fork_point::make_early(shared, pool);
         }
     }
 

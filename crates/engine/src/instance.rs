@@ -67,6 +67,8 @@ pub struct Cold {
     pub init_us: Option<u64>,
     /// The sandbox and its runtime were there before.
     pub stem: bool,
+    /// It went on from its function's fork point.
+    pub restored: bool,
     /// The moments that it passed.
     pub laps: Laps,
 }

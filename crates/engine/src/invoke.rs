@@ -216,12 +216,15 @@ impl Work<'_> {
     }
 
     fn report(&self, pool: &Pool, measured: &Measured, sink: &mut Sink<'_>) {
-        let init = self.cold.as_ref().map(|cold| {
+        let whole = |cold: &Cold| {
             let parts = [cold.sandbox_us, cold.runtime_us, cold.init_us];
             Duration::from_micros(parts.into_iter().flatten().sum())
-        });
+        };
+        let init = self.cold.as_deref().filter(|cold| !cold.restored).map(whole);
+        let own = |cold: &Cold| Duration::from_micros(cold.init_us.unwrap_or(0));
+        let restore = self.cold.as_deref().filter(|cold| cold.restored).map(|cold| (whole(cold), own(cold)));
         let Measured { took, peak, .. } = *measured;
-        report::end(sink, self.invocation.id, &Report { took, memory: pool.function.spec.memory, peak, init });
+        report::end(sink, self.invocation.id, &Report { took, memory: pool.function.spec.memory, peak, init, restore });
     }
 
     /// No instance came to be: the caller is told why.

@@ -5,11 +5,14 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::BytesMut;
 use driver::Streams;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixStream, unix::pipe};
 use wire::{Decoder, Frame, Side, Stream, WireError};
@@ -162,6 +165,20 @@ impl Io {
             Some(control) => poll_write(Pin::new(control), cx, parts),
             None => Poll::Ready(Err(Broken::Closed { unread: false })),
         }
+    }
+
+    /// Sends IMAGE with a file in memory, before anything else is written to the control stream: there is room.
+    pub fn send_image(&self, image: BorrowedFd<'_>) -> io::Result<()> {
+        let Some(control) = &self.control else { return Err(io::ErrorKind::NotConnected.into()) };
+        let mut frame = BytesMut::new();
+        Frame::Image.encode(&mut frame).map_err(io::Error::other)?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = SendAncillaryBuffer::new(&mut space);
+        let fits = beside.push(SendAncillaryMessage::ScmRights(std::slice::from_ref(&image)));
+        debug_assert!(fits, "there is space for one");
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let sent = rustix::net::sendmsg(control, &[IoSlice::new(&frame)], &mut beside, flags)?;
+        if sent == frame.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
     /// Whether the invoke stream is quiet, as it has to be between invocations. As far as the reactor knows: no

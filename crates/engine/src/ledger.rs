@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use crate::decide::budget::{Budget, Verdict, victims};
+use crate::fork_point::ForkPoint;
 use crate::pool::Pool;
 use crate::shared::{Shared, lock};
 use crate::timer::Wakeups;
@@ -75,6 +76,13 @@ impl Ledger {
         Some(Charge { ledger: self.clone(), bytes, dying })
     }
 
+    /// A charge for what is there in any case, if need be beyond the budget: others are evicted for it.
+    pub fn hold(self: &Arc<Self>, bytes: u64) -> Charge {
+        let charge = Charge { ledger: self.clone(), bytes: AtomicU64::new(0), dying: AtomicBool::new(false) };
+        charge.at_least(bytes);
+        charge
+    }
+
     /// Charges more for a stem that is to become an instance of this pool, if that fits and nobody is before it in line.
     pub fn raise(&self, pool: u64, charge: &Charge, to: u64, now: Instant) -> bool {
         let mut book = lock(&self.book);
@@ -136,9 +144,20 @@ pub fn evict(shared: &Shared, need: u64) {
     if need == 0 {
         return;
     }
-    let pools = shared.catalogue.entries();
-    let pools = pools.iter().flat_map(|entry| entry.pools());
-    for pool in victims(need, pools, |pool, place| pool.evictable(place)) {
+    let pools = || shared.catalogue.entries().into_iter().flat_map(|entry| entry.pools());
+    let mut chosen = victims(need, pools(), |pool, place| pool.evictable(place));
+    if chosen.is_empty() {
+        // Last, since what is made anew runs a function's init again.
+        let mut left = need;
+        for pool in pools() {
+            if left == 0 {
+                return;
+            }
+            left = left.saturating_sub(pool.fork_point.as_ref().map_or(0, ForkPoint::evict));
+        }
+        chosen = victims(left, pools(), |pool, place| pool.evictable(place));
+    }
+    for pool in chosen {
         pool.evict();
     }
 }

@@ -19,6 +19,7 @@ mod catalogue;
 pub mod decide;
 mod entry;
 mod failure;
+mod fork_point;
 mod image;
 mod instance;
 mod invoke;

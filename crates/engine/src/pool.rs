@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::decide::budget::Candidate;
 use crate::decide::habit::{Decision, Habit};
 use crate::decide::roster::{Keep, Late, NoWait, Roster, Rules, Take, Ticket};
+use crate::fork_point::ForkPoint;
 use crate::instance::{Cold, Info, Instance};
 use crate::ledger::{self, Asked, Charge};
 use crate::runtime;
@@ -40,6 +41,8 @@ pub struct Pool {
     /// It is a measurement's.
     visits: bool,
     pub telemetry: Arc<dyn Telemetry>,
+    /// What its instances go on from, if the function wants that.
+    pub fork_point: Option<ForkPoint>,
     arn: OnceLock<String>,
     shared: Weak<Shared>,
     state: Mutex<State>,
@@ -131,6 +134,8 @@ impl Pool {
             shape,
             visits,
             telemetry: shared.telemetry.clone(),
+            // A measurement says from what it starts.
+            fork_point: (function.spec.snapstart && !visits).then(ForkPoint::default),
             arn: OnceLock::new(),
             shared: Arc::downgrade(shared),
             state: Mutex::new(State { roster: Roster::new(rules, estimate), due: None }),
@@ -302,7 +307,7 @@ impl Pool {
     }
 
     /// What an instance is charged at its start, bytes.
-    fn estimate(&self, shared: &Shared) -> u64 {
+    pub fn estimate(&self, shared: &Shared) -> u64 {
         let usual = usual(shared, &self.function, self.isolation);
         let most = self.function.spec.memory.bytes() + shared.overhead(self.isolation);
         match (self.peak.load(Ordering::Relaxed), self.fresh.load(Ordering::Relaxed)) {

@@ -15,6 +15,8 @@ pub struct Report {
     pub peak: Option<u64>,
     /// Cold only: how long the start took.
     pub init: Option<Duration>,
+    /// Cold, from a fork point: how long that took, and how much of it was the function's own.
+    pub restore: Option<(Duration, Duration)>,
 }
 
 pub fn start(sink: &mut Sink<'_>, id: RequestId) {
@@ -30,6 +32,10 @@ pub fn end(sink: &mut Sink<'_>, id: RequestId, report: &Report) {
     let _ = write!(text, "\tMemory Size: {} MB\tMax Memory Used: {peak} MB\t", report.memory.as_mib());
     if let Some(init) = report.init {
         let _ = write!(text, "Init Duration: {:.2} ms\t", init.as_secs_f64() * 1e3);
+    }
+    if let Some((restore, own)) = report.restore {
+        let (restore, own) = (restore.as_secs_f64() * 1e3, (own.as_secs_f64() * 1e3).ceil());
+        let _ = write!(text, "Restore Duration: {restore:.2} ms\tBilled Restore Duration: {own} ms\t");
     }
     sink.platform(text);
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use driver::{InstalledRuntime, Limits, RootFs, SandboxSpec, User};
-use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Runtime, Timestamp};
+use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Memory, Runtime, Timestamp};
 use wire::{Init, InitFunction};
 
 use crate::image::ImageRun;
@@ -14,6 +14,9 @@ use crate::shared::Shared;
 
 pub const PYTHON_BOOTSTRAP: &str = "/var/runtime/python/bootstrap.py";
 pub const NODE_BOOTSTRAP: &str = "/var/runtime/node/bootstrap.cjs";
+
+/// Goes on from an image.
+pub const RESTORE: &str = "/var/runtime/hearth-restore";
 
 const TASK_ROOT: &str = "/var/task";
 const RUNTIME_DIR: &str = "/var/runtime";
@@ -53,7 +56,9 @@ pub struct Base {
 
 /// Whether a sandbox whose runtime started before the function's code was there can become its instance.
 pub fn takes_stems(spec: &FunctionSpec) -> bool {
-    spec.runtime.language() != Language::Image
+    // An instance of a fork point needs no runtime to start.
+    !spec.snapstart
+        && spec.runtime.language() != Language::Image
         && !spec.env.keys().any(|name| name.starts_with("LD_") || NAME_FILES.contains(&name.as_str()))
 }
 
@@ -149,6 +154,21 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
     })
 }
 
+/// The sandbox in which a function's fork point is made. It holds the image beside what it is of, and so twice as much.
+pub fn fork_point(shared: &Shared, function: &Function, id: &InstanceId) -> Result<SandboxSpec, Fault> {
+    let mut sandbox = sandbox(shared, function, id)?;
+    sandbox.env.push(("HEARTH_SNAPSHOT".into(), "1".into()));
+    sandbox.limits.memory = Memory::mib(sandbox.limits.memory.as_mib() * 2 + 32);
+    Ok(sandbox)
+}
+
+/// The sandbox of an instance that goes on from it. Its program is gone before the function is there.
+pub fn restored(shared: &Shared, function: &Function, id: &InstanceId) -> Result<SandboxSpec, Fault> {
+    // The C library would have the kernel write into memory that is about to go.
+    let env = vec![("GLIBC_TUNABLES".to_owned(), "glibc.pthread.rseq=0".to_owned())];
+    Ok(SandboxSpec { command: vec![RESTORE.into()], env, ..sandbox(shared, function, id)? })
+}
+
 /// Whether this is how that runtime says HELLO.
 pub fn is_that(runtime: &Runtime, hello: &str) -> bool {
     let version = runtime.version();
@@ -174,7 +194,9 @@ pub fn arn(shared: &Shared, function: &Function) -> String {
 }
 
 /// All that the bootstrap is told about its function.
-pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestamp) -> Init {
+///
+/// `copied`: it becomes a fork point, or goes on from one.
+pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestamp, copied: bool) -> Init {
     let spec = &function.spec;
     let log_group = format!("/aws/lambda/{}", spec.name);
     // Begins with the instance's id, so that the one leads to the other.
@@ -187,7 +209,7 @@ pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestam
         ("AWS_LAMBDA_FUNCTION_NAME", spec.name.as_str()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &spec.memory.as_mib().to_string()),
         ("AWS_LAMBDA_FUNCTION_VERSION", VERSION),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", if copied { "snap-start" } else { "on-demand" }),
         ("AWS_LAMBDA_LOG_GROUP_NAME", &log_group),
         ("AWS_LAMBDA_LOG_STREAM_NAME", &log_stream),
         ("_HANDLER", &spec.handler),

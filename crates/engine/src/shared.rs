@@ -43,6 +43,8 @@ pub struct Shared {
     /// Of those, what nobody waits for.
     pub ahead: Semaphore,
     pub stems: Stems,
+    /// Fork points that are made before a call asks: one at a time.
+    pub early: Semaphore,
     pub pools: AtomicU64,
     /// Every instance from its start until its sandbox is gone.
     instances: Mutex<HashMap<InstanceId, Arc<Info>>>,
@@ -94,6 +96,7 @@ impl Shared {
             ahead: Semaphore::new(limits.ahead.max(1)),
             stems: Stems::new(limits.stems),
             limits,
+            early: Semaphore::new(1),
             pools: AtomicU64::new(0),
             instances: Mutex::default(),
             gone: Notify::new(),

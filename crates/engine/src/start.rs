@@ -20,6 +20,7 @@ use tokio::sync::{SemaphorePermit, watch};
 use tokio::time::Instant;
 use wire::Frame;
 
+use crate::fork_point::Image;
 use crate::instance::{Cold, Info, Instance, watch_over};
 use crate::io::{Broken, Io, unexpected};
 use crate::log::{Sink, Tail};
@@ -67,10 +68,10 @@ pub enum Origin {
 }
 
 /// What the steps share.
-struct Birth<'a> {
-    io: Io,
+pub struct Birth<'a> {
+    pub io: Io,
     sink: Sink<'a>,
-    exit: watch::Receiver<Option<Exit>>,
+    pub exit: watch::Receiver<Option<Exit>>,
     limit: Duration,
 }
 
@@ -169,6 +170,14 @@ async fn start(
             }
         };
     }
+    let image = match &pool.fork_point {
+        Some(point) => Some(point.image(shared, pool).await.inspect_err(|_| shared.forget(&info.id))?),
+        None => None,
+    };
+    if image.is_some() {
+        cold.restored = true;
+        cold.laps.lap("fork point");
+    }
     // Dropped at HELLO: how long a function's own initialisation takes must not hold up others.
     let turn = turn(shared, ahead).await;
     cold.laps.lap("turn");
@@ -183,7 +192,10 @@ async fn start(
             let text = format!("isolation {isolation} of function {} is not on this machine", function.spec.name);
             Fault::new(FaultCode::IsolationUnavailable, text)
         })?;
-        let spec = runtime::sandbox(shared, function, &info.id)?;
+        let spec = match &image {
+            Some(_) => runtime::restored(shared, function, &info.id)?,
+            None => runtime::sandbox(shared, function, &info.id)?,
+        };
         if let Some(image) = &function.spec.image {
             shared.images.used(&image.digest);
         }
@@ -210,6 +222,11 @@ async fn start(
         }
     };
     let mut birth = Birth::new(shared, pool, info, exited, io);
+    if let Some(image) = &image
+        && let Err(error) = birth.io.send_image(image.file())
+    {
+        return Err(birth.lost(pool, info, image, &error.to_string()).await);
+    }
 
     let begun = Instant::now();
     let until = begun + shared.limits.hello;
@@ -228,6 +245,15 @@ async fn start(
     cold.runtime_us = Some(begun.elapsed().as_micros() as u64);
     cold.laps.lap("runtime");
     drop(turn);
+    if let Some(image) = &image {
+        match &hello {
+            Ok(_) => image.works(),
+            Err(why) => {
+                let why = why.for_people();
+                return Err(birth.lost(pool, info, image, &why).await);
+            }
+        }
+    }
     let hello = match hello {
         Ok(runtime) => runtime::check_hello(&function.spec, &runtime).map_err(Why::Fault),
         Err(Why::TimedOut(limit)) => {
@@ -270,7 +296,7 @@ fn watch(
     exit
 }
 
-fn refused(error: StartError) -> Fault {
+pub fn refused(error: StartError) -> Fault {
     let (code, text) = match &error {
         StartError::Unavailable { .. } => (FaultCode::IsolationUnavailable, error.to_string()),
         StartError::NoImage(_) => (FaultCode::RuntimeUnavailable, error.to_string()),
@@ -282,7 +308,7 @@ fn refused(error: StartError) -> Fault {
 // === impl Birth ===
 
 impl<'a> Birth<'a> {
-    fn new(
+    pub fn new(
         shared: &Arc<Shared>,
         pool: &'a Arc<Pool>,
         info: &'a Arc<Info>,
@@ -322,7 +348,16 @@ impl<'a> Birth<'a> {
         }
     }
 
-    fn not_started(mut self, info: &Info, why: Why) -> NotStarted {
+    /// An instance did not go on from its image: whoever waits gets another one, from another image.
+    async fn lost(self, pool: &Pool, info: &Info, image: &Arc<Image>, why: &str) -> NotStarted {
+        if let Some(point) = &pool.fork_point {
+            point.broken(image, why).await;
+        }
+        tracing::warn!(function = %pool.function.spec.name, why, "an instance could not go on from its fork point");
+        self.not_started(info, Why::StemLost)
+    }
+
+    pub fn not_started(mut self, info: &Info, why: Why) -> NotStarted {
         info.kill();
         let _ = self.io.drain(&mut self.sink);
         NotStarted { why, instance: Some(info.id.clone()), cold: Cold::default(), tail: self.sink.into_tail() }
@@ -330,10 +365,25 @@ impl<'a> Birth<'a> {
 
     /// Sends INIT, notes when it is sent, and waits for READY.
     async fn init(&mut self, shared: &Shared, pool: &Pool, info: &Info, told: &mut Instant) -> Result<(), Why> {
+        match self.answer_to_init(shared, pool, info, told).await? {
+            Frame::Ready => Ok(()),
+            frame => Err(unexpected(&frame).into()),
+        }
+    }
+
+    /// Sends INIT, and waits for what comes then, if it is no INIT_ERROR.
+    pub async fn answer_to_init(
+        &mut self,
+        shared: &Shared,
+        pool: &Pool,
+        info: &Info,
+        told: &mut Instant,
+    ) -> Result<Frame, Why> {
         // AWS gives it ten seconds; a function that may take longer for a call may take as long for this.
         let limit = shared.limits.init.max(pool.function.spec.timeout);
         let until = Instant::now() + limit;
-        let init = runtime::init(shared, &pool.function, &info.id, Timestamp::now());
+        let copied = pool.fork_point.is_some();
+        let init = runtime::init(shared, &pool.function, &info.id, Timestamp::now(), copied);
         let body = serde_json::to_vec(&init).map_err(|error| Why::Protocol(error.to_string()))?;
         let mut bytes = BytesMut::new();
         Frame::Init(body.into()).encode(&mut bytes).map_err(|error| Why::Protocol(error.to_string()))?;
@@ -341,14 +391,13 @@ impl<'a> Birth<'a> {
         *told = Instant::now();
         self.tell(&bytes, until).await.map_err(|why| why.within(limit))?;
         match self.frame(until).await.map_err(|why| why.within(limit))? {
-            Frame::Ready => Ok(()),
             Frame::InitError(payload) => Err(Why::Reported(payload)),
-            frame => Err(unexpected(&frame).into()),
+            frame => Ok(frame),
         }
     }
 
     /// The next frame on the control stream that is not LOG.
-    async fn frame(&mut self, until: Instant) -> Result<Frame, Why> {
+    pub async fn frame(&mut self, until: Instant) -> Result<Frame, Why> {
         let begun = Instant::now();
         let broken = {
             let Self { io, sink, .. } = self;
@@ -415,6 +464,18 @@ pub async fn ended(
 }
 
 impl Why {
+    /// For the operator's log.
+    pub fn for_people(&self) -> String {
+        match self {
+            Why::Fault(fault) => fault.to_string(),
+            Why::Reported(_) => "it reported an error".to_owned(),
+            Why::Exited(cause) => format!("it ended: {cause:?}"),
+            Why::TimedOut(limit) => format!("it did not answer within {limit:?}"),
+            Why::Protocol(what) => format!("it does not keep to the protocol: {what}"),
+            Why::StemLost => "it was lost".to_owned(),
+        }
+    }
+
     /// Names the whole limit in a message, not what was left of it.
     fn within(self, limit: Duration) -> Self {
         if matches!(self, Why::TimedOut(_)) { Why::TimedOut(limit) } else { self }

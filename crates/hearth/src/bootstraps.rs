@@ -16,6 +16,10 @@ const FORK_LIBRARY: &str = "python/_hearth/hearth_fork.so";
 /// What the first process of a sandbox that was forked of it runs.
 const FORK_INIT: &str = "python/_hearth/hearth_init";
 
+/// Both halves of fork points: the one beside the file that loads it, the other where the engine says that it is.
+const SNAPSHOT_LIBRARY: &str = "python/_hearth/hearth_snapshot.so";
+const RESTORE_PROGRAM: &str = "hearth-restore";
+
 /// Compiling takes a tenth of a second for each Python; one that takes longer is left to compile at each start.
 const COMPILE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -34,6 +38,10 @@ pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
     fs::write(folder.join(FORK_INIT), fork_image::INIT)?;
     // Who may not read a program may not look at the process that runs it.
     fs::set_permissions(folder.join(FORK_INIT), fs::Permissions::from_mode(0o111))?;
+    fs::write(folder.join(SNAPSHOT_LIBRARY), snapshot_image::LIBRARY)?;
+    let restore = folder.join(RESTORE_PROGRAM);
+    fs::write(&restore, snapshot_image::PROGRAM)?;
+    fs::set_permissions(&restore, fs::Permissions::from_mode(0o755))?;
     let compiling: Vec<_> = pythons().map(|python| (compile(&python, &folder.join("python")), python)).collect();
     for (child, python) in compiling {
         let ended = child.and_then(|child| wait(child, COMPILE_LIMIT));

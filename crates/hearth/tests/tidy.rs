@@ -23,6 +23,9 @@ const TABLE: &[(&str, &[&str])] = &[
     // What makes a Python a fork server: the driver's own code, as a library.
     ("fork-server", &["namespace"]),
     ("fork-image", &[]),
+    // Fork points: a library for interpreters and a program, in no room of the host's.
+    ("snapshot", &[]),
+    ("snapshot-image", &[]),
     ("spawner", &["model", "driver", "wire"]),
     ("engine", &["model", "wire", "store", "driver"]),
     ("gateway", &["model", "aws", "store", "engine"]),
@@ -41,6 +44,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "docker",
             "gvisor",
             "fork-image",
+            "snapshot-image",
             "spawner",
             "engine",
             "gateway",
@@ -51,7 +55,8 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms in which `unsafe` may be: they make system calls that no safe crate wraps.
-const MAY_BE_UNSAFE: &[&str] = &["agent", "linux", "namespace", "docker", "gvisor", "fork-server", "spawner", "bench"];
+const MAY_BE_UNSAFE: &[&str] =
+    &["agent", "linux", "namespace", "docker", "gvisor", "fork-server", "snapshot", "spawner", "bench"];
 
 /// Past this a file explains itself in [`LONG`], or splits.
 const MAX_LINES: usize = 600;

@@ -76,6 +76,8 @@ codes! {
     Protocol = "HEARTH-F007", Function, false;
     /// The function's handler returned an error.
     HandlerError = "HEARTH-F008", Function, false;
+    /// The function asks to be copied from a fork point, and its process cannot be.
+    NoForkPoint = "HEARTH-F009", Function, false;
     /// A sandbox could not be made.
     SandboxFailed = "HEARTH-P001", Platform, true;
     /// The isolation that the function asks for does not work on this machine.

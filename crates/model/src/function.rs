@@ -33,6 +33,7 @@ pub const RESERVED_ENV: &[&str] = &[
     "LAMBDA_TASK_ROOT",
     "LAMBDA_RUNTIME_DIR",
     "HEARTH_INVOKE_STREAMS",
+    "HEARTH_SNAPSHOT",
     "HEARTH_STEM",
 ];
 
@@ -105,6 +106,10 @@ pub struct FunctionSpec {
     pub scale: Scale,
     #[serde(default = "default_egress")]
     pub egress: Egress,
+    /// Whether instances go on from an image that was made after init, once for each revision, instead of running init
+    /// themselves: AWS's `SnapStart` with `ApplyOn` `PublishedVersions`, every revision being one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub snapstart: bool,
     /// Whether the ingress answers at `/fn/NAME/…`.
     #[serde(default = "default_url")]
     pub url: bool,
@@ -140,6 +145,10 @@ pub enum InvalidSpec {
     EnvSize(usize),
     #[error("isolation {isolation} is weaker than at_least = {floor}: name one that is as strong, or isolation = auto")]
     TooWeak { isolation: Isolation, floor: Isolation },
+    #[error("snapstart = true is for Python functions without an image, and runtime is {0}: remove it, or the image")]
+    SnapStartRuntime(Runtime),
+    #[error("snapstart = true is for isolation = \"namespace\" alone, and isolation is {0}: remove it, or change that")]
+    SnapStartIsolation(IsolationChoice),
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error(transparent)]
@@ -185,6 +194,7 @@ impl FunctionSpec {
             env: BTreeMap::new(),
             scale: Scale::default(),
             egress: default_egress(),
+            snapstart: false,
             url: default_url(),
         }
     }
@@ -222,6 +232,12 @@ impl FunctionSpec {
         }
         if self.runtime.language() == Language::Image && self.image.is_none() {
             return Err(InvalidSpec::NoImage);
+        }
+        if self.snapstart && (self.runtime.language() != Language::Python || self.image.is_some()) {
+            return Err(InvalidSpec::SnapStartRuntime(self.runtime.clone()));
+        }
+        if self.snapstart && self.isolation != IsolationChoice::One(Isolation::Namespace) {
+            return Err(InvalidSpec::SnapStartIsolation(self.isolation.clone()));
         }
         self.validate_handler()?;
         self.validate_env()

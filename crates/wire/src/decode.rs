@@ -113,6 +113,14 @@ impl Body {
                 self.end()?;
                 Frame::Trace(Trace { begun_us, steps })
             }
+            Kind::Image => {
+                self.end()?;
+                Frame::Image
+            }
+            Kind::Snapshot => {
+                let why = std::mem::take(&mut self.bytes);
+                Frame::Snapshot(if why.is_empty() { None } else { Some(self.text(why)?) })
+            }
             Kind::Invoke => {
                 let deadline_ms = self.u64()?;
                 let request_id = self.str16()?;

@@ -29,6 +29,8 @@ pub enum Kind {
     InitError = 0x04,
     Log = 0x05,
     Trace = 0x06,
+    Image = 0x08,
+    Snapshot = 0x09,
     Invoke = 0x10,
     Data = 0x11,
     End = 0x12,
@@ -50,6 +52,10 @@ pub enum Frame {
     InitError(Bytes),
     Log(Log),
     Trace(Trace),
+    /// A file in memory comes along as a descriptor.
+    Image,
+    /// None: the image is written. Else why it could not be.
+    Snapshot(Option<String>),
     Invoke(Invoke),
     Data(Bytes),
     End,
@@ -121,6 +127,8 @@ impl Kind {
         Kind::InitError,
         Kind::Log,
         Kind::Trace,
+        Kind::Image,
+        Kind::Snapshot,
         Kind::Invoke,
         Kind::Data,
         Kind::End,
@@ -140,6 +148,8 @@ impl Kind {
             Kind::InitError => "INIT_ERROR",
             Kind::Log => "LOG",
             Kind::Trace => "TRACE",
+            Kind::Image => "IMAGE",
+            Kind::Snapshot => "SNAPSHOT",
             Kind::Invoke => "INVOKE",
             Kind::Data => "DATA",
             Kind::End => "END",
@@ -151,8 +161,8 @@ impl Kind {
     /// Its longest body. What a guest has begun to send waits in the host's memory, which no sandbox pays for.
     pub fn longest(self) -> usize {
         match self {
-            Kind::Hello => 4 << 10,
-            Kind::Ready | Kind::End => 0,
+            Kind::Hello | Kind::Snapshot => 4 << 10,
+            Kind::Ready | Kind::Image | Kind::End => 0,
             Kind::Log => crate::MAX_LOG,
             Kind::Trace => Trace::LONGEST,
             Kind::Init | Kind::InitError | Kind::Invoke | Kind::Data | Kind::Response | Kind::Error => crate::MAX_BODY,
@@ -162,10 +172,10 @@ impl Kind {
     /// Whether `from` may send it on `stream`.
     pub fn belongs(self, stream: Stream, from: Side) -> bool {
         let (its_stream, its_side) = match self {
-            Kind::Hello | Kind::Ready | Kind::InitError | Kind::Log | Kind::Trace => {
+            Kind::Hello | Kind::Ready | Kind::InitError | Kind::Log | Kind::Trace | Kind::Snapshot => {
                 (Stream::Control, Some(Side::Guest))
             }
-            Kind::Init => (Stream::Control, Some(Side::Host)),
+            Kind::Init | Kind::Image => (Stream::Control, Some(Side::Host)),
             Kind::Invoke => (Stream::Invoke, Some(Side::Host)),
             Kind::Data | Kind::End => (Stream::Invoke, None),
             Kind::Response | Kind::Error => (Stream::Invoke, Some(Side::Guest)),
@@ -230,6 +240,8 @@ impl Frame {
             Frame::InitError(_) => Kind::InitError,
             Frame::Log(_) => Kind::Log,
             Frame::Trace(_) => Kind::Trace,
+            Frame::Image => Kind::Image,
+            Frame::Snapshot(_) => Kind::Snapshot,
             Frame::Invoke(_) => Kind::Invoke,
             Frame::Data(_) => Kind::Data,
             Frame::End => Kind::End,

@@ -30,6 +30,8 @@ fn frame() -> impl Strategy<Value = Frame> {
         (any::<u16>(), ".{0,30}").prop_map(|(version, runtime)| Frame::Hello { version, runtime }),
         json().prop_map(Frame::Init),
         Just(Frame::Ready),
+        Just(Frame::Image),
+        prop::option::of(".{1,60}").prop_map(Frame::Snapshot),
         json().prop_map(Frame::InitError),
         (0..i64::MAX, level, ".{0,40}", ".{0,400}").prop_map(|(time, level, request_id, message)| {
             Frame::Log(Log { time: Timestamp(time), level, request_id, message })
@@ -116,7 +118,9 @@ fn a_length_over_the_limit_is_refused_before_its_body_is_there() {
 #[test]
 fn a_log_and_a_hello_have_limits_of_their_own() {
     // What a guest has begun to send waits in the host's memory, which no sandbox pays for.
-    for (kind, longest) in [(Kind::Log, MAX_LOG), (Kind::Hello, 4096), (Kind::Trace, 169), (Kind::Ready, 0)] {
+    for (kind, longest) in
+        [(Kind::Log, MAX_LOG), (Kind::Hello, 4096), (Kind::Snapshot, 4096), (Kind::Trace, 169), (Kind::Ready, 0)]
+    {
         let head = |len: usize| [(len as u32).to_le_bytes().as_slice(), &[kind as u8]].concat();
         let mut decoder = Decoder::new(Stream::Control, Side::Guest);
         decoder.push(&head(longest + 1));

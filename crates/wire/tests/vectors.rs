@@ -49,6 +49,8 @@ fn frame(vector: &Value) -> Frame {
             begun_us: fields["begun_us"].as_u64().unwrap(),
             steps: fields["steps"].as_array().unwrap().iter().map(step).collect(),
         }),
+        "IMAGE" => Frame::Image,
+        "SNAPSHOT" => Frame::Snapshot(Some(owned("why")).filter(|why| !why.is_empty())),
         "INVOKE" => Frame::Invoke(Invoke {
             deadline_ms: fields["deadline_ms"].as_u64().unwrap(),
             request_id: owned("request_id"),

@@ -16,10 +16,12 @@ from _thread import allocate_lock
 from . import Fault, payload, wire
 
 CONTROL, INVOKE = 3, 4
+SNAPSHOT = "HEARTH_SNAPSHOT"  # set where this is to be a fork point
 STEM = "HEARTH_STEM"  # set where the host has no function for us yet, and HELLO may take its time
 
 control = wire.Stream(CONTROL, (wire.INIT,))
 copied = None  # the module `forks` in what a fork server made
+copying = False  # true while an image is made: who goes on from it keeps the streams
 forked = False  # true in a child that user code forked: it must leave the streams alone
 request_id = ""
 log_lock = allocate_lock()
@@ -48,10 +50,13 @@ def live():
         from . import forks as copied
 
         copied.serve()
+    if get_env(SNAPSHOT):
+        from . import snap
+
+        set_env(SNAPSHOT, None)
+        return snap.live()
     calls = wire.InvokeStream(INVOKE)
-    for fd in (CONTROL, INVOKE):
-        posix.set_inheritable(fd, False)  # programs that the function starts must not hold the streams open
-        posix.set_blocking(fd, True)  # a host with an event loop may have made the pair non-blocking
+    own_streams()
     posix.register_at_fork(after_in_child=_forget_streams)
     if get_env(STEM):
         from . import stem
@@ -65,6 +70,12 @@ def live():
     handler = start(init)
     control.write(wire.frame(wire.READY))
     serve(calls, handler)
+
+
+def own_streams():
+    for fd in (CONTROL, INVOKE):
+        posix.set_inheritable(fd, False)  # programs that the function starts must not hold the streams open
+        posix.set_blocking(fd, True)  # a host with an event loop may have made the pair non-blocking
 
 
 def read_init():
@@ -102,8 +113,13 @@ def start(init):
         posix.chdir(root)
     except OSError:
         pass  # the import below says what is missing
+    return or_init_error(load_handler, init["handler"])
+
+
+def or_init_error(function, *args):
+    """Its result; or the process ends, and the host is told why."""
     try:
-        return load_handler(init["handler"])
+        return function(*args)
     except Exception as e:
         from . import faults
 
@@ -221,6 +237,16 @@ class StandardFinder:
         return spec
 
 
+class ProvidedFinder:
+    """Comes last: modules that AWS's runtime has, where the function brings none of that name."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "snapshot_restore_py":
+            return None
+        return PathFinder.find_spec(name, [__file__.rpartition("/")[0].rpartition("/")[0] + "/provided"])
+
+
 def watch_imports(standard_path, log_level):
     def install_logs(logging):
         from . import logs
@@ -229,6 +255,7 @@ def watch_imports(standard_path, log_level):
 
     # Before the last finder, the one that walks sys.path: built-in and frozen modules come first anyway.
     sys.meta_path.insert(-1, StandardFinder(standard_path, install_logs))
+    sys.meta_path.append(ProvidedFinder)
     if "logging" in sys.modules:
         install_logs(sys.modules["logging"])
 
@@ -343,6 +370,8 @@ def send_log(level, message):
 def _forget_streams():
     """After os.fork() in the child: two processes on one stream would tear each other's frames."""
     global forked, log_lock
+    if copying:
+        return
     forked = True
     log_lock = allocate_lock()
     for fd in (CONTROL, INVOKE):

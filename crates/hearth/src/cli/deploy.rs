@@ -449,6 +449,7 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
         one("max", said.max.is_none(), &scale.max.to_string(), d.scale.max.to_string()),
         one("concurrency", said.concurrency.is_none(), &scale.concurrency.to_string(), d.scale.concurrency.to_string()),
         one("idle", said.idle.is_none(), &scale.idle, d.scale.idle.to_string()),
+        one("snapstart", write.snapstart.is_none(), &before.snapstart.to_string(), d.snapstart.to_string()),
         one("url", write.url.is_none(), &before.url.to_string(), d.url.to_string()),
     ];
     let env = before.env.keys().filter(|name| !write.env.as_ref().is_some_and(|env| env.contains_key(*name)));

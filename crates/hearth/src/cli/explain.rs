@@ -47,6 +47,7 @@ pages! {
     ResponseTooLarge = "HEARTH-F006",
     Protocol = "HEARTH-F007",
     HandlerError = "HEARTH-F008",
+    NoForkPoint = "HEARTH-F009",
     SandboxFailed = "HEARTH-P001",
     IsolationUnavailable = "HEARTH-P002",
     RuntimeUnavailable = "HEARTH-P003",

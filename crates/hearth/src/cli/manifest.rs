@@ -42,6 +42,9 @@ struct RawConfig {
     /// No sandbox is made with a weaker isolation than this one.
     #[serde(rename = "at-least")]
     at_least: Option<Spanned<String>>,
+    /// Whether instances go on from an image that is made after init, once for each deploy (AWS's SnapStart), instead of
+    /// running init each; default false.
+    snapstart: Option<bool>,
     /// Whether the ingress answers at `/fn/NAME/…`; default true.
     url: Option<bool>,
     /// Environment variables, at most 4 KB together.
@@ -139,6 +142,7 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         env: raw.env.map(|env| variables(text, env)).transpose()?,
         scale: (scale != ScaleWrite::default()).then_some(scale),
         egress: raw.network.and_then(|network| network.egress).map(|egress| egress_of(text, egress)).transpose()?,
+        snapstart: raw.snapstart,
         url: raw.url,
         code: None,
     })
