@@ -1,6 +1,7 @@
 """`hearth dev`: a save answers with the new code; what is wrong leaves the old code answering; it ends clean."""
 
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -35,7 +36,6 @@ def dev(hearth, tmp_path, request):
         toml = f'name = "{name}"\nruntime = "{runtime}"\nhandler = "app.handler"\n'
         folder = write(tmp_path / "f", files or code(runtime, 1), runtime, toml)
         environment = {**hearth.cli.environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        # A path of its own first: nobody else's interpreter is the one that checks.
         one = Dev(hearth.cli.command("dev", path or folder, *flags), environment, hearth.base)
         one.name, one.folder = name, folder
         started.append(one)
@@ -203,6 +203,8 @@ def test_where_none_answers_it_starts_one_and_ends_it(new_hearth, tmp_path, how)
         lent.wait_all_gone(within=10)
         if how == signal.SIGINT:
             assert not os.path.exists(ready["own_data_dir"])
+        # Nobody was left to remove it.
+        shutil.rmtree(ready["own_data_dir"], ignore_errors=True)
 
 
 def test_one_that_was_named_is_not_replaced(new_hearth, tmp_path):
@@ -217,7 +219,7 @@ def test_one_that_was_named_is_not_replaced(new_hearth, tmp_path):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_save_answers_within_a_second(hearth, dev, runtime):
-    """The issue's figure, with a package of some thousand files for Node: from the save to the new answer."""
+    """From the save to the new answer, a start of `hearth invoke` included."""
     one = dev(runtime)
     one.wait("deployed")
     times = []

@@ -48,7 +48,13 @@ pub struct Stamp {
 /// Makes zips one after the other, and compresses again only what changed since the last one.
 #[derive(Default)]
 pub struct Packer {
-    last: Option<(ZipArchive<Cursor<Vec<u8>>>, BTreeMap<String, Packed>)>,
+    last: Option<Last>,
+}
+
+/// The last zip, and what its entries were made of.
+struct Last {
+    archive: ZipArchive<Cursor<Vec<u8>>>,
+    made_of: BTreeMap<String, Packed>,
 }
 
 /// How an entry of the last zip came to be.
@@ -200,8 +206,8 @@ impl Packer {
                 Entry::Symlink(target) => zip.add_symlink(path, target, options.unix_permissions(0o777))?,
                 Entry::File { from, executable, stamp } => {
                     let now: Packed = (from.clone(), *executable, stamp.clone());
-                    let same = last.as_mut().filter(|(_, was)| was.get(path) == Some(&now));
-                    let same = same.and_then(|(archive, _)| Some((archive.index_for_name(path)?, archive)));
+                    let same = last.as_mut().filter(|last| last.made_of.get(path) == Some(&now));
+                    let same = same.and_then(|last| Some((last.archive.index_for_name(path)?, &mut last.archive)));
                     if let Some((index, archive)) = same {
                         let entry = archive.by_index_raw(index)?;
                         unpacked += entry.size();
@@ -221,7 +227,7 @@ impl Packer {
         }
         let bytes = zip.finish()?.into_inner();
         check_packed(bytes.len())?;
-        self.last = Some((ZipArchive::new(Cursor::new(bytes.clone()))?, packed));
+        self.last = Some(Last { archive: ZipArchive::new(Cursor::new(bytes.clone()))?, made_of: packed });
         Ok(bytes)
     }
 }

@@ -16,9 +16,9 @@ mod redeploy;
 mod screen;
 mod watch;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 
@@ -47,6 +47,9 @@ pub struct DevArgs {
     no_check: bool,
 }
 
+/// How often it was asked to end.
+type Asked = Arc<AtomicU32>;
+
 /// Why it ends.
 enum End {
     Asked,
@@ -74,9 +77,9 @@ pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
         Source::Zip(path) | Source::File(path) => Watch::of_file(path)?,
     };
     let (sender, ends) = mpsc::channel();
-    listen(sender.clone())?;
+    let asked = listen(sender.clone())?;
 
-    let (client, own) = hearth(&deploy, &sender)?;
+    let (client, own) = hearth(&deploy, &sender, &asked)?;
     let client = Arc::new(client);
     let data_dir = own.as_ref().map(|own| own.data_dir.display().to_string());
     let folder = std::path::absolute(&deploy.path).unwrap_or_else(|_| deploy.path.clone());
@@ -94,7 +97,7 @@ pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The Hearth that answers, or one of its own where none does.
-fn hearth(deploy: &DeployArgs, sender: &Sender<End>) -> anyhow::Result<(Client, Option<Own>)> {
+fn hearth(deploy: &DeployArgs, sender: &Sender<End>, asked: &Asked) -> anyhow::Result<(Client, Option<Own>)> {
     let client = Client::new(&deploy.connect)?;
     let named = deploy.connect.endpoint.as_deref().is_some_and(|endpoint| !endpoint.is_empty());
     match client.answers() {
@@ -104,7 +107,7 @@ fn hearth(deploy: &DeployArgs, sender: &Sender<End>) -> anyhow::Result<(Client, 
         Err(_) => {
             let sender = sender.clone();
             let ended = move || drop(sender.send(End::NoHearth));
-            let (own, client) = Own::start(deploy.connect.data_dir.as_deref().map(Path::new), ended)?;
+            let (own, client) = Own::start(deploy.connect.data_dir.as_deref(), asked.clone(), ended)?;
             Ok((client, Some(own)))
         }
     }
@@ -125,8 +128,10 @@ fn spawn(sender: &Sender<End>, part: impl FnOnce() -> anyhow::Result<()> + Send 
     thread::spawn(move || drop(sender.send(part().map_or_else(End::Failed, |()| End::Asked))));
 }
 
-/// Hears Ctrl-C, SIGTERM and a terminal that goes. The second one does not wait for anything.
-fn listen(sender: Sender<End>) -> anyhow::Result<()> {
+/// Hears Ctrl-C, SIGTERM and a terminal that goes, and counts them: after the second nothing is waited for.
+fn listen(sender: Sender<End>) -> anyhow::Result<Asked> {
+    let asked = Asked::default();
+    let count = asked.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().context("hear signals")?;
     let enter = runtime.enter();
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -135,23 +140,18 @@ fn listen(sender: Sender<End>) -> anyhow::Result<()> {
     drop(enter);
     thread::spawn(move || {
         runtime.block_on(async {
-            let mut heard = 0;
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                     _ = hang_up.recv() => {}
                 }
-                heard += 1;
+                count.fetch_add(1, Ordering::Relaxed);
                 let _ = sender.send(End::Asked);
-                if heard == 2 {
-                    // Its own Hearth finds that we are gone, and ends too.
-                    std::process::exit(130);
-                }
             }
         });
     });
-    Ok(())
+    Ok(asked)
 }
 
 fn finish(

@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::Asked;
 use crate::cli::client::{Client, ConnectArgs};
 
 /// How long it may take to start.
@@ -27,13 +29,18 @@ pub struct Own {
     pub data_dir: PathBuf,
     /// Made by us: goes with it.
     temporary: bool,
+    asked: Asked,
 }
 
 // === impl Own ===
 
 impl Own {
     /// Starts one and waits until it answers. `ended` is called when it ends, whoever ended it.
-    pub fn start(data_dir: Option<&Path>, ended: impl FnOnce() + Send + 'static) -> anyhow::Result<(Self, Client)> {
+    pub fn start(
+        data_dir: Option<&Path>,
+        asked: Asked,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> anyhow::Result<(Self, Client)> {
         let (data_dir, temporary) = match data_dir {
             Some(folder) => (folder.to_owned(), false),
             None => (temporary()?, true),
@@ -55,7 +62,7 @@ impl Own {
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("starting a Hearth")?;
         let stdout = child.stdout.take();
-        let mut own = Self { child, data_dir, temporary };
+        let mut own = Self { child, data_dir, temporary, asked };
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             for line in stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines()).map_while(Result::ok) {
@@ -67,7 +74,7 @@ impl Own {
         });
         let until = Instant::now() + START;
         loop {
-            match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match lines.recv_timeout(Duration::from_millis(50)) {
                 Ok(line) => {
                     let api = line.trim_start().strip_prefix("API ").and_then(|rest| rest.split_whitespace().next());
                     if let Some(endpoint) = api {
@@ -80,6 +87,10 @@ impl Own {
                     let status = own.child.wait()?;
                     bail!("the Hearth that was started ended with {status}; its message is above");
                 }
+                Err(mpsc::RecvTimeoutError::Timeout) if own.asked.load(Ordering::Relaxed) > 0 => {
+                    bail!("ended before the Hearth that was started had come up")
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() < until => {}
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     bail!("the Hearth that was started did not come up within {} s", START.as_secs())
                 }
@@ -92,7 +103,13 @@ impl Own {
             kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         }
         let until = Instant::now() + END;
+        let mut hurried = false;
         while self.child.try_wait()?.is_none() {
+            // Told twice it does not wait for calls that run.
+            if !hurried && self.asked.load(Ordering::Relaxed) > 1 {
+                kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+                hurried = true;
+            }
             if Instant::now() > until {
                 self.child.kill()?;
                 self.child.wait()?;
