@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::Asked;
 use crate::cli::client::{Client, ConnectArgs};
+use crate::cli::out;
 
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(60);
@@ -124,8 +125,9 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         let ended = self.end();
-        if ended.is_ok() && self.temporary {
-            let _ = fs::remove_dir_all(&self.data_dir);
+        let removed = ended.and_then(|()| if self.temporary { fs::remove_dir_all(&self.data_dir) } else { Ok(()) });
+        if let Err(error) = removed {
+            out::note(&format!("{} is left: {error}", self.data_dir.display()));
         }
     }
 }
