@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from harness.functions import ECHO, ECHO_NODE, MAIN, write
 from harness.wait import until
 
 RUNTIMES = list(MAIN)
+REPOSITORY = Path(__file__).resolve().parents[2]
 RFC3339 = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 
 CHATTY = """
@@ -32,6 +34,24 @@ def test_init_makes_a_folder_that_deploys_and_answers(hearth, tmp_path, runtime)
         json.loads(hearth.cli.ok("invoke", name).stdout)
     finally:
         hearth.cli.ok("rm", name)
+
+
+@pytest.mark.parametrize("template", ["json-api", "webhook", "thumbnailer", "backup", "report"])
+def test_init_makes_each_example_with_a_name_of_its_own(hearth, tmp_path, template):
+    folder = tmp_path / f"my-{template}"
+    ran = hearth.cli.ok("init", "--template", template, folder)
+    assert f'name = "my-{template}"' in (folder / "hearth.toml").read_text()
+    original = REPOSITORY / "examples" / template
+    changed = {"hearth.toml", "README.md"}
+    for path in folder.rglob("*"):
+        if path.is_file() and path.name not in changed:
+            assert path.read_bytes() == (original / path.relative_to(folder)).read_bytes(), path
+    assert "hearth deploy " in ran.stdout and f"hearth invoke my-{template} " in ran.stdout
+
+
+def test_init_lists_its_templates(hearth):
+    listed = hearth.cli.ok("init").stdout
+    assert all(name in listed for name in ["python", "node", "json-api", "webhook", "thumbnailer", "backup", "report"])
 
 
 def test_init_does_not_overwrite(hearth, tmp_path):

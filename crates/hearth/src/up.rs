@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -120,7 +121,8 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     if through_docker.is_none() {
         hosts.push(Box::new(gvisor::Gvisor::new(direct)));
     }
-    let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };
+    let leash = if args.until_stdin_closes { Some(io::stdin().as_fd().try_clone_to_owned()?) } else { None };
+    let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user, leash };
     let ended = spawner::run(options)?;
     drop(raised);
     if root {

@@ -48,6 +48,9 @@ pub struct Options {
     pub helper: Option<HelperOptions>,
     /// None: the same user; there is no privilege to drop.
     pub user: Option<ServerUser>,
+    /// When its other end is closed, that is a SIGTERM. A signal at the parent's death would be the kernel's way, which
+    /// forgets it as soon as this process changes its user, as making sandboxes does.
+    pub leash: Option<OwnedFd>,
 }
 
 /// Why [`run`] came back.
@@ -61,6 +64,7 @@ pub enum Ended {
 
 struct Spawner {
     hosts: Vec<Box<dyn Host>>,
+    leash: Option<OwnedFd>,
     helper: Helper,
     poll: OwnedFd,
     sandboxes: HashMap<InstanceId, Sandbox>,
@@ -97,6 +101,7 @@ const SIGNALS: u64 = 1;
 const SERVER: u64 = 2;
 const SOCKET: u64 = 3;
 pub(crate) const HELPER: u64 = 4;
+const LEASH: u64 = 5;
 const FIRST_TOKEN: u64 = 16;
 
 /// Runs until told to end. The process must have one thread, and be in the namespaces that its drivers need.
@@ -107,8 +112,12 @@ pub fn run(options: Options) -> io::Result<Ended> {
     let signals = signal_pipe()?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     watch(&poll, &signals, SIGNALS)?;
+    if let Some(leash) = &options.leash {
+        watch(&poll, leash, LEASH)?;
+    }
     let mut spawner = Spawner {
         hosts: options.hosts,
+        leash: options.leash,
         helper: Helper::new(options.helper),
         poll,
         sandboxes: HashMap::new(),
@@ -233,7 +242,15 @@ impl Spawner {
         if self.tidying {
             self.tidy();
         }
-        Ok(events.iter().map(|event| event.data.u64()).collect())
+        let mut tokens: Vec<u64> = events.iter().map(|event| event.data.u64()).collect();
+        if tokens.contains(&LEASH)
+            && let Some(leash) = self.leash.take()
+        {
+            epoll::delete(&self.poll, &leash)?;
+            rustix::process::kill_process(rustix::process::getpid(), Signal::TERM)?;
+        }
+        tokens.retain(|token| *token != LEASH);
+        Ok(tokens)
     }
 
     fn tidy(&mut self) {

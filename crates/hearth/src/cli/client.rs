@@ -92,6 +92,11 @@ impl ConnectArgs {
                 Err(error) => Err(format!("HEARTH_TOKEN: {error}")),
             };
         }
+        self.kept_token()
+    }
+
+    /// The token in the data directory, whatever the environment says.
+    pub fn kept_token(&self) -> Result<String, String> {
         let path = self.token_file().ok_or("no token: set HEARTH_TOKEN, or HEARTH_DATA_DIR")?;
         let token = std::fs::read_to_string(&path).map_err(|error| {
             let help = match error.kind() {
@@ -112,7 +117,11 @@ impl ConnectArgs {
 
 impl Client {
     pub fn new(connect: &ConnectArgs) -> Result<Self, ClientError> {
-        let endpoint = connect.endpoint();
+        Self::with(connect.endpoint(), connect.token())
+    }
+
+    /// For a Hearth that is known, without a look at the environment.
+    pub fn with(endpoint: String, token: Result<String, String>) -> Result<Self, ClientError> {
         if !endpoint.starts_with("http://") {
             let cause = "only http:// endpoints can be spoken to; put a tunnel before an https one".to_owned();
             return Err(ClientError::Unreachable { endpoint, cause });
@@ -126,11 +135,20 @@ impl Client {
             .proxy(None)
             .user_agent(concat!("hearth/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.new_agent(), endpoint, token: connect.token() })
+        Ok(Self { agent: config.new_agent(), endpoint, token })
     }
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.read(self.send(Method::GET, path, &[], None, Some(CALL))?)
+    }
+
+    /// None where there is no such thing.
+    pub fn get_if_there<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, ClientError> {
+        match self.get(path) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub fn write<T: DeserializeOwned>(
@@ -241,6 +259,15 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|error| self.stranger(error))
     }
 
+    /// Whether a Hearth is there and lets us in.
+    pub fn answers(&self) -> Result<(), ClientError> {
+        self.get::<control::RuntimeList>("/api/v1/runtimes").map(drop)
+    }
+
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// All bytes of an answer.
     pub fn body(&self, response: &mut Response<Body>) -> Result<Vec<u8>, ClientError> {
         self.body_within(response, MOST)
@@ -315,6 +342,11 @@ impl ClientError {
             Self::Refused { status, .. } => *status == 401,
             Self::TooLarge => false,
         }
+    }
+
+    /// Whether nobody is there at all.
+    pub fn unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
     }
 
     pub fn is_absent(&self) -> bool {

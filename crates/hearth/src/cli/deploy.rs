@@ -8,6 +8,8 @@
 //! function exists: a variable set by `hearth env` outlives a redeploy. What stayed is told; `--reset` goes back
 //! to the defaults.
 
+mod once;
+
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -16,31 +18,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use control::{CodeRef, FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
+use control::{FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
 use model::{
     CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, Runtime,
 };
-use sha2::{Digest, Sha256};
-use ureq::http::Method;
 
 use super::client::{Client, ClientError, ConnectArgs};
 use super::guess::{self, RootFiles};
 use super::install::Install;
-use super::pack::{self, Contents};
+use super::pack::{self, Contents, Packer};
 use super::progress::Progress;
 use super::{Usage, init, manifest, out, text};
+pub use once::Deployed;
 
 #[derive(Debug, Args)]
 pub struct DeployArgs {
     /// A folder, with or without a hearth.toml; a zip; or a single .py, .js, .mjs or .cjs file
     #[arg(default_value = ".")]
-    path: PathBuf,
+    pub path: PathBuf,
     /// The function's name [default: the folder's or file's]
     #[arg(short, long)]
     name: Option<FunctionName>,
     /// An AWS runtime identifier that `hearth runtimes` lists [default: the newest that fits the files]
     #[arg(short, long)]
-    runtime: Option<Runtime>,
+    pub runtime: Option<Runtime>,
     /// The root file system of its sandboxes: an image, which is pulled if it is not there [default: this machine's
     /// own /usr]
     #[arg(long, value_name = "REFERENCE")]
@@ -69,7 +70,7 @@ pub struct DeployArgs {
     tmp: Option<Memory>,
     /// An environment variable; may be given many times
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::env::pair)]
-    env: Vec<(String, String)>,
+    pub env: Vec<(String, String)>,
     /// How long an instance without work is kept: auto, or a time; 0s: none outlives its call [default: auto]
     #[arg(long, value_name = "TIME", value_parser = manifest::idle)]
     idle: Option<Idle>,
@@ -93,7 +94,7 @@ pub struct DeployArgs {
     no_url: bool,
     /// What is not said goes back to its default, on a function that exists
     #[arg(long)]
-    reset: bool,
+    pub reset: bool,
     /// Do not install what requirements.txt or package.json name
     #[arg(long)]
     no_install: bool,
@@ -103,15 +104,15 @@ pub struct DeployArgs {
     /// Install again although nothing changed
     #[arg(long)]
     reinstall: bool,
-    /// Print the function as a JSON object
+    /// Print JSON: the function as an object; under `hearth dev`, a line for each event
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    connect: ConnectArgs,
+    pub connect: ConnectArgs,
 }
 
 /// Where the code comes from.
-enum Source {
+pub enum Source {
     Folder(PathBuf),
     Zip(PathBuf),
     File(PathBuf),
@@ -119,58 +120,14 @@ enum Source {
 
 pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let source = Source::of(&args.path)?;
-    let mut write = source.manifest()?;
-    args.override_in(&mut write);
-    let name = match write.name.clone() {
-        Some(name) => name,
-        None => source.name()?,
-    };
-    write.name = Some(name.clone());
     let client = Client::new(&args.connect)?;
-    let path = format!("/api/v1/functions/{name}");
-    let before = match client.get::<FunctionView>(&path) {
-        Ok(function) => Some(function),
-        Err(error) if error.is_absent() => None,
-        Err(error) => return Err(error.into()),
-    };
-
-    let progress = Progress::new(args.json);
-    if let Some(Some(image)) = &write.image {
-        super::image::ensure(&client, image, &progress)?;
-    }
-    let mut told = Vec::new();
-    let zip = args.package(&source, &client, before.as_ref(), &mut write, &progress, &mut told)?;
-    for remark in told.iter().filter(|_| !args.json) {
-        out::note(&format!("{name}: {remark}"));
-    }
-    let sha256 = CodeHash::from_digest(&Sha256::digest(&zip).into());
-    // All of it is in its image.
-    let packed = !zip.is_empty();
-    write.code = packed.then(|| CodeRef { sha256: sha256.clone() });
-    let created = before.is_none();
-    let before = before.filter(|_| !args.reset);
-    let kept = before.as_ref().map(|function| kept(function, &write)).unwrap_or_default();
-    if !kept.is_empty() && !args.json {
-        let kept = kept.iter().map(|one| text::one_line(one)).collect::<Vec<_>>().join(", ");
-        out::note(&format!("{name}: kept as it was: {kept} (--reset goes back to defaults)"));
-    }
-
-    if packed {
-        upload(&client, &zip, &sha256, &progress)?;
-    }
-    let step = progress.step(&format!("deploying {name}"));
-    let method = if before.is_some() { Method::PATCH } else { Method::PUT };
-    let function: FunctionView = match client.write(method, &path, &write) {
-        // Others removed it, or its package, in between.
-        Err(error) if packed && gone(&error) => {
-            upload(&client, &zip, &sha256, &progress)?;
-            client.write(Method::PUT, &path, &write)?
+    let tell = |name: &FunctionName, remark: &str| {
+        if !args.json {
+            out::note(&format!("{name}: {remark}"));
         }
-        result => result?,
     };
-    drop(step);
-    report(&args, &function, created, &told, &kept, started.elapsed())?;
+    let done = args.once(&client, &Progress::new(args.json), &mut Packer::default(), &tell)?;
+    report(&args, &done, started.elapsed())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -190,23 +147,17 @@ fn gone(error: &ClientError) -> bool {
         || matches!(error, ClientError::Refused { message, .. } if message.contains("no package with hash"))
 }
 
-fn report(
-    args: &DeployArgs,
-    function: &FunctionView,
-    created: bool,
-    told: &[String],
-    kept: &[String],
-    took: Duration,
-) -> anyhow::Result<()> {
+fn report(args: &DeployArgs, done: &Deployed, took: Duration) -> anyhow::Result<()> {
+    let Deployed { function, created, told, kept } = done;
     if args.json {
         let mut value = serde_json::to_value(function)?;
-        value["created"] = created.into();
-        value["remarks"] = told.into();
-        value["kept"] = kept.into();
+        value["created"] = (*created).into();
+        value["remarks"] = told.clone().into();
+        value["kept"] = kept.clone().into();
         return out::json(&value);
     }
     let (paint, name) = (out::Paint::stdout(), &function.name);
-    let what = if created { "made" } else { "deployed" };
+    let what = if *created { "made" } else { "deployed" };
     let done = paint.green(&format!("{what} {name}"));
     let size = text::bytes(function.code.size);
     let took = text::span(took);
@@ -257,6 +208,7 @@ impl DeployArgs {
         write.scale = (scale != ScaleWrite::default()).then_some(scale);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "one step of `once`, which has them all")]
     /// Makes the zip, and says in `write` what it is where nobody has said it.
     fn package(
         &self,
@@ -265,6 +217,7 @@ impl DeployArgs {
         before: Option<&FunctionView>,
         write: &mut FunctionWrite,
         progress: &Progress,
+        packer: &mut Packer,
         told: &mut Vec<String>,
     ) -> anyhow::Result<Vec<u8>> {
         if write.runtime.as_ref().is_some_and(|runtime| runtime.language() == Language::Image) {
@@ -286,7 +239,7 @@ impl DeployArgs {
                 let contents = Contents::of_file(path)?;
                 let has = |module: &str| has_module(module, |file| contents.has(file));
                 self.identify(&contents.telling(), &has, client, before, write, told)?;
-                return contents.pack();
+                return packer.pack(&contents);
             }
             Source::Folder(folder) => folder,
         };
@@ -304,13 +257,13 @@ impl DeployArgs {
                 contents.add_folder(&installed.folder, installed.inside)?;
                 told.push(installed.note.clone());
                 let _step = progress.step(&format!("packing {} files", contents.len()));
-                return contents.pack();
+                return packer.pack(&contents);
             }
         }
         if contents.len() == 0 {
             return Err(Usage(format!("{} has no files to deploy", folder.display())).into());
         }
-        contents.pack()
+        packer.pack(&contents)
     }
     /// Says runtime and handler where neither manifest nor flags do, and tells what it guessed. What can be seen
     /// to be wrong is refused here, before anything is installed or packed.
@@ -459,7 +412,7 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
 // === impl Source ===
 
 impl Source {
-    fn of(path: &Path) -> Result<Self, Usage> {
+    pub fn of(path: &Path) -> Result<Self, Usage> {
         let meta = fs::metadata(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
         if meta.is_dir() {
             return Ok(Self::Folder(path.to_owned()));

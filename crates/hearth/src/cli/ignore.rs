@@ -25,6 +25,10 @@ node_modules/.cache/
 .npmrc
 .hearthignore
 /hearth.toml
+*~
+.#*
+*.swp
+*.swo
 ";
 
 /// Patterns in their order.
@@ -145,6 +149,9 @@ mod tests {
             ".env",
             "node_modules/.cache/",
             "venv/",
+            "app.py~",
+            "a/.app.py.swp",
+            ".#app.py",
         ] {
             assert!(out("", path), "{path}");
         }

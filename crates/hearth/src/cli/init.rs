@@ -1,86 +1,100 @@
 //! `hearth init`: a function folder that works, from the templates in the program.
 
-use std::fs;
+mod templates;
+
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use control::RuntimeList;
 use model::{FunctionName, Language, Runtime};
 
 use super::client::{Client, ConnectArgs};
 use super::{Usage, out};
+use templates::{TEMPLATES, Template};
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// The folder to make; its name becomes the function's
+    /// The folder to make; its name becomes the function's. Without one: list the templates
     #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
-    /// What to write it in: python, node, or a runtime like python3.11
-    #[arg(short, long, default_value = "python", value_parser = kind)]
-    runtime: Kind,
+    folder: Option<PathBuf>,
+    /// What to begin with [default: python, or what fits --runtime]
+    #[arg(short, long, value_parser = PossibleValuesParser::new(TEMPLATES.iter().map(possible)))]
+    template: Option<String>,
+    /// What it runs on: python, node, or a runtime like python3.11 [default: the newest here that fits]
+    #[arg(short, long, value_parser = kind)]
+    runtime: Option<Kind>,
     #[command(flatten)]
     connect: ConnectArgs,
 }
 
 /// A language, its version wanted or left to this machine.
 #[derive(Debug, Clone)]
-struct Kind(Template, Option<Runtime>);
+struct Kind(Language, Option<Runtime>);
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Template {
-    Python,
-    Node,
+fn possible(template: &Template) -> PossibleValue {
+    PossibleValue::new(template.name).help(template.about)
 }
-
-macro_rules! template {
-    ($folder:literal: $($file:literal),*) => {
-        &[$(($file, include_str!(concat!("../../templates/", $folder, "/", $file)))),*]
-    };
-}
-
-const PYTHON: &[(&str, &str)] = template!("python": "hearth.toml", "app.py", "event.json", "README.md");
-const NODE: &[(&str, &str)] = template!("node": "hearth.toml", "index.mjs", "event.json", "README.md");
 
 fn kind(text: &str) -> Result<Kind, String> {
     match text {
-        "python" => return Ok(Kind(Template::Python, None)),
-        "node" | "nodejs" => return Ok(Kind(Template::Node, None)),
+        "python" => return Ok(Kind(Language::Python, None)),
+        "node" | "nodejs" => return Ok(Kind(Language::Node, None)),
         _ => {}
     }
-    let runtime: Runtime = text.parse().map_err(|_| "expected python, node, or a runtime like python3.11")?;
-    let template = match runtime.language() {
-        Language::Python => Template::Python,
-        Language::Node => Template::Node,
-        Language::Image => return Err("expected python, node, or a runtime like python3.11".into()),
-    };
-    Ok(Kind(template, Some(runtime)))
+    let expected = "expected python, node, or a runtime like python3.11";
+    let runtime: Runtime = text.parse().map_err(|_| expected)?;
+    match runtime.language() {
+        language @ (Language::Python | Language::Node) => Ok(Kind(language, Some(runtime))),
+        _ => Err(expected.into()),
+    }
 }
 
 pub fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
-    let folder = &args.folder;
+    let Some(folder) = &args.folder else { return list() };
     let name = function_name(folder)?;
-    let Kind(template, wanted) = args.runtime;
-    let runtime = wanted.unwrap_or_else(|| newest(template, &args.connect));
+    let language = args.runtime.as_ref().map(|kind| kind.0);
+    let beginning = if language == Some(Language::Node) { "node" } else { "python" };
+    let template = args.template.as_deref().unwrap_or(beginning);
+    let template = Template::named(template).context("a template that the command line took is there")?;
+    if language.is_some_and(|language| language != template.language) {
+        return Err(Usage(format!("the template {} is not for this runtime: {}", template.name, template.about)).into());
+    }
+    let wanted = args.runtime.and_then(|kind| kind.1);
+    let runtime = wanted.unwrap_or_else(|| newest(template.language, &args.connect));
     if folder.exists() && fs::read_dir(folder).with_context(|| folder.display().to_string())?.next().is_some() {
         return Err(Usage(format!("{} is not empty: name a new folder", folder.display())).into());
     }
-    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let files = match template {
-        Template::Python => PYTHON,
-        Template::Node => NODE,
-    };
-    for (file, text) in files {
-        let text = text.replace("{{name}}", name.as_str()).replace("{{runtime}}", &runtime.to_string());
+    for (file, bytes) in template.files {
         let path = folder.join(file);
-        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
+        let bytes = template.file(file, bytes, name.as_str(), &runtime.to_string());
+        // Never over what somebody put there meanwhile.
+        let made = File::options().write(true).create_new(true).open(&path);
+        made.and_then(|mut made| made.write_all(&bytes)).with_context(|| format!("writing {}", path.display()))?;
     }
     let shown = folder.display();
-    out::line(&format!("made {shown} with {}", files.iter().map(|(file, _)| *file).collect::<Vec<_>>().join(", ")))?;
-    let event = format!("@{}", folder.join("event.json").display());
-    out::line(&format!("  deploy  hearth deploy {}", quoted(&shown.to_string())))?;
+    let files = template.files.iter().map(|(file, _)| *file).collect::<Vec<_>>().join(", ");
+    out::line(&format!("made {shown} with {files}"))?;
+    let event = match template.event.strip_prefix('@') {
+        Some(file) => format!("@{}", folder.join(file).display()),
+        None => template.event.to_owned(),
+    };
+    let folder = quoted(&shown.to_string());
+    out::line(&format!("  deploy  hearth deploy {folder}    (hearth dev {folder}: at every save)"))?;
     out::line(&format!("  call    hearth invoke {name} {}", quoted(&event)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list() -> anyhow::Result<ExitCode> {
+    let rows = TEMPLATES.iter().map(|one| vec![one.name.to_owned(), one.about.to_owned()]).collect();
+    out::table(&[("template", out::Column::Left), ("what it is", out::Column::Left)], rows)?;
+    out::note("make one: hearth init FOLDER --template NAME");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,11 +117,7 @@ pub fn function_name(path: &Path) -> anyhow::Result<FunctionName> {
 }
 
 /// The newest of this language that Hearth has, or that is installed, or that is common.
-fn newest(template: Template, connect: &ConnectArgs) -> Runtime {
-    let language = match template {
-        Template::Python => Language::Python,
-        Template::Node => Language::Node,
-    };
+fn newest(language: Language, connect: &ConnectArgs) -> Runtime {
     let asked = Client::new(connect).and_then(|client| client.get::<RuntimeList>("/api/v1/runtimes"));
     let here = asked.into_iter().flat_map(|list| list.runtimes).filter(|one| one.works);
     let here = here.map(|one| one.name).filter(|one| one.language() == language);
@@ -124,7 +134,7 @@ fn newest(template: Template, connect: &ConnectArgs) -> Runtime {
             let minor = text.trim().strip_prefix("Python 3.").and_then(|rest| rest.split('.').next());
             minor.and_then(|minor| format!("python3.{minor}").parse().ok()).unwrap_or_else(|| Runtime::python("3.11"))
         }
-        Language::Node | Language::Image => {
+        _ => {
             let text = output("node", "--version").unwrap_or_default();
             let major = text.trim().strip_prefix('v').and_then(|rest| rest.split('.').next());
             major.and_then(|major| format!("nodejs{major}.x").parse().ok()).unwrap_or_else(|| Runtime::node("20"))
@@ -138,11 +148,27 @@ mod tests {
 
     #[test]
     fn a_template_is_a_manifest_that_can_be_deployed() {
-        for (files, runtime) in [(PYTHON, "python3.11"), (NODE, "nodejs20.x")] {
-            let toml = files[0].1.replace("{{name}}", "hello").replace("{{runtime}}", runtime);
+        for template in TEMPLATES {
+            let runtime = if template.language == Language::Python { "python3.12" } else { "nodejs22.x" };
+            let (_, toml) = template.files.iter().find(|(file, _)| *file == "hearth.toml").unwrap();
+            let toml = String::from_utf8(template.file("hearth.toml", toml, "hello", runtime)).unwrap();
             let manifest = crate::cli::manifest::parse(&toml).unwrap();
             assert_eq!(manifest.name.unwrap().as_str(), "hello");
             assert_eq!(manifest.runtime.unwrap().to_string(), runtime);
+            let (_, readme) = template.files.iter().find(|(file, _)| *file == "README.md").unwrap();
+            let readme = String::from_utf8(template.file("README.md", readme, "hello", runtime)).unwrap();
+            assert!(readme.starts_with("# hello\n") && !readme.contains("examples/"), "{readme}");
+        }
+    }
+
+    #[test]
+    fn a_template_has_all_that_its_example_has_but_its_cases() {
+        for template in TEMPLATES.iter().filter(|template| template.example.is_some()) {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(template.name);
+            let contents = crate::cli::pack::Contents::of_folder(&folder, &["cases", "node_modules"]).unwrap();
+            for path in contents.state().keys() {
+                assert!(template.files.iter().any(|(file, _)| file == path), "{}: {path}", template.name);
+            }
         }
     }
 

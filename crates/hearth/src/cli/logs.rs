@@ -49,7 +49,7 @@ pub struct LogsArgs {
 
 pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.connect)?;
-    let mut printer = Printer { json: args.json, paint: out::Paint::stdout() };
+    let printer = Printer { json: args.json, paint: out::Paint::stdout() };
     if !args.follow {
         let page: LogPageView =
             client.get(&args.path(None)).map_err(|error| misused(client.explain_absent(&args.name, error)))?;
@@ -62,7 +62,11 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
     let mut after = None;
     let mut away: Option<Instant> = None;
     loop {
-        match follow(&client, &args.path(after), &mut printer, &mut after) {
+        let mut print = |heard: Heard<'_>| match heard {
+            Heard::Line(line) => printer.print(line),
+            Heard::Heartbeat => Ok(()),
+        };
+        match follow(&client, &args.path(after), &mut print, &mut after) {
             // It was there, and went.
             Ok(()) => away = None,
             Err(Broken::Output(error)) => return Err(error),
@@ -92,13 +96,27 @@ fn misused(error: ClientError) -> anyhow::Error {
     }
 }
 
-enum Broken {
+/// What ended an answer before its end.
+pub enum Broken {
     Hearth(ClientError),
+    /// Whoever was told did not want to hear more.
     Output(anyhow::Error),
 }
 
-/// Prints one answer to its end.
-fn follow(client: &Client, path: &str, printer: &mut Printer, after: &mut Option<u64>) -> Result<(), Broken> {
+/// What an endless answer says.
+pub enum Heard<'a> {
+    Line(&'a LogLineView),
+    /// That both ends are there still.
+    Heartbeat,
+}
+
+/// Tells of one answer to its end.
+pub fn follow(
+    client: &Client,
+    path: &str,
+    tell: &mut dyn FnMut(Heard<'_>) -> anyhow::Result<()>,
+    after: &mut Option<u64>,
+) -> Result<(), Broken> {
     let response = client.send(Method::GET, path, &[], None, None).map_err(Broken::Hearth)?;
     let response = client.checked(response).map_err(Broken::Hearth)?;
     let mut reader = BufReader::new(response.into_body().into_with_config().limit(u64::MAX).reader());
@@ -110,30 +128,33 @@ fn follow(client: &Client, path: &str, printer: &mut Printer, after: &mut Option
         if limited.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
             return Ok(());
         }
-        if let Ok(mut line) = serde_json::from_slice::<LogLineView>(&line) {
+        if line == b"\n" {
+            tell(Heard::Heartbeat).map_err(Broken::Output)?;
+        } else if let Ok(mut line) = serde_json::from_slice::<LogLineView>(&line) {
             let cursor = line.cursor.take();
-            printer.print(&line).map_err(Broken::Output)?;
+            tell(Heard::Line(&line)).map_err(Broken::Output)?;
             *after = cursor.or(*after);
         }
     }
 }
 
-struct Printer {
-    json: bool,
-    paint: out::Paint,
+/// Prints lines for people or for programs.
+pub struct Printer {
+    pub json: bool,
+    pub paint: out::Paint,
 }
 
 // === impl Printer ===
 
 impl Printer {
-    fn print(&mut self, line: &LogLineView) -> anyhow::Result<()> {
+    fn print(&self, line: &LogLineView) -> anyhow::Result<()> {
         if self.json {
             return Ok(out::line(&text::json(&serde_json::to_string(line)?))?);
         }
         Ok(out::line(&self.human(line))?)
     }
 
-    fn human(&self, line: &LogLineView) -> String {
+    pub fn human(&self, line: &LogLineView) -> String {
         let paint = self.paint;
         let level = line.level.as_deref().unwrap_or("-");
         let padded = format!("{:<5}", text::one_line(level));

@@ -13,6 +13,7 @@ mod client;
 mod compare;
 mod completions;
 mod deploy;
+mod dev;
 mod doctor;
 mod env;
 mod explain;
@@ -131,6 +132,9 @@ pub struct UpArgs {
         value_name = "runsc|docker[=RUNTIME]"
     )]
     pub gvisor_through: GvisorThrough,
+    /// End when nobody holds the other end of its input any more: when the process that started it is gone
+    #[arg(long, hide = true)]
+    pub until_stdin_closes: bool,
 }
 
 /// What makes gVisor's sandboxes.
@@ -180,6 +184,8 @@ pub enum ClientCommand {
     Init(init::InitArgs),
     /// Package a folder, zip or file, and make it a function
     Deploy(Box<deploy::DeployArgs>),
+    /// Deploy a folder at every change of it, and show what the function writes and how its calls go
+    Dev(Box<dev::DevArgs>),
     /// Call a function and print its answer
     Invoke(invoke::InvokeArgs),
     /// Print what functions wrote
@@ -224,6 +230,7 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
     let result = match command {
         ClientCommand::Init(args) => init::run(args),
         ClientCommand::Deploy(args) => deploy::run(*args),
+        ClientCommand::Dev(args) => dev::run(*args),
         ClientCommand::Invoke(args) => invoke::run(args),
         ClientCommand::Logs(args) => logs::run(args),
         ClientCommand::List(args) => list::run(args),
@@ -274,6 +281,7 @@ impl ClientCommand {
         match self {
             Self::Init(_) | Self::Completions(_) => false,
             Self::Deploy(args) => args.json,
+            Self::Dev(args) => args.json(),
             Self::Invoke(args) => args.json,
             Self::Logs(args) => args.json,
             Self::List(args) => args.json,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -32,8 +32,41 @@ pub struct Contents(BTreeMap<String, Entry>);
 
 #[derive(Debug)]
 enum Entry {
-    File { from: PathBuf, executable: bool },
+    File { from: PathBuf, executable: bool, stamp: Stamp },
     Symlink(String),
+}
+
+/// What changes whenever a file's bytes may have changed: the time that nobody can set is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    length: u64,
+    inode: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Makes zips one after the other, and compresses again only what changed since the last one.
+#[derive(Default)]
+pub struct Packer {
+    last: Option<Last>,
+}
+
+/// The last zip, and what its entries were made of.
+struct Last {
+    archive: ZipArchive<Cursor<Vec<u8>>>,
+    made_of: BTreeMap<String, Packed>,
+}
+
+/// How an entry of the last zip came to be.
+type Packed = (PathBuf, bool, Stamp);
+
+// === impl Stamp ===
+
+impl Stamp {
+    pub fn of(meta: &fs::Metadata) -> Self {
+        let (modified, changed) = ((meta.mtime(), meta.mtime_nsec()), (meta.ctime(), meta.ctime_nsec()));
+        Self { length: meta.len(), inode: meta.ino(), modified, changed }
+    }
 }
 
 // === impl Contents ===
@@ -62,7 +95,8 @@ impl Contents {
     pub fn of_file(path: &Path) -> anyhow::Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| Usage(format!("{} has no name in UTF-8", path.display())))?;
-        let entry = Entry::File { from: path.to_owned(), executable: false };
+        let meta = fs::metadata(path).with_context(|| format!("reading {}", path.display()))?;
+        let entry = Entry::File { from: path.to_owned(), executable: false, stamp: Stamp::of(&meta) };
         Ok(Self([(name.to_owned(), entry)].into()))
     }
 
@@ -118,8 +152,9 @@ impl Contents {
                 let target = target.to_str().ok_or_else(|| Usage(format!("the target of {path} is not UTF-8")))?;
                 self.0.insert(path, Entry::Symlink(target.to_owned()));
             } else if kind.is_file() {
-                let executable = entry.metadata()?.permissions().mode() & 0o111 != 0;
-                self.0.insert(path, Entry::File { from, executable });
+                let meta = entry.metadata()?;
+                let executable = meta.permissions().mode() & 0o111 != 0;
+                self.0.insert(path, Entry::File { from, executable, stamp: Stamp::of(&meta) });
             } else {
                 return Err(Usage(format!("{path} is no file, folder or link: ignore it in .hearthignore")).into());
             }
@@ -130,21 +165,60 @@ impl Contents {
         Ok(())
     }
 
+    /// What each file is at present, to be compared with what it was; links by where they lead.
+    pub fn state(&self) -> BTreeMap<String, State> {
+        let state = |entry: &Entry| match entry {
+            Entry::File { executable, stamp, .. } => State::File(*executable, stamp.clone()),
+            Entry::Symlink(target) => State::Symlink(target.clone()),
+        };
+        self.0.iter().map(|(path, entry)| (path.clone(), state(entry))).collect()
+    }
+
     /// The zip.
+    #[cfg(test)]
     pub fn pack(&self) -> anyhow::Result<Vec<u8>> {
+        Packer::default().pack(self)
+    }
+}
+
+/// See [`Contents::state`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    File(bool, Stamp),
+    Symlink(String),
+}
+
+// === impl Packer ===
+
+impl Packer {
+    /// The zip: the same bytes, whether anything was there already or not.
+    pub fn pack(&mut self, contents: &Contents) -> anyhow::Result<Vec<u8>> {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         let mut unpacked = 0;
-        for (path, entry) in &self.0 {
+        let mut packed = BTreeMap::new();
+        // Taken out: of a zip that cannot be made whole, nothing is used again.
+        let mut last = self.last.take();
+        for (path, entry) in &contents.0 {
             let options = SimpleFileOptions::default()
                 .last_modified_time(DateTime::default())
                 .compression_method(CompressionMethod::Deflated);
             match entry {
                 Entry::Symlink(target) => zip.add_symlink(path, target, options.unix_permissions(0o777))?,
-                Entry::File { from, executable } => {
-                    zip.start_file(path, options.unix_permissions(if *executable { 0o755 } else { 0o644 }))?;
-                    let file = File::open(from).with_context(|| format!("reading {}", from.display()))?;
-                    unpacked += io::copy(&mut file.take(MOST_UNPACKED + 1), &mut zip)
-                        .with_context(|| format!("reading {}", from.display()))?;
+                Entry::File { from, executable, stamp } => {
+                    let now: Packed = (from.clone(), *executable, stamp.clone());
+                    let same = last.as_mut().filter(|last| last.made_of.get(path) == Some(&now));
+                    let same = same.and_then(|last| Some((last.archive.index_for_name(path)?, &mut last.archive)));
+                    if let Some((index, archive)) = same {
+                        let entry = archive.by_index_raw(index)?;
+                        unpacked += entry.size();
+                        zip.raw_copy_file(entry)?;
+                    } else {
+                        zip.start_file(path, options.unix_permissions(if *executable { 0o755 } else { 0o644 }))?;
+                        let mut file = File::open(from).with_context(|| format!("reading {}", from.display()))?;
+                        unpacked += io::copy(&mut file.by_ref().take(MOST_UNPACKED + 1), &mut zip)
+                            .with_context(|| format!("reading {}", from.display()))?;
+                    }
+                    packed.insert(path.clone(), now);
                 }
             }
             if unpacked > MOST_UNPACKED {
@@ -153,6 +227,7 @@ impl Contents {
         }
         let bytes = zip.finish()?.into_inner();
         check_packed(bytes.len())?;
+        self.last = Some(Last { archive: ZipArchive::new(Cursor::new(bytes.clone()))?, made_of: packed });
         Ok(bytes)
     }
 }
@@ -221,6 +296,25 @@ mod tests {
         let first = pack(&["app.py", "lib/a.py", "lib/b.py", "__pycache__/x.pyc", "hearth.toml"]);
         assert_eq!(first, pack(&["lib/b.py", "lib/a.py", "app.py"]));
         assert_eq!(names(&first), ["app.py", "lib/a.py", "lib/b.py"]);
+    }
+
+    #[test]
+    fn what_did_not_change_is_taken_over_and_the_bytes_are_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        for path in ["app.py", "lib/a.py", "lib/b.py"] {
+            write(folder.path(), path, &path.repeat(100));
+        }
+        let contents = || Contents::of_folder(folder.path(), &[]).unwrap();
+        let mut packer = Packer::default();
+        let first = packer.pack(&contents()).unwrap();
+        assert_eq!(first, packer.pack(&contents()).unwrap());
+        write(folder.path(), "app.py", "other");
+        fs::remove_file(folder.path().join("lib/a.py")).unwrap();
+        write(folder.path(), "new.py", "new");
+        fs::set_permissions(folder.path().join("lib/b.py"), fs::Permissions::from_mode(0o755)).unwrap();
+        let second = packer.pack(&contents()).unwrap();
+        assert_eq!(second, contents().pack().unwrap());
+        assert_eq!(names(&second), ["app.py", "lib/b.py", "new.py"]);
     }
 
     #[test]

@@ -1,0 +1,124 @@
+//! What `hearth init` can make: two beginnings with a word on everything, and the examples that the tests call, of
+//! which this is the one copy.
+
+use model::Language;
+
+/// A function folder in the program.
+pub struct Template {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub language: Language,
+    /// A call that it answers well: the argument of `hearth invoke`.
+    pub event: &'static str,
+    pub files: &'static [(&'static str, &'static [u8])],
+    /// Where it lies in the repository, as its own texts name it; none for those that are made for this.
+    pub example: Option<&'static str>,
+}
+
+macro_rules! files {
+    ($folder:literal: $($file:literal),* $(,)?) => {
+        &[$(($file, include_bytes!(concat!("../../../../../", $folder, "/", $file)))),*]
+    };
+}
+
+pub const TEMPLATES: &[Template] = &[
+    Template {
+        name: "python",
+        about: "an event and an HTTP request, in Python",
+        language: Language::Python,
+        event: "@event.json",
+        files: files!("crates/hearth/templates/python": "hearth.toml", "app.py", "event.json", "README.md"),
+        example: None,
+    },
+    Template {
+        name: "node",
+        about: "an event and an HTTP request, in JavaScript",
+        language: Language::Node,
+        event: "@event.json",
+        files: files!("crates/hearth/templates/node": "hearth.toml", "index.mjs", "event.json", "README.md"),
+        example: None,
+    },
+    Template {
+        name: "json-api",
+        about: "a small JSON API with an npm package, in JavaScript",
+        language: Language::Node,
+        event: r#"{"rawPath": "/notes", "rawQueryString": "", "headers": {}, "requestContext": {"http": {"method": "GET"}}}"#,
+        files: files!("examples/json-api":
+            "hearth.toml", "index.js", "notes.js", "validate.js", "index.test.js", "package.json", "package-lock.json",
+            "README.md"),
+        example: Some("json-api"),
+    },
+    Template {
+        name: "webhook",
+        about: "GitHub's webhooks, believing only signed ones, in JavaScript",
+        language: Language::Node,
+        event: r#"{"headers": {"x-github-event": "ping"}, "body": "{}", "isBase64Encoded": false}"#,
+        files: files!("examples/webhook": "hearth.toml", "index.mjs", "index.test.mjs", "README.md"),
+        example: Some("webhook"),
+    },
+    Template {
+        name: "thumbnailer",
+        about: "thumbnails of posted pictures with Pillow, in Python",
+        language: Language::Python,
+        event: r#"{"body": "no picture", "isBase64Encoded": false}"#,
+        files: files!("examples/thumbnailer":
+            "hearth.toml", "app.py", "requirements.txt", "test_thumbnailer.py", "README.md", "cases/sample.jpg"),
+        example: Some("thumbnailer"),
+    },
+    Template {
+        name: "backup",
+        about: "packs a folder and keeps the newest few, for a schedule, in Python",
+        language: Language::Python,
+        event: r#"{"now": "2024-01-31T03:00:00Z"}"#,
+        files: files!("examples/backup":
+            "hearth.toml", "app.py", "test_backup.py", "README.md", "sample/contacts.csv", "sample/notes.md",
+            "sample/photos/list.txt"),
+        example: Some("backup"),
+    },
+    Template {
+        name: "report",
+        about: "a weekly report of a table, for a schedule, in Python",
+        language: Language::Python,
+        event: "@event.json",
+        files: files!("examples/report":
+            "hearth.toml", "app.py", "readings.csv", "event.json", "test_report.py", "README.md"),
+        example: Some("report"),
+    },
+];
+
+// === impl Template ===
+
+impl Template {
+    pub fn named(name: &str) -> Option<&'static Self> {
+        TEMPLATES.iter().find(|template| template.name == name)
+    }
+
+    /// A file's bytes for a function of this name and runtime.
+    pub fn file(&self, path: &str, bytes: &[u8], name: &str, runtime: &str) -> Vec<u8> {
+        let Ok(text) = std::str::from_utf8(bytes) else { return bytes.to_vec() };
+        let Some(own) = self.example else {
+            return text.replace("{{name}}", name).replace("{{runtime}}", runtime).into();
+        };
+        match path {
+            "hearth.toml" => {
+                let line = |line: &str| match line.split(" = ").next() {
+                    Some("name") => format!("name = \"{name}\"\n"),
+                    Some("runtime") => format!("runtime = \"{runtime}\"\n"),
+                    _ => format!("{line}\n"),
+                };
+                text.lines().map(line).collect::<String>().into()
+            }
+            // The example's place becomes the folder that one is in, its name the function's.
+            "README.md" => text
+                .replace(&format!("examples/{own}/"), "./")
+                .replace(&format!("examples/{own}"), ".")
+                .replace(&format!("# {own}\n"), &format!("# {name}\n"))
+                .replace(&format!("/fn/{own}"), &format!("/fn/{name}"))
+                .replace(&format!("/functions/{own}/"), &format!("/functions/{name}/"))
+                .replace(&format!("hearth invoke {own}"), &format!("hearth invoke {name}"))
+                .replace(&format!("hearth logs {own}"), &format!("hearth logs {name}"))
+                .into(),
+            _ => bytes.to_vec(),
+        }
+    }
+}
