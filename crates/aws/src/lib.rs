@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod credentials;
+pub mod destination;
 pub mod errors;
 pub mod function_ref;
 pub mod http_event;

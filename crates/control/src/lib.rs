@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asynchronous;
 mod auth;
 mod comparisons;
 mod credentials;
@@ -27,6 +28,7 @@ mod openapi;
 mod packages;
 mod platform;
 mod prices;
+mod queue;
 mod token;
 mod write;
 
@@ -38,11 +40,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use store::{Comparisons, Functions, Packages, Telemetry};
+use store::{Comparisons, Functions, Packages, Queue, Telemetry};
 use tokio::sync::{RwLock, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use asynchronous::{AsyncView, AsyncWrite};
 pub use auth::{cross_site, security_headers};
 pub use comparisons::{
     Comparison, ComparisonError, ComparisonList, ComparisonOrder, ComparisonPlan, ComparisonProgress, ComparisonState,
@@ -71,6 +74,7 @@ pub use platform::{
     Severity, StemView,
 };
 pub use prices::{CloudView, CloudWrite, HardwareView, HardwareWrite, PricesView, PricesWrite};
+pub use queue::{EventChoice, EventList, EventStateView, EventView, EventsChanged, QueueCountsView, QueueView};
 pub use token::{InvalidToken, Token, TokenSet};
 pub use write::{CodeRef, FunctionWrite, ScaleWrite};
 
@@ -87,6 +91,7 @@ pub struct ControlState {
     pub packages: Arc<dyn Packages>,
     pub telemetry: Arc<dyn Telemetry>,
     pub comparisons: Arc<dyn Comparisons>,
+    pub queue: Arc<dyn Queue>,
     pub platform: Arc<dyn Platform>,
     pub images: Arc<dyn Images>,
     pub tokens: Arc<TokenSet>,
@@ -155,6 +160,11 @@ fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(prices::get, prices::put))
         .routes(routes!(images::list, images::pull, images::import, images::prune))
         .routes(routes!(images::get, images::delete))
+        .routes(routes!(queue::counts))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::get))
+        .routes(routes!(queue::redrive))
+        .routes(routes!(queue::purge))
         .routes(routes!(doctor::report))
         .routes(routes!(doctor::runtimes))
         .routes(routes!(credentials::aws))

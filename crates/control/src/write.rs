@@ -11,6 +11,7 @@ use model::{
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use crate::asynchronous::AsyncWrite;
 use crate::error::ApiError;
 
 /// A function's configuration and code, as far as they are said.
@@ -74,6 +75,9 @@ pub struct FunctionWrite {
     /// Whether the ingress answers at `/fn/NAME/…`; default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<bool>,
+    /// What becomes of events that nobody waits for.
+    #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
+    pub asynchronous: Option<AsyncWrite>,
     /// The package, uploaded before. Needed to make a function.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeRef>,
@@ -156,6 +160,7 @@ impl FunctionWrite {
             scale,
             egress,
             url,
+            asynchronous,
             code: _,
         } = self;
         if name.is_some_and(|name| name != spec.name) {
@@ -176,6 +181,9 @@ impl FunctionWrite {
         set(&mut spec.at_least, at_least);
         set(&mut spec.egress, egress);
         set(&mut spec.url, url);
+        if let Some(rules) = asynchronous {
+            rules.apply(&mut spec.asynchronous);
+        }
         for (name, value) in env.into_iter().flatten() {
             match value {
                 Some(value) => spec.env.insert(name, value),
@@ -193,19 +201,19 @@ impl FunctionWrite {
     }
 }
 
-fn set<T>(to: &mut T, from: Option<T>) {
+pub(crate) fn set<T>(to: &mut T, from: Option<T>) {
     if let Some(from) = from {
         *to = from;
     }
 }
 
 /// Tells a key that is null from one that is not there.
-fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+pub(crate) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
 /// A time as its text, or as a number of seconds.
-mod time_text {
+pub(crate) mod time_text {
     use super::*;
     use model::{parse_duration, show_duration};
 
@@ -247,6 +255,12 @@ mod tests {
         spec.isolation = "namespace=90,gvisor=10".parse().unwrap();
         spec.at_least = Some(Isolation::Docker);
         spec.image = Some(format!("python:3.11@sha256:{}", "0f".repeat(32)).parse().unwrap());
+        spec.asynchronous = model::AsyncRules {
+            retries: 1,
+            on_success: Some("g".parse().unwrap()),
+            on_failure: Some("h".parse().unwrap()),
+            ..model::AsyncRules::default()
+        };
         let stored = serde_json::to_value(&spec).unwrap();
         let mut back: FunctionWrite = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(&back).unwrap(), stored, "every key of the model is a key of the API");

@@ -25,6 +25,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("fork-image", &[]),
     ("spawner", &["model", "driver", "wire"]),
     ("engine", &["model", "wire", "store", "driver"]),
+    ("triggers", &["model", "aws", "store"]),
     ("gateway", &["model", "aws", "store", "engine"]),
     ("control", &["model", "aws", "store"]),
     (
@@ -43,6 +44,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "fork-image",
             "spawner",
             "engine",
+            "triggers",
             "gateway",
             "control",
         ],

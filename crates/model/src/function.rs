@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::AsyncRules;
 use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision};
 use crate::isolation::{Isolation, IsolationChoice};
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
@@ -108,6 +109,9 @@ pub struct FunctionSpec {
     /// Whether the ingress answers at `/fn/NAME/…`.
     #[serde(default = "default_url")]
     pub url: bool,
+    /// What becomes of events that nobody waits for.
+    #[serde(rename = "async", default, skip_serializing_if = "AsyncRules::is_default")]
+    pub asynchronous: AsyncRules,
 }
 
 /// One deployed revision of a function: immutable.
@@ -186,6 +190,7 @@ impl FunctionSpec {
             scale: Scale::default(),
             egress: default_egress(),
             url: default_url(),
+            asynchronous: AsyncRules::default(),
         }
     }
 
@@ -224,6 +229,7 @@ impl FunctionSpec {
             return Err(InvalidSpec::NoImage);
         }
         self.validate_handler()?;
+        self.asynchronous.validate()?;
         self.validate_env()
     }
 
@@ -307,7 +313,7 @@ impl<'de> Deserialize<'de> for Idle {
 }
 
 /// A duration as its text, or as a number of seconds.
-mod duration_text {
+pub(crate) mod duration_text {
     use super::*;
 
     pub fn serialize<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

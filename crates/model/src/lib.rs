@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod event;
 mod fault;
 mod function;
 mod id;
@@ -17,6 +18,7 @@ mod runtime;
 mod time;
 pub mod waterfall;
 
+pub use event::{AsyncRules, MAX_EVENT_BYTES};
 pub use fault::{Blame, Fault, FaultCode};
 pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale};
 pub use id::{

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use control::{FunctionWrite, ScaleWrite, explain_unknown};
+use control::{AsyncWrite, FunctionWrite, ScaleWrite, explain_unknown};
 use model::{Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Runtime};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -48,6 +48,9 @@ struct RawConfig {
     env: Option<BTreeMap<String, Spanned<toml::Value>>>,
     scale: Option<RawScale>,
     network: Option<RawNetwork>,
+    /// What becomes of events that nobody waits for.
+    #[serde(rename = "async")]
+    asynchronous: Option<RawAsync>,
     // Not yet.
     http: Option<Spanned<toml::Value>>,
     schedule: Option<Spanned<toml::Value>>,
@@ -74,6 +77,23 @@ struct RawScale {
 struct RawNetwork {
     /// `none`, the default.
     egress: Option<Spanned<toml::Value>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct RawAsync {
+    /// How often an event is run again after the function failed, 0 to 10; default 2.
+    retries: Option<u32>,
+    /// Before the first of them; the n-th waits n times as long; default 1m.
+    retry_delay: Option<Spanned<Text>>,
+    /// An event that could not be run within this time is given up, 1s to 14d; default 6h.
+    max_age: Option<Spanned<Text>>,
+    /// The function that is told of each event that went well.
+    on_success: Option<Spanned<String>>,
+    /// The function that is told of each event that was given up.
+    on_failure: Option<Spanned<String>>,
+    /// Whether events that were given up are kept; default true.
+    dead_letter: Option<bool>,
 }
 
 /// A quantity: a text, or a bare number.
@@ -140,7 +160,26 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         scale: (scale != ScaleWrite::default()).then_some(scale),
         egress: raw.network.and_then(|network| network.egress).map(|egress| egress_of(text, egress)).transpose()?,
         url: raw.url,
+        asynchronous: raw.asynchronous.map(|rules| async_of(text, rules)).transpose()?,
         code: None,
+    })
+}
+
+fn async_of(text: &str, rules: RawAsync) -> Result<AsyncWrite, Usage> {
+    let time = |key: &str, value: Option<Spanned<Text>>, expected: &str| {
+        let Some(value) = value else { return Ok(None) };
+        let (at, written) = (value.span().start, value.into_inner().0);
+        let read = model::parse_duration(&written);
+        let why = |error: InvalidQuantity| range(&written, expected).unwrap_or_else(|| error.to_string());
+        read.map(Some).map_err(|error| refuse(text, at, &format!("async.{key}: {}", why(error))))
+    };
+    Ok(AsyncWrite {
+        retries: rules.retries,
+        retry_delay: time("retry-delay", rules.retry_delay, "10ms to 1d")?,
+        max_age: time("max-age", rules.max_age, "1s to 14d")?,
+        on_success: word::<FunctionName>(text, "async.on-success", rules.on_success)?.map(Some),
+        on_failure: word::<FunctionName>(text, "async.on-failure", rules.on_failure)?.map(Some),
+        dead_letter: rules.dead_letter,
     })
 }
 
@@ -256,6 +295,13 @@ mod tests {
             idle = "auto"
             [network]
             egress = "none"
+            [async]
+            retries = 1
+            retry-delay = "30s"
+            max-age = "1h"
+            on-success = "well"
+            on-failure = "ill"
+            dead-letter = false
             "#,
         )
         .unwrap();
@@ -264,6 +310,10 @@ mod tests {
             "image": "python:3.11-slim", "handler": "app.handler", "memory": "256MB", "timeout": "10s", "cpu": "0.5", "tmp": "1GB",
             "isolation": "namespace", "url": false, "env": {"BUCKET": "photos"}, "egress": "none",
             "scale": {"min": 1, "max": 20, "concurrency": 1, "idle": "auto"},
+            "async": {
+                "retries": 1, "retry_delay": "30s", "max_age": "1h", "on_success": "well", "on_failure": "ill",
+                "dead_letter": false,
+            },
         });
         assert_eq!(serde_json::to_value(&manifest).unwrap(), expected);
     }

@@ -30,6 +30,7 @@ mod pack;
 mod prices;
 mod progress;
 mod ps;
+mod queue;
 mod rm;
 mod runtimes;
 mod simulate;
@@ -185,6 +186,8 @@ pub enum ClientCommand {
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
+    /// Show asynchronous events: how many wait, which were set aside
+    Queue(queue::QueueArgs),
     /// List the instances that live now
     Ps(ps::PsArgs),
     /// Remove a function
@@ -226,6 +229,7 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Logs(args) => logs::run(args),
         ClientCommand::List(args) => list::run(args),
         ClientCommand::Ps(args) => ps::run(args),
+        ClientCommand::Queue(args) => queue::run(args),
         ClientCommand::Rm(args) => rm::run(args),
         ClientCommand::Env(args) => env::run(args),
         ClientCommand::Image(args) => image::run(args),
@@ -276,6 +280,7 @@ impl ClientCommand {
             Self::Logs(args) => args.json,
             Self::List(args) => args.json,
             Self::Ps(args) => args.json,
+            Self::Queue(args) => args.json,
             Self::Rm(args) => args.json,
             Self::Env(args) => args.json,
             Self::Image(args) => args.json(),

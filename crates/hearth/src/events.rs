@@ -1,0 +1,37 @@
+//! Asynchronous events on this machine: the dispatcher, with the engine as what runs them.
+
+use std::sync::Arc;
+
+use engine::Engine;
+use model::{Fault, Function, FunctionName, Invocation, Outcome, Timestamp};
+use store::{Queue, StoreError};
+use triggers::{Dispatcher, Limits, Options, Runner};
+
+use crate::server::{ACCOUNT, REGION};
+
+/// The engine, as the dispatcher sees it.
+#[derive(Clone)]
+struct Direct(Engine);
+
+impl Runner for Direct {
+    fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
+        self.0.function(name)
+    }
+
+    async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
+        self.0.invoke(invocation).await
+    }
+}
+
+/// Begins to run events, those first that an earlier server left.
+pub async fn start(engine: Engine, queue: Arc<dyn Queue>) -> Result<Dispatcher, StoreError> {
+    let options = Options {
+        runner: Direct(engine),
+        queue,
+        clock: Arc::new(Timestamp::now),
+        region: REGION.into(),
+        account: ACCOUNT.into(),
+        limits: Limits::default(),
+    };
+    Dispatcher::start(options).await
+}
