@@ -8,6 +8,7 @@ pub mod destination;
 pub mod errors;
 pub mod function_ref;
 pub mod http_event;
+pub mod scheduled;
 pub mod sigv4;
 
 mod text;

@@ -255,6 +255,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         egress,
         url,
         asynchronous,
+        // At /api/v1/schedules, with how far they have come.
+        schedules: _,
     } = spec;
     FunctionView {
         keeping: api.platform.keeping(&name),

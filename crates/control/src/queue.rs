@@ -147,10 +147,7 @@ pub(crate) async fn list(State(api): State<Api>, Params(which): Params<Which>) -
 #[utoipa::path(get, path = "/api/v1/queue/events/{id}", operation_id = "get_event", tag = "queue",
     params(("id" = String, Path)),
     responses((status = 200, body = EventView), (status = 404, body = ErrorBody)))]
-pub(crate) async fn get(
-    State(api): State<Api>,
-    Segment(id): Segment<RequestId>,
-) -> Result<Json<EventView>, ApiError> {
+pub(crate) async fn get(State(api): State<Api>, Segment(id): Segment<RequestId>) -> Result<Json<EventView>, ApiError> {
     let absent = || {
         ApiError::not_found(format!(
             "no event {id} is in the queue: it is done or purged, or never was; GET /api/v1/invocations/{id} tells of \

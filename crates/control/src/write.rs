@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::{
     CodeHash, Cpu, Egress, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, PinnedImage,
-    Runtime, Scale,
+    Runtime, Scale, Schedule,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -78,6 +78,10 @@ pub struct FunctionWrite {
     /// What becomes of events that nobody waits for.
     #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
     pub asynchronous: Option<AsyncWrite>,
+    /// When it is called by the clock: these schedules and no others.
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
+    #[serde(rename = "schedule", skip_serializing_if = "Option::is_none")]
+    pub schedules: Option<Vec<Schedule>>,
     /// The package, uploaded before. Needed to make a function.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeRef>,
@@ -161,6 +165,7 @@ impl FunctionWrite {
             egress,
             url,
             asynchronous,
+            schedules,
             code: _,
         } = self;
         if name.is_some_and(|name| name != spec.name) {
@@ -181,6 +186,7 @@ impl FunctionWrite {
         set(&mut spec.at_least, at_least);
         set(&mut spec.egress, egress);
         set(&mut spec.url, url);
+        set(&mut spec.schedules, schedules);
         if let Some(rules) = asynchronous {
             rules.apply(&mut spec.asynchronous);
         }
@@ -261,6 +267,7 @@ mod tests {
             on_failure: Some("h".parse().unwrap()),
             ..model::AsyncRules::default()
         };
+        spec.schedules = vec![Schedule::new("nightly", "0 3 * * *")];
         let stored = serde_json::to_value(&spec).unwrap();
         let mut back: FunctionWrite = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(&back).unwrap(), stored, "every key of the model is a key of the API");

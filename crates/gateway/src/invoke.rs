@@ -268,7 +268,9 @@ impl Wanted {
         };
         let key = match text("idempotency-key") {
             None => None,
-            Some(key) if kind == Kind::Event && (1..=MAX_KEY).contains(&key.len()) && key != "?" => Some(key.to_owned()),
+            Some(key) if kind == Kind::Event && (1..=MAX_KEY).contains(&key.len()) && key != "?" => {
+                Some(key.to_owned())
+            }
             Some(_) if kind == Kind::Event => {
                 return Err(AwsError::invalid_parameter(format!(
                     "Idempotency-Key is not valid: expected 1 to {MAX_KEY} printable ASCII characters"

@@ -1,11 +1,11 @@
-//! Asynchronous events on this machine: the dispatcher, with the engine as what runs them.
+//! Asynchronous events on this machine: the dispatcher, with the engine as what runs them; the ticker of schedules.
 
 use std::sync::Arc;
 
 use engine::Engine;
 use model::{Fault, Function, FunctionName, Invocation, Outcome, Timestamp};
-use store::{Queue, StoreError};
-use triggers::{Dispatcher, Limits, Options, Runner};
+use store::{Functions, Queue, Schedules, StoreError};
+use triggers::{Dispatcher, Limits, Options, Runner, Ticker, TickerOptions};
 
 use crate::server::{ACCOUNT, REGION};
 
@@ -34,4 +34,10 @@ pub async fn start(engine: Engine, queue: Arc<dyn Queue>) -> Result<Dispatcher, 
         limits: Limits::default(),
     };
     Dispatcher::start(options).await
+}
+
+/// Begins to make events of schedules; those first that were missed.
+pub fn tick(functions: Arc<dyn Functions>, schedules: Arc<dyn Schedules>) -> Ticker {
+    let (region, account) = (REGION.into(), ACCOUNT.into());
+    Ticker::start(TickerOptions { functions, schedules, clock: Arc::new(Timestamp::now), region, account })
 }

@@ -148,6 +148,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         telemetry: store.clone(),
         comparisons: store.clone(),
         queue: queue.clone(),
+        schedules: queue.clone(),
         platform: Arc::new(platform),
         images: Arc::new(images),
         tokens: keys.tokens.clone(),
@@ -162,6 +163,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     client.ready().await.context("tell the spawner that the server is ready")?;
 
     let dispatcher = events::start(engine.clone(), queue.clone()).await.context("begin with the events that wait")?;
+    let ticker = events::tick(store.clone(), queue.clone());
     tokio::spawn(collect_packages(store.clone()));
     greet(&config, &control_url, &ingress_url, &keys, &capabilities);
 
@@ -176,6 +178,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     ready.store(false, Ordering::Release);
     closing.send_replace(true);
     dispatcher.stop();
+    drop(ticker);
     let listeners = async {
         for (listener, what) in [(control, "the control listener"), (ingress, "the ingress")] {
             if !listener.is_finished() && tokio::time::timeout(DRAIN_LIMIT, listener).await.is_err() {

@@ -12,6 +12,7 @@ use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision};
 use crate::isolation::{Isolation, IsolationChoice};
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 use crate::runtime::{Language, Runtime};
+use crate::schedule::{self, Schedule};
 use crate::time::Timestamp;
 
 /// All environment variables of a function together, names and values: AWS Lambda's 4 KB.
@@ -112,6 +113,9 @@ pub struct FunctionSpec {
     /// What becomes of events that nobody waits for.
     #[serde(rename = "async", default, skip_serializing_if = "AsyncRules::is_default")]
     pub asynchronous: AsyncRules,
+    /// When it is called by the clock.
+    #[serde(rename = "schedule", default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
 }
 
 /// One deployed revision of a function: immutable.
@@ -144,6 +148,8 @@ pub enum InvalidSpec {
     EnvSize(usize),
     #[error("isolation {isolation} is weaker than at_least = {floor}: name one that is as strong, or isolation = auto")]
     TooWeak { isolation: Isolation, floor: Isolation },
+    #[error("schedule {name:?}: {why}")]
+    Schedule { name: String, why: String },
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error(transparent)]
@@ -191,6 +197,7 @@ impl FunctionSpec {
             egress: default_egress(),
             url: default_url(),
             asynchronous: AsyncRules::default(),
+            schedules: Vec::new(),
         }
     }
 
@@ -230,6 +237,7 @@ impl FunctionSpec {
         }
         self.validate_handler()?;
         self.asynchronous.validate()?;
+        schedule::validate(&self.schedules)?;
         self.validate_env()
     }
 

@@ -15,6 +15,7 @@ pub mod price;
 mod quantity;
 mod record;
 mod runtime;
+mod schedule;
 mod time;
 pub mod waterfall;
 
@@ -32,5 +33,6 @@ pub use price::{Cloud, Currency, Hardware, InvalidPrices, Lifetime, Prices};
 pub use quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 pub use record::{InstanceState, InstanceView, LogLevel, LogLine, Record, RecordOutcome};
 pub use runtime::{Language, Runtime};
+pub use schedule::{MAX_MISSED, MAX_SCHEDULES, Missed, Overlap, Schedule, Timetable};
 pub use time::Timestamp;
 pub use waterfall::Stage;

@@ -7,11 +7,13 @@
 
 pub mod packages;
 pub mod queue;
+pub mod schedules;
 pub mod sqlite;
 pub mod unpack;
 
 pub use packages::DiskPackages;
 pub use queue::Queue;
+pub use schedules::Schedules;
 pub use sqlite::{Options, SqliteQueue, SqliteStore};
 pub use unpack::Limits;
 

@@ -1,4 +1,5 @@
-//! What turns something that was kept into an invocation: the dispatcher of asynchronous events.
+//! What turns something that was kept into an invocation: the dispatcher of asynchronous events, and the ticker, which
+//! makes events of schedules.
 //!
 //! ```text
 //!             ready, dealt out in turn              judge
@@ -15,9 +16,12 @@
 pub mod decide;
 mod dispatch;
 mod run;
+mod ticker;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod ticker_tests;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,6 +31,8 @@ use model::{Fault, Function, FunctionName, Invocation, Outcome, Timestamp};
 use store::{Queue, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+pub use ticker::{Ticker, TickerOptions};
 
 /// What the dispatcher needs of the engine.
 pub trait Runner: Clone + Send + Sync + 'static {

@@ -66,9 +66,7 @@ fn settlement(
             Settlement::Done { then }
         }
         Verdict::Again { due, progress } => Settlement::Again { due, progress, error: said(ran) },
-        Verdict::GiveUp { condition, progress } => {
-            give_up(teller, rules, event, progress, condition, Some(ran), now)
-        }
+        Verdict::GiveUp { condition, progress } => give_up(teller, rules, event, progress, condition, Some(ran), now),
     }
 }
 

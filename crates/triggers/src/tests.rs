@@ -194,7 +194,8 @@ async fn every_event_runs_and_all_are_counted() {
         world.put("ok", &n.to_string()).await;
     }
     world.settled().await;
-    let mut ran: Vec<u32> = world.calls("ok").iter().map(|p| std::str::from_utf8(p).unwrap().parse().unwrap()).collect();
+    let mut ran: Vec<u32> =
+        world.calls("ok").iter().map(|p| std::str::from_utf8(p).unwrap().parse().unwrap()).collect();
     ran.sort();
     assert_eq!(ran, (0..100).collect::<Vec<_>>());
     let counts = world.counts("ok").await;

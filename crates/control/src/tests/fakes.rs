@@ -440,6 +440,7 @@ impl World {
             telemetry: store.clone(),
             comparisons: store.clone(),
             queue: queue.clone(),
+            schedules: queue.clone(),
             platform: platform.clone(),
             images: Arc::new(FakeImages),
             tokens: Arc::new(crate::TokenSet::new(vec![token.sha256()])),

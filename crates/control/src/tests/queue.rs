@@ -51,8 +51,14 @@ async fn events_are_counted_listed_shown_redriven_and_purged() {
     assert_eq!(world.get("/api/v1/queue/events?limit=0").await.status, StatusCode::BAD_REQUEST);
 
     let shown = world.get(&format!("/api/v1/queue/events/{dead}")).await.body;
-    assert_eq!((&shown["state"], &shown["condition"], &shown["error"]), (&json!("dead"), &json!("RetriesExhausted"), &json!("no")));
-    assert_eq!((&shown["attempts"], &shown["failures"], &shown["payload"]), (&json!(1), &json!(1), &json!({"n": 100.0})));
+    assert_eq!(
+        (&shown["state"], &shown["condition"], &shown["error"]),
+        (&json!("dead"), &json!("RetriesExhausted"), &json!("no"))
+    );
+    assert_eq!(
+        (&shown["attempts"], &shown["failures"], &shown["payload"]),
+        (&json!(1), &json!(1), &json!({"n": 100.0}))
+    );
     let absent = world.get(&format!("/api/v1/queue/events/{}", RequestId::random())).await;
     assert_eq!(absent.status, StatusCode::NOT_FOUND);
 

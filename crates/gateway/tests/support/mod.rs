@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway::{Enqueued, Gateway, Invoker, Keys, NewEvent, Limits, Options, Response, serve_ingress};
+use gateway::{Enqueued, Gateway, Invoker, Keys, Limits, NewEvent, Options, Response, serve_ingress};
 use http_body_util::BodyExt;
 use model::{
     CodeHash, Fault, FaultCode, Function, FunctionError, FunctionName, FunctionSpec, InstanceId, Invocation, Outcome,

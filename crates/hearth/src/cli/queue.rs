@@ -77,8 +77,7 @@ pub fn run(args: QueueArgs) -> anyhow::Result<ExitCode> {
         }
         Some(QueueCommand::Show { id }) => show(client.get(&format!("/api/v1/queue/events/{id}"))?, args.json)?,
         Some(QueueCommand::Redrive(choice)) => {
-            let changed: EventsChanged =
-                client.write(Method::POST, "/api/v1/queue/redrive", &choice.of(false))?;
+            let changed: EventsChanged = client.write(Method::POST, "/api/v1/queue/redrive", &choice.of(false))?;
             told(&changed, "will run again", args.json)?;
         }
         Some(QueueCommand::Purge { choice, waiting, yes }) => {

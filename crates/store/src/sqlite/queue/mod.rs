@@ -2,6 +2,7 @@
 //! share one sync to disk, and so do leases and their ends.
 
 mod rows;
+mod schedules;
 mod schema;
 
 use std::path::{Path, PathBuf};
@@ -16,10 +17,8 @@ use tokio::sync::watch;
 
 use super::database::{self, Readers};
 use super::writer::Writer;
-use crate::queue::{
-    Enqueued, EventQuery, EventState, NewEvent, Queue, QueueCounts, QueuedEvent, Ready, Settlement,
-};
 use crate::StoreError;
+use crate::queue::{Enqueued, EventQuery, EventState, NewEvent, Queue, QueueCounts, QueuedEvent, Ready, Settlement};
 use rows::{DEAD, RUNNING, WAITING, count, insert, take};
 use schema::SCHEMA;
 
@@ -27,6 +26,8 @@ use schema::SCHEMA;
 const KEYS: Duration = Duration::from_secs(24 * 3600);
 /// How long dead events are kept.
 const DEAD_AGE: Duration = Duration::from_secs(14 * 86_400);
+/// How long ticks are remembered that became events: longer than a clock goes back without being taken for wrong.
+const TICKS: Duration = Duration::from_secs(3 * 86_400);
 /// Rows of one transaction of the house-keeping, so that nobody waits long for it.
 const BATCH: usize = 1000;
 /// How long what was seen of the disk is believed.
@@ -134,7 +135,8 @@ impl Queue for SqliteQueue {
 
     async fn ready(&self) -> Result<Vec<Ready>, StoreError> {
         let ready = |queue: &Connection| {
-            let sql = "SELECT c.function, (SELECT min(e.due) FROM events e WHERE e.state = 0 AND e.function = c.function)
+            let sql =
+                "SELECT c.function, (SELECT min(e.due) FROM events e WHERE e.state = 0 AND e.function = c.function)
                 FROM counters c WHERE c.waiting > 0 ORDER BY c.function";
             let mut query = queue.prepare(sql)?;
             let mut rows = query.query([])?;
@@ -175,27 +177,25 @@ impl Queue for SqliteQueue {
     }
 
     async fn settle(&self, id: RequestId, settlement: Settlement) -> Result<(), StoreError> {
-        let settle = move |queue: &Connection| {
-            match settlement {
-                Settlement::Done { then } => {
-                    take(queue, id, RUNNING, "done")?;
-                    then.map_or(Ok(()), |then| tell(queue, &then))
-                }
-                Settlement::Again { due, progress, error } => {
-                    rows::update(queue, id, WAITING, due, &progress, None, error.as_deref())
-                }
-                Settlement::GivenUp { keep, condition, progress, error, then } => {
-                    if keep {
-                        let due = Timestamp(0);
-                        rows::update(queue, id, DEAD, due, &progress, Some(&condition), error.as_deref())?;
-                        let sql = "UPDATE counters SET waiting = waiting - 1, dead = dead + 1 WHERE function =
+        let settle = move |queue: &Connection| match settlement {
+            Settlement::Done { then } => {
+                take(queue, id, RUNNING, "done")?;
+                then.map_or(Ok(()), |then| tell(queue, &then))
+            }
+            Settlement::Again { due, progress, error } => {
+                rows::update(queue, id, WAITING, due, &progress, None, error.as_deref())
+            }
+            Settlement::GivenUp { keep, condition, progress, error, then } => {
+                if keep {
+                    let due = Timestamp(0);
+                    rows::update(queue, id, DEAD, due, &progress, Some(&condition), error.as_deref())?;
+                    let sql = "UPDATE counters SET waiting = waiting - 1, dead = dead + 1 WHERE function =
                             (SELECT function FROM events WHERE id = ?1)";
-                        queue.prepare(sql)?.execute([id.to_string()])?;
-                    } else {
-                        take(queue, id, RUNNING, "failed")?;
-                    }
-                    then.map_or(Ok(()), |then| tell(queue, &then))
+                    queue.prepare(sql)?.execute([id.to_string()])?;
+                } else {
+                    take(queue, id, RUNNING, "failed")?;
                 }
+                then.map_or(Ok(()), |then| tell(queue, &then))
             }
         };
         self.writer.write(settle, self.changed()).await
@@ -203,7 +203,8 @@ impl Queue for SqliteQueue {
 
     async fn shift(&self, back_micros: i64) -> Result<(), StoreError> {
         let shift = move |queue: &Connection| {
-            queue.execute("UPDATE events SET due = due - ?1, received = received - ?1 WHERE state < 2", [back_micros])?;
+            queue
+                .execute("UPDATE events SET due = due - ?1, received = received - ?1 WHERE state < 2", [back_micros])?;
             Ok(())
         };
         self.writer.write(shift, self.changed()).await
@@ -246,7 +247,8 @@ impl Queue for SqliteQueue {
                 let found = chosen(queue, &filter, &values)?;
                 for (seq, function, _) in &found {
                     // Its age counts anew: it would be given up at once.
-                    let sql = "UPDATE events SET state = 0, due = ?1, received = ?1, failures = 0, throttles = 0, kills = 0,
+                    let sql =
+                        "UPDATE events SET state = 0, due = ?1, received = ?1, failures = 0, throttles = 0, kills = 0,
                         losses = 0, condition = NULL WHERE seq = ?2";
                     queue.prepare(sql)?.execute(params![now.micros(), seq])?;
                     count(queue, function, "dead = dead - 1, waiting = waiting + 1", 0)?;
@@ -280,6 +282,7 @@ impl Queue for SqliteQueue {
     async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
         let expire = move |queue: &Connection| {
             queue.execute("DELETE FROM keys WHERE at < ?1", [(now - KEYS).micros()])?;
+            queue.execute("DELETE FROM ticks WHERE tick < ?1", [(now - TICKS).micros()])?;
             let old: [Box<dyn ToSql>; 1] = [Box::new((now - DEAD_AGE).micros())];
             Ok(remove(queue, "state = 2 AND received < ?", &old, "dead")? as u64)
         };
@@ -299,9 +302,8 @@ fn known(queue: &Connection, event: &NewEvent) -> Result<Option<RequestId>, Stor
     let since = (event.received - KEYS).micros();
     let sql = "SELECT id, sha256 FROM keys WHERE function = ?1 AND key = ?2 AND at >= ?3";
     let mut query = queue.prepare(sql)?;
-    let found = query.query_row(params![function, key, since], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))
-    });
+    let found =
+        query.query_row(params![function, key, since], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?)));
     if let Some((id, before)) = found.optional()? {
         if before != sha256 {
             return Err(StoreError::KeyReused(key.clone()));
@@ -344,8 +346,16 @@ fn tell(queue: &Connection, event: &NewEvent) -> Result<(), StoreError> {
 const MAX_HOPS: u32 = 16;
 
 /// Rows that are due, with the bytes of their payloads.
-fn due(queue: &Connection, function: &FunctionName, now: Timestamp, most: usize) -> Result<Vec<(i64, u64)>, StoreError> {
-    let sql = "SELECT seq, bytes FROM events WHERE state = 0 AND function = ?1 AND due <= ?2 ORDER BY due, seq LIMIT ?3";
+fn due(
+    queue: &Connection,
+    function: &FunctionName,
+    now: Timestamp,
+    most: usize,
+) -> Result<Vec<(i64, u64)>, StoreError> {
+    // Of a lane that is serial, only the oldest, and only if none runs.
+    let sql = "SELECT seq, bytes FROM events e WHERE state = 0 AND function = ?1 AND due <= ?2
+        AND (serial = 0 OR NOT EXISTS (SELECT 1 FROM events o WHERE o.lane = e.lane AND o.seq < e.seq AND o.state < 2))
+        ORDER BY due, seq LIMIT ?3";
     let mut query = queue.prepare(sql)?;
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64));
     let found = query.query_map(params![function.as_str(), now.micros(), most as i64], row)?;
@@ -372,17 +382,13 @@ type Chosen = (i64, String, i64);
 fn chosen(queue: &Connection, filter: &str, values: &[Box<dyn ToSql>]) -> Result<Vec<Chosen>, StoreError> {
     let sql = format!("SELECT seq, function, bytes FROM events WHERE {filter} ORDER BY seq LIMIT {BATCH}");
     let mut query = queue.prepare(&sql)?;
-    let found = query.query_map(rusqlite::params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let found =
+        query.query_map(rusqlite::params_from_iter(values), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// Purges some of the events that a condition chooses, all of which were counted as `counted`.
-fn remove(
-    queue: &Connection,
-    filter: &str,
-    values: &[Box<dyn ToSql>],
-    counted: &str,
-) -> Result<usize, StoreError> {
+fn remove(queue: &Connection, filter: &str, values: &[Box<dyn ToSql>], counted: &str) -> Result<usize, StoreError> {
     let found = chosen(queue, filter, values)?;
     for (seq, function, bytes) in &found {
         queue.prepare("DELETE FROM events WHERE seq = ?1")?.execute([seq])?;

@@ -25,7 +25,8 @@ pub(super) fn insert(
     // Taken apart, so that nothing added to the type is forgotten here. The key is kept elsewhere.
     let NewEvent { id, function, payload, received, trace_id, client_context, hops, key: _ } = event;
     let (received, bytes) = (received.micros(), payload.len() as i64);
-    let sql = "INSERT INTO events (id, function, state, due, received, bytes, trace_id, client_context, hops, condition)
+    let sql =
+        "INSERT INTO events (id, function, state, due, received, bytes, trace_id, client_context, hops, condition)
         VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9)";
     let (id, name) = (id.to_string(), function.as_str());
     let row = params![id, name, state, received, bytes, trace_id, client_context, hops, condition];

@@ -25,8 +25,11 @@ pub(super) const SCHEMA: Schema = Schema {
             kills INTEGER NOT NULL DEFAULT 0,
             losses INTEGER NOT NULL DEFAULT 0,
             condition TEXT,
-            error TEXT
+            error TEXT,
+            lane TEXT, -- the schedule that it is of
+            serial INTEGER NOT NULL DEFAULT 0 -- whether one of the lane runs at a time
         ) STRICT;
+        CREATE INDEX events_lane ON events (lane) WHERE lane IS NOT NULL;
         CREATE INDEX events_due ON events (state, function, due);
 
         CREATE TABLE payloads (
@@ -54,5 +57,25 @@ pub(super) const SCHEMA: Schema = Schema {
             PRIMARY KEY (function, key)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX keys_at ON keys (at);
+
+        CREATE TABLE schedules (
+            function TEXT NOT NULL,
+            name TEXT NOT NULL,
+            meaning TEXT NOT NULL,
+            last INTEGER NOT NULL,
+            paused INTEGER NOT NULL DEFAULT 0,
+            enqueued INTEGER NOT NULL DEFAULT 0,
+            skipped INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (function, name)
+        ) STRICT, WITHOUT ROWID;
+
+        -- Ticks that became events, or were passed over: none does so twice.
+        CREATE TABLE ticks (
+            function TEXT NOT NULL,
+            name TEXT NOT NULL,
+            tick INTEGER NOT NULL,
+            PRIMARY KEY (function, name, tick)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX ticks_tick ON ticks (tick);
     "],
 };
