@@ -33,7 +33,7 @@ pub struct Ticker {
     task: JoinHandle<()>,
 }
 
-struct Known {
+pub(crate) struct Known {
     name: ScheduleName,
     schedule: Schedule,
     table: Timetable,
@@ -84,7 +84,7 @@ async fn follow(options: &TickerOptions, changes: &mut watch::Receiver<u64>) -> 
 }
 
 /// All schedules as they are deployed now. What is new begins now.
-async fn load(options: &TickerOptions) -> Result<Vec<Known>, StoreError> {
+pub(crate) async fn load(options: &TickerOptions) -> Result<Vec<Known>, StoreError> {
     let mut known = Vec::new();
     for function in options.functions.list().await? {
         for schedule in function.spec.schedules {
@@ -109,7 +109,7 @@ fn meaning(schedule: &Schedule) -> String {
 }
 
 /// Sees to every schedule, and says how long there is nothing more to do.
-async fn look(options: &TickerOptions, known: &[Known]) -> Result<Duration, StoreError> {
+pub(crate) async fn look(options: &TickerOptions, known: &[Known]) -> Result<Duration, StoreError> {
     let states = if known.is_empty() { vec![] } else { options.schedules.states().await? };
     let mut sleep = LONGEST_SLEEP;
     for Known { name, schedule, table } in known {
