@@ -45,8 +45,11 @@ pub fn plan(schedule: &Schedule, table: &Timetable, last: Timestamp, now: Timest
 
 /// The newest ticks after one moment and not after another, without looking at all of them.
 fn newest(table: &Timetable, after: Timestamp, until: Timestamp, most: usize) -> Vec<Timestamp> {
+    if most == 0 || until <= after {
+        return Vec::new();
+    }
     let mut span = Duration::from_secs(60);
-    while most > 0 && until > after {
+    loop {
         let from = after.max(until - span);
         let found = between(table, from, until, most);
         if found.len() >= most || from == after {
@@ -54,7 +57,6 @@ fn newest(table: &Timetable, after: Timestamp, until: Timestamp, most: usize) ->
         }
         span *= 2;
     }
-    Vec::new()
 }
 
 /// The newest `most` ticks after one moment and not after another.
