@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod credentials;
+pub mod destination;
 pub mod errors;
 pub mod function_ref;
 pub mod http_event;
+pub mod scheduled;
 pub mod sigv4;
 
 mod text;

@@ -168,6 +168,8 @@ impl From<StoreError> for ApiError {
             StoreError::NoSuchFunction(_) => Fault::new(FaultCode::NotFound, text),
             StoreError::NoSuchPackage(_) | StoreError::BadPackage(_) => Fault::new(FaultCode::InvalidPackage, text),
             StoreError::Conflict { .. } => Fault::new(FaultCode::Conflict, text),
+            StoreError::QueueFull { .. } => Fault::new(FaultCode::TooManyRequests, text),
+            StoreError::KeyReused(_) => Fault::new(FaultCode::Conflict, text),
             StoreError::DiskFull => {
                 let message = "the disk that holds the data directory is full: nothing was changed";
                 let fault = Fault::new(FaultCode::Store, message);

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use store::StoreError;
 use utoipa::ToSchema;
 
+use crate::asynchronous::AsyncView;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Input, Segment};
 use crate::platform::{IsolationView, KeepingView, Severity};
@@ -73,6 +74,9 @@ pub struct FunctionView {
     /// Where it answers, if it does.
     #[schema(example = "http://127.0.0.1:8080/fn/thumbnails/")]
     pub invoke_url: Option<String>,
+    /// What becomes of events that nobody waits for.
+    #[serde(rename = "async", default)]
+    pub asynchronous: AsyncView,
     /// Goes up with every change of code or configuration; also the `ETag`.
     pub revision: u64,
     pub code: CodeView,
@@ -254,6 +258,9 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         egress,
         snapstart,
         url,
+        asynchronous,
+        // At /api/v1/schedules, with how far they have come.
+        schedules: _,
     } = spec;
     FunctionView {
         keeping: api.platform.keeping(&name),
@@ -281,6 +288,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         },
         snapstart,
         url,
+        asynchronous: asynchronous.into(),
         revision: revision.0,
         code: CodeView { sha256: CodeHash::into(code), size: code_size },
         modified: modified.rfc3339(),

@@ -22,7 +22,7 @@ pub struct RecordView {
     pub revision: u64,
     /// None when no instance was reached.
     pub instance: Option<String>,
-    /// `invoke` (AWS's Invoke), `http` (the ingress) or `compare` (a comparison's measurement).
+    /// `invoke` (AWS's Invoke), `http` (the ingress), `async` (the queue of events) or `compare` (a comparison's measurement).
     #[schema(value_type = String, example = "invoke")]
     pub door: Door,
     /// RFC 3339.

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asynchronous;
 mod auth;
 mod comparisons;
 mod credentials;
@@ -27,6 +28,8 @@ mod openapi;
 mod packages;
 mod platform;
 mod prices;
+mod queue;
+mod schedules;
 mod token;
 mod write;
 
@@ -38,11 +41,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use store::{Comparisons, Functions, Packages, Telemetry};
+use store::{Comparisons, Functions, Packages, Queue, Schedules, Telemetry};
 use tokio::sync::{RwLock, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use asynchronous::{AsyncView, AsyncWrite};
 pub use auth::{cross_site, security_headers};
 pub use comparisons::{
     Comparison, ComparisonError, ComparisonList, ComparisonOrder, ComparisonPlan, ComparisonProgress, ComparisonState,
@@ -71,6 +75,8 @@ pub use platform::{
     Severity, StemView,
 };
 pub use prices::{CloudView, CloudWrite, HardwareView, HardwareWrite, PricesView, PricesWrite};
+pub use queue::{EventChoice, EventList, EventStateView, EventView, EventsChanged, QueueCountsView, QueueView};
+pub use schedules::{EventMade, ScheduleList, ScheduleView};
 pub use token::{InvalidToken, Token, TokenSet};
 pub use write::{CodeRef, FunctionWrite, ScaleWrite};
 
@@ -80,6 +86,9 @@ const UPLOADS: usize = 2;
 /// Clients following logs at once, each a connection held open.
 const FOLLOWERS: usize = 128;
 
+/// Region and account in the events of schedules, as there is none.
+pub(crate) const PLACE: (&str, &str) = ("us-east-1", "000000000000");
+
 /// All that the API stands on.
 #[derive(Clone)]
 pub struct ControlState {
@@ -87,6 +96,8 @@ pub struct ControlState {
     pub packages: Arc<dyn Packages>,
     pub telemetry: Arc<dyn Telemetry>,
     pub comparisons: Arc<dyn Comparisons>,
+    pub queue: Arc<dyn Queue>,
+    pub schedules: Arc<dyn Schedules>,
     pub platform: Arc<dyn Platform>,
     pub images: Arc<dyn Images>,
     pub tokens: Arc<TokenSet>,
@@ -155,6 +166,15 @@ fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(prices::get, prices::put))
         .routes(routes!(images::list, images::pull, images::import, images::prune))
         .routes(routes!(images::get, images::delete))
+        .routes(routes!(queue::counts))
+        .routes(routes!(queue::list))
+        .routes(routes!(queue::get))
+        .routes(routes!(queue::redrive))
+        .routes(routes!(queue::purge))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::run))
         .routes(routes!(doctor::report))
         .routes(routes!(doctor::runtimes))
         .routes(routes!(credentials::aws))

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use model::{
     CodeHash, Cpu, Egress, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, PinnedImage,
-    Runtime, Scale,
+    Runtime, Scale, Schedule,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use crate::asynchronous::AsyncWrite;
 use crate::error::ApiError;
 
 /// A function's configuration and code, as far as they are said.
@@ -78,6 +79,13 @@ pub struct FunctionWrite {
     /// Whether the ingress answers at `/fn/NAME/…`; default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<bool>,
+    /// What becomes of events that nobody waits for.
+    #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
+    pub asynchronous: Option<AsyncWrite>,
+    /// When it is called by the clock: these schedules and no others.
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
+    #[serde(rename = "schedule", skip_serializing_if = "Option::is_none")]
+    pub schedules: Option<Vec<Schedule>>,
     /// The package, uploaded before. Needed to make a function.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeRef>,
@@ -161,6 +169,8 @@ impl FunctionWrite {
             egress,
             snapstart,
             url,
+            asynchronous,
+            schedules,
             code: _,
         } = self;
         if name.is_some_and(|name| name != spec.name) {
@@ -182,6 +192,10 @@ impl FunctionWrite {
         set(&mut spec.egress, egress);
         set(&mut spec.snapstart, snapstart);
         set(&mut spec.url, url);
+        set(&mut spec.schedules, schedules);
+        if let Some(rules) = asynchronous {
+            rules.apply(&mut spec.asynchronous);
+        }
         for (name, value) in env.into_iter().flatten() {
             match value {
                 Some(value) => spec.env.insert(name, value),
@@ -199,19 +213,19 @@ impl FunctionWrite {
     }
 }
 
-fn set<T>(to: &mut T, from: Option<T>) {
+pub(crate) fn set<T>(to: &mut T, from: Option<T>) {
     if let Some(from) = from {
         *to = from;
     }
 }
 
 /// Tells a key that is null from one that is not there.
-fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+pub(crate) fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
 /// A time as its text, or as a number of seconds.
-mod time_text {
+pub(crate) mod time_text {
     use super::*;
     use model::{parse_duration, show_duration};
 
@@ -253,6 +267,13 @@ mod tests {
         spec.isolation = "namespace=90,gvisor=10".parse().unwrap();
         spec.at_least = Some(Isolation::Docker);
         spec.image = Some(format!("python:3.11@sha256:{}", "0f".repeat(32)).parse().unwrap());
+        spec.asynchronous = model::AsyncRules {
+            retries: 1,
+            on_success: Some("g".parse().unwrap()),
+            on_failure: Some("h".parse().unwrap()),
+            ..model::AsyncRules::default()
+        };
+        spec.schedules = vec![Schedule::new("nightly", "0 3 * * *")];
         let stored = serde_json::to_value(&spec).unwrap();
         let mut back: FunctionWrite = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(&back).unwrap(), stored, "every key of the model is a key of the API");

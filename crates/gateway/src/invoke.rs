@@ -1,7 +1,7 @@
 //! AWS's Invoke: `POST /2015-03-31/functions/NAME/invocations`, signed or with a bearer token.
 //!
-//! Known: `RequestResponse` and `DryRun`, `Tail`, a client context, the qualifier `$LATEST`. `Event` is refused
-//! by name until there is a queue to keep events in.
+//! Known: `RequestResponse`, `Event` and `DryRun`, `Tail`, a client context, the qualifier `$LATEST`. An event is
+//! answered once it is kept; `Idempotency-Key` names it among its function's for a day.
 
 use aws::errors::{AwsError, failure_payload};
 use aws::sigv4::{self, SignedRequest};
@@ -14,21 +14,26 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::Full;
 use hyper::body::Body;
-use model::{Blame, Door, FaultCode, FunctionName, Invocation, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp};
+use model::{
+    Blame, Door, FaultCode, FunctionName, Invocation, MAX_EVENT_BYTES, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp,
+};
 use percent_encoding::percent_decode_str;
 
 use crate::body::{self, BodyError};
 use crate::respond::{Reference, and_close};
-use crate::{Gateway, Invoker, Response, json};
+use crate::{Gateway, Invoker, NewEvent, Response, json};
 
 /// Longest `X-Amz-Client-Context`, as AWS has it.
 const MAX_CLIENT_CONTEXT: usize = 3583;
 /// How much of an invocation's log is answered.
 const TAIL_BYTES: usize = 4096;
+/// Longest `Idempotency-Key`.
+const MAX_KEY: usize = 255;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     RequestResponse,
+    Event,
     DryRun,
 }
 
@@ -37,6 +42,8 @@ struct Wanted {
     kind: Kind,
     tail: bool,
     client_context: String,
+    /// `Idempotency-Key` of an event.
+    key: Option<String>,
 }
 
 // === impl Gateway ===
@@ -91,6 +98,9 @@ impl<I: Invoker> Gateway<I> {
         let payload = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
         json::check(&payload)
             .map_err(|why| AwsError::invalid_content(format!("Could not parse request body into json: {why}")))?;
+        if wanted.kind == Kind::Event {
+            return self.enqueue(name, payload, wanted, reference, received).await;
+        }
         let invocation = Invocation {
             id: reference.id,
             function: name,
@@ -110,6 +120,55 @@ impl<I: Invoker> Gateway<I> {
             }
             Err(fault) => Err(AwsError::from(&fault).into()),
         }
+    }
+
+    /// Answers 202 once the event is kept.
+    async fn enqueue(
+        &self,
+        function: FunctionName,
+        payload: Bytes,
+        wanted: Wanted,
+        reference: &Reference,
+        received: Timestamp,
+    ) -> Result<Response, Refused> {
+        if payload.len() > MAX_EVENT_BYTES {
+            let length = payload.len();
+            return Err(AwsError::too_large(format!(
+                "{length} byte payload is too large for the Event invocation type (limit {MAX_EVENT_BYTES} bytes)"
+            ))
+            .into());
+        }
+        let Wanted { client_context, key, .. } = wanted;
+        let event = NewEvent {
+            id: reference.id,
+            function,
+            payload,
+            received,
+            trace_id: reference.trace.clone(),
+            client_context,
+            hops: 0,
+            key,
+        };
+        let kept = self.invoker.enqueue(event).await.map_err(|fault| {
+            let mut error = AwsError::from(&fault);
+            if fault.code == FaultCode::Store && fault.retry_after.is_some() {
+                // The disk is as good as full: what is there is safe, and nothing is promised that could not be kept.
+                error.status = StatusCode::INSUFFICIENT_STORAGE;
+            }
+            error
+        })?;
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::ACCEPTED;
+        let headers = response.headers_mut();
+        reference.stamp(headers);
+        if kept.repeated {
+            // The earlier event's name, as it was answered then.
+            if let Ok(id) = HeaderValue::try_from(kept.id.to_string()) {
+                headers.insert("x-amzn-requestid", id);
+            }
+            headers.insert("idempotency-replayed", HeaderValue::from_static("true"));
+        }
+        Ok(response)
     }
 
     /// True for a good token, false if a signature has to be checked, an error for neither.
@@ -195,12 +254,8 @@ impl Wanted {
         let kind = match text("x-amz-invocation-type") {
             None | Some("RequestResponse") => Kind::RequestResponse,
             Some("DryRun") => Kind::DryRun,
-            Some("Event") => {
-                return Err(AwsError::invalid_parameter(
-                    "invocation type Event is not supported by this version of Hearth: use RequestResponse",
-                ));
-            }
-            Some(other) => return Err(unknown("X-Amz-Invocation-Type", other, "RequestResponse or DryRun")),
+            Some("Event") => Kind::Event,
+            Some(other) => return Err(unknown("X-Amz-Invocation-Type", other, "RequestResponse, Event or DryRun")),
         };
         let tail = match text("x-amz-log-type") {
             None | Some("None") => false,
@@ -211,7 +266,24 @@ impl Wanted {
             None | Some("") => String::new(),
             Some(given) => client_context(given)?,
         };
-        Ok(Self { kind, tail, client_context })
+        let key = match text("idempotency-key") {
+            None => None,
+            Some(key) if kind == Kind::Event && (1..=MAX_KEY).contains(&key.len()) && key != "?" => {
+                Some(key.to_owned())
+            }
+            Some(_) if kind == Kind::Event => {
+                return Err(AwsError::invalid_parameter(format!(
+                    "Idempotency-Key is not valid: expected 1 to {MAX_KEY} printable ASCII characters"
+                )));
+            }
+            // A promise that could not be kept must not be made.
+            Some(_) => {
+                return Err(AwsError::invalid_parameter(
+                    "Idempotency-Key is for events: expected X-Amz-Invocation-Type Event beside it",
+                ));
+            }
+        };
+        Ok(Self { kind, tail, client_context, key })
     }
 }
 

@@ -34,6 +34,7 @@ use tokio::net::TcpListener;
 pub use ingress::IngressService;
 pub use limits::Limits;
 pub use serve::serve;
+pub use store::queue::{Enqueued, NewEvent};
 
 /// Every answer of a door.
 pub type Response = http::Response<Full<Bytes>>;
@@ -45,6 +46,10 @@ pub trait Invoker: Clone + Send + Sync + 'static {
 
     /// Runs one invocation to its end, also if the future is dropped because the caller went away.
     fn invoke(&self, invocation: Invocation) -> impl Future<Output = Result<Outcome, Fault>> + Send;
+
+    /// Keeps an event to be run; durable when it resolves. A fault of the store with a time to come back after: the disk
+    /// has no room.
+    fn enqueue(&self, event: NewEvent) -> impl Future<Output = Result<Enqueued, Fault>> + Send;
 }
 
 /// Who may use the Invoke door. Called once for each request: must not block.

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::Request;
 use http::request::Builder;
 use http_body_util::Full;
-use model::MAX_REQUEST_BYTES;
+use model::{MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
 use serde_json::Value;
-use support::{TOKEN, body, gateway};
+use support::{EARLIER, TOKEN, body, gateway};
 
 fn path(name: &str) -> String {
     format!("/2015-03-31/functions/{name}/invocations")
@@ -114,12 +114,41 @@ async fn invocation_types_are_known_or_named() {
     assert_eq!(dry.status(), 204);
     assert_eq!(body(dry).await, "");
     assert_eq!(refused(invoke("nobody").header("x-amz-invocation-type", "DryRun"), "").await.0, 404);
-    for kind in ["Event", "Streaming"] {
-        let (status, exception, message) = refused(typed(kind), "{}").await;
-        assert_eq!((status, exception.as_str()), (400, "InvalidParameterValueException"));
-        assert!(message.contains(kind), "{message}");
-    }
+    let (status, exception, message) = refused(typed("Streaming"), "{}").await;
+    assert_eq!((status, exception.as_str()), (400, "InvalidParameterValueException"));
+    assert!(message.contains("Streaming"), "{message}");
     assert_eq!(refused(invoke("echo").header("x-amz-log-type", "All"), "{}").await.0, 400);
+}
+
+#[tokio::test]
+async fn an_event_is_a_202_without_a_body() {
+    let event = |name: &str| invoke(name).header("x-amz-invocation-type", "Event");
+    let kept = send(event("echo"), r#"{"a": 1}"#).await;
+    assert_eq!(kept.status(), 202);
+    assert!(kept.headers().contains_key("x-amzn-requestid") && !kept.headers().contains_key("x-amz-executed-version"));
+    assert_eq!(body(kept).await, "");
+    assert_eq!(refused(event("nobody"), "{}").await.0, 404);
+    assert_eq!(refused(event("echo"), "{").await.1, "InvalidRequestContentException");
+    let (status, kind, message) = refused(event("echo"), format!("\"{}\"", "x".repeat(MAX_EVENT_BYTES))).await;
+    assert_eq!((status, kind.as_str()), (413, "RequestTooLargeException"));
+    assert!(message.contains("1048578 byte payload is too large for the Event invocation type"), "{message}");
+    assert_eq!(refused(event("busy"), "{}").await.1, "TooManyRequestsException");
+    assert_eq!(refused(event("broken"), "{}").await.0, 507);
+}
+
+#[tokio::test]
+async fn a_key_known_is_answered_with_its_event() {
+    let keyed = |kind: &'static str, key: &str| {
+        invoke("echo").header("x-amz-invocation-type", kind).header("idempotency-key", key)
+    };
+    let known = send(keyed("Event", "order-17"), "{}").await;
+    assert_eq!(known.status(), 202);
+    assert_eq!(known.headers()["x-amzn-requestid"], EARLIER);
+    assert_eq!(known.headers()["idempotency-replayed"], "true");
+    assert_eq!(refused(keyed("Event", &"k".repeat(256)), "{}").await.0, 400);
+    let (status, _, message) = refused(keyed("RequestResponse", "k"), "{}").await;
+    assert_eq!(status, 400);
+    assert!(message.contains("Idempotency-Key is for events"), "{message}");
 }
 
 #[tokio::test]

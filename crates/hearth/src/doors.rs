@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws::errors::AwsError;
 use axum::Router;
@@ -12,9 +13,10 @@ use axum::response::Response;
 use axum::routing::{any, post};
 use bytes::Bytes;
 use engine::Engine;
-use gateway::{Gateway, Invoker};
+use gateway::{Enqueued, Gateway, Invoker, NewEvent};
 use hyper_util::service::TowerToHyperService;
-use model::{Fault, Function, FunctionName, Invocation, Outcome, RequestId};
+use model::{Fault, FaultCode, Function, FunctionName, Invocation, Outcome, RequestId};
+use store::{Queue, StoreError};
 use tokio::net::TcpListener;
 
 use crate::keys::Keys;
@@ -36,6 +38,11 @@ const AWS_API_VERSIONS: [&str; 13] = [
     "2021-11-15",
 ];
 
+/// When it is worth asking again, where the queue is full.
+const QUEUE_FULL_RETRY: Duration = Duration::from_secs(1);
+/// The same where the disk is.
+const DISK_FULL_RETRY: Duration = Duration::from_secs(10);
+
 /// Both listeners' shared state.
 #[derive(Clone)]
 pub struct Doors {
@@ -43,9 +50,12 @@ pub struct Doors {
     limits: gateway::Limits,
 }
 
-/// The engine, as the doors see it.
+/// Engine and queue, as the doors see them.
 #[derive(Clone)]
-pub struct Dispatch(Engine);
+pub struct Dispatch {
+    engine: Engine,
+    queue: Arc<dyn Queue>,
+}
 
 /// The installation's keys, as the doors see them.
 struct DoorKeys(Arc<Keys>);
@@ -53,10 +63,10 @@ struct DoorKeys(Arc<Keys>);
 // === impl Doors ===
 
 impl Doors {
-    pub fn new(engine: Engine, keys: Arc<Keys>) -> Self {
+    pub fn new(engine: Engine, queue: Arc<dyn Queue>, keys: Arc<Keys>) -> Self {
         let options = gateway::Options::default();
         let limits = options.limits.clone();
-        Self { gateway: Gateway::new(Dispatch(engine), DoorKeys(keys), options), limits }
+        Self { gateway: Gateway::new(Dispatch { engine, queue }, DoorKeys(keys), options), limits }
     }
 
     /// Serves functions until `shutdown`, then finishes what is open.
@@ -97,11 +107,30 @@ async fn not_yet(request: Request) -> Response {
 
 impl Invoker for Dispatch {
     fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {
-        self.0.function(name)
+        self.engine.function(name)
     }
 
     async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
-        self.0.invoke(invocation).await
+        self.engine.invoke(invocation).await
+    }
+
+    async fn enqueue(&self, event: NewEvent) -> Result<Enqueued, Fault> {
+        self.queue.enqueue(event).await.map_err(|error| {
+            let text = error.to_string();
+            match error {
+                StoreError::QueueFull { .. } => {
+                    Fault::new(FaultCode::TooManyRequests, text).with_retry_after(QUEUE_FULL_RETRY)
+                }
+                StoreError::KeyReused(_) => Fault::new(FaultCode::Conflict, text),
+                StoreError::DiskFull => {
+                    let message = "the disk that holds the data directory has no room for events: nothing was kept";
+                    Fault::new(FaultCode::Store, message).with_retry_after(DISK_FULL_RETRY)
+                }
+                StoreError::Closed => Fault::new(FaultCode::Draining, "the server is ending and takes no new work")
+                    .with_retry_after(Duration::from_secs(1)),
+                _ => Fault::new(FaultCode::Store, "the queue did not answer: the event is not kept").with_detail(text),
+            }
+        })
     }
 }
 

@@ -8,6 +8,7 @@ mod cli;
 mod compare;
 mod docker_host;
 mod doors;
+mod events;
 mod images;
 mod keys;
 mod platform;

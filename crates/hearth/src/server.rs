@@ -15,7 +15,7 @@ use control::{ControlState, Hosts};
 use driver::{Capability, Severity};
 use model::Isolation;
 use serde::{Deserialize, Serialize};
-use store::sqlite::SqliteStore;
+use store::sqlite::{EventLimits, SqliteQueue, SqliteStore};
 use store::{Functions, Packages, StoreError};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::images::Images;
 use crate::keys::{Keys, TOKEN_FILE};
 use crate::platform::{self, Platform};
-use crate::{doors, runtimes};
+use crate::{doors, events, runtimes};
 
 /// Region and account that functions and tools are told, as there is none.
 pub const REGION: &str = "us-east-1";
@@ -32,6 +32,9 @@ pub const ACCOUNT: &str = "000000000000";
 
 /// How long in-flight calls may take to finish once the end was asked for.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the end of runs of events may take to be written.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Packages that no function refers to are kept this long: a deploy uploads first and refers later.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
@@ -85,6 +88,9 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
 
     let options = store::sqlite::Options::new(&config.store_dir);
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?.context("open the store")?;
+    let folder = config.store_dir.clone();
+    let queue = tokio::task::spawn_blocking(move || SqliteQueue::open(&folder, EventLimits::default()));
+    let queue = queue.await?.context("open the queue of events")?;
     let keys = Arc::new(Keys::load(&config.store_dir, store.as_ref()).await.context("load the installation's keys")?);
     let mut drivers = client.drivers();
     match docker.await? {
@@ -142,6 +148,8 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         packages: store.clone(),
         telemetry: store.clone(),
         comparisons: store.clone(),
+        queue: queue.clone(),
+        schedules: queue.clone(),
         platform: Arc::new(platform),
         images: Arc::new(images),
         tokens: keys.tokens.clone(),
@@ -149,12 +157,14 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         ingress: ingress_url.clone().into(),
         closing: closed.clone(),
     });
-    let doors = doors::Doors::new(engine.clone(), keys.clone());
+    let doors = doors::Doors::new(engine.clone(), queue.clone(), keys.clone());
     let mut control = tokio::spawn(doors.clone().serve_control(control, api, until_true(closed.clone())));
     let mut ingress = tokio::spawn(doors.serve_ingress(ingress, until_true(closed)));
     ready.store(true, Ordering::Release);
     client.ready().await.context("tell the spawner that the server is ready")?;
 
+    let dispatcher = events::start(engine.clone(), queue.clone()).await.context("begin with the events that wait")?;
+    let ticker = events::tick(store.clone(), queue.clone());
     tokio::spawn(collect_packages(store.clone()));
     greet(&config, &control_url, &ingress_url, &keys, &capabilities);
 
@@ -168,6 +178,8 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     tracing::info!("draining");
     ready.store(false, Ordering::Release);
     closing.send_replace(true);
+    dispatcher.stop();
+    drop(ticker);
     let listeners = async {
         for (listener, what) in [(control, "the control listener"), (ingress, "the ingress")] {
             if !listener.is_finished() && tokio::time::timeout(DRAIN_LIMIT, listener).await.is_err() {
@@ -176,7 +188,13 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         }
     };
     tokio::join!(engine.drain(DRAIN_LIMIT), listeners);
-    let closed = tokio::task::spawn_blocking(move || store.close()).await;
+    // Every run has ended with the engine: what is left is to write how.
+    dispatcher.ended(SETTLE_LIMIT).await;
+    let closed = tokio::task::spawn_blocking(move || {
+        queue.close();
+        store.close();
+    })
+    .await;
     if let Err(error) = closed {
         tracing::warn!(%error, "the store did not close cleanly");
     }

@@ -28,6 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("snapshot-image", &[]),
     ("spawner", &["model", "driver", "wire"]),
     ("engine", &["model", "wire", "store", "driver"]),
+    ("triggers", &["model", "aws", "store"]),
     ("gateway", &["model", "aws", "store", "engine"]),
     ("control", &["model", "aws", "store"]),
     (
@@ -47,6 +48,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "snapshot-image",
             "spawner",
             "engine",
+            "triggers",
             "gateway",
             "control",
         ],

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::AsyncRules;
 use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision};
 use crate::isolation::{Isolation, IsolationChoice};
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 use crate::runtime::{Language, Runtime};
+use crate::schedule::{self, Schedule};
 use crate::time::Timestamp;
 
 /// All environment variables of a function together, names and values: AWS Lambda's 4 KB.
@@ -113,6 +115,12 @@ pub struct FunctionSpec {
     /// Whether the ingress answers at `/fn/NAME/…`.
     #[serde(default = "default_url")]
     pub url: bool,
+    /// What becomes of events that nobody waits for.
+    #[serde(rename = "async", default, skip_serializing_if = "AsyncRules::is_default")]
+    pub asynchronous: AsyncRules,
+    /// When it is called by the clock.
+    #[serde(rename = "schedule", default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<Schedule>,
 }
 
 /// One deployed revision of a function: immutable.
@@ -149,6 +157,8 @@ pub enum InvalidSpec {
     SnapStartRuntime(Runtime),
     #[error("snapstart = true is for isolation = \"namespace\" alone, and isolation is {0}: remove it, or change that")]
     SnapStartIsolation(IsolationChoice),
+    #[error("schedule {name:?}: {why}")]
+    Schedule { name: String, why: String },
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error(transparent)]
@@ -196,6 +206,8 @@ impl FunctionSpec {
             egress: default_egress(),
             snapstart: false,
             url: default_url(),
+            asynchronous: AsyncRules::default(),
+            schedules: Vec::new(),
         }
     }
 
@@ -240,6 +252,8 @@ impl FunctionSpec {
             return Err(InvalidSpec::SnapStartIsolation(self.isolation.clone()));
         }
         self.validate_handler()?;
+        self.asynchronous.validate()?;
+        schedule::validate(&self.schedules)?;
         self.validate_env()
     }
 
@@ -323,7 +337,7 @@ impl<'de> Deserialize<'de> for Idle {
 }
 
 /// A duration as its text, or as a number of seconds.
-mod duration_text {
+pub(crate) mod duration_text {
     use super::*;
 
     pub fn serialize<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

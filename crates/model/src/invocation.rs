@@ -24,6 +24,8 @@ pub enum Door {
     Invoke,
     /// HTTP on the ingress.
     Http,
+    /// The queue of asynchronous events.
+    Async,
     /// `hearth compare`, which measures.
     Compare,
 }

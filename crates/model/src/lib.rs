@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod event;
 mod fault;
 mod function;
 mod id;
@@ -14,9 +15,11 @@ pub mod price;
 mod quantity;
 mod record;
 mod runtime;
+mod schedule;
 mod time;
 pub mod waterfall;
 
+pub use event::{AsyncRules, MAX_EVENT_BYTES};
 pub use fault::{Blame, Fault, FaultCode};
 pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale};
 pub use id::{
@@ -30,5 +33,6 @@ pub use price::{Cloud, Currency, Hardware, InvalidPrices, Lifetime, Prices};
 pub use quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 pub use record::{InstanceState, InstanceView, LogLevel, LogLine, Record, RecordOutcome};
 pub use runtime::{Language, Runtime};
+pub use schedule::{MAX_MISSED, MAX_SCHEDULES, Missed, Overlap, Schedule, Timetable};
 pub use time::Timestamp;
 pub use waterfall::Stage;

@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod packages;
+pub mod queue;
+pub mod schedules;
 pub mod sqlite;
 pub mod unpack;
 
 pub use packages::DiskPackages;
-pub use sqlite::{Options, SqliteStore};
+pub use queue::Queue;
+pub use schedules::Schedules;
+pub use sqlite::{Options, SqliteQueue, SqliteStore};
 pub use unpack::Limits;
 
 use std::time::Duration;
@@ -33,6 +37,10 @@ pub enum StoreError {
     BadPackage(String),
     #[error("function {name} changed meanwhile: it is at revision {found}, not {expected}")]
     Conflict { name: FunctionName, expected: u64, found: u64 },
+    #[error("the queue of {function} is full: too many {what} wait")]
+    QueueFull { function: FunctionName, what: &'static str },
+    #[error("the idempotency key {0:?} was used for another event within the last 24 hours")]
+    KeyReused(String),
     #[error("the disk is full")]
     DiskFull,
     /// The inside text; callers are told only that the store failed.

@@ -419,7 +419,10 @@ pub struct World {
     pub store: Arc<Store>,
     pub platform: Arc<FakePlatform>,
     pub closing: watch::Sender<bool>,
+    pub queue: Arc<store::SqliteQueue>,
     pub token: String,
+    /// Where the queue is.
+    _folder: tempfile::TempDir,
     pub router: axum::Router,
 }
 
@@ -428,11 +431,16 @@ impl World {
         let (store, platform) = (Arc::new(Store::default()), Arc::new(FakePlatform::default()));
         let token = crate::Token::generate().unwrap();
         let closing = watch::channel(false).0;
+        let folder = tempfile::tempdir().unwrap();
+        let limits = store::sqlite::EventLimits { reserve: 0, ..Default::default() };
+        let queue = store::SqliteQueue::open(folder.path(), limits).unwrap();
         let state = crate::ControlState {
             functions: store.clone(),
             packages: store.clone(),
             telemetry: store.clone(),
             comparisons: store.clone(),
+            queue: queue.clone(),
+            schedules: queue.clone(),
             platform: platform.clone(),
             images: Arc::new(FakeImages),
             tokens: Arc::new(crate::TokenSet::new(vec![token.sha256()])),
@@ -441,6 +449,6 @@ impl World {
             closing: closing.subscribe(),
         };
         let router = crate::router(state);
-        Self { store, platform, closing, token: token.as_str().to_owned(), router }
+        Self { store, platform, closing, queue, token: token.as_str().to_owned(), _folder: folder, router }
     }
 }

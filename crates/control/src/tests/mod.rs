@@ -3,6 +3,7 @@
 mod comparisons;
 pub(crate) mod fakes;
 mod images;
+mod queue;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -142,6 +143,8 @@ async fn a_function_is_made_read_replaced_listed_and_removed() {
         "name": "f", "description": "", "runtime": "python3.11", "handler": "app.handler", "memory": "128MB",
         "timeout": "3s", "cpu": null, "tmp": "512MB", "isolation": "namespace", "env": {"A": "1"},
         "scale": {"min": 0, "max": 1000, "concurrency": 1, "idle": "auto"}, "egress": "none", "url": true, "snapstart": false,
+        "async": {"retries": 2, "retry_delay": "1m", "max_age": "6h", "on_success": null, "on_failure": null,
+            "dead_letter": true},
         "keeping": [{"isolation": "namespace", "spans": [{"from": 0.0, "to": 600.0}], "seen": 0,
             "text": "kept 10 min after a call (auto: no idle times seen yet)"}],
         "invoke_url": "http://127.0.0.1:8080/fn/f/", "revision": 1,

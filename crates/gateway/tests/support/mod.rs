@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gateway::{Gateway, Invoker, Keys, Limits, Options, Response, serve_ingress};
+use gateway::{Enqueued, Gateway, Invoker, Keys, Limits, NewEvent, Options, Response, serve_ingress};
 use http_body_util::BodyExt;
 use model::{
     CodeHash, Fault, FaultCode, Function, FunctionError, FunctionName, FunctionSpec, InstanceId, Invocation, Outcome,
@@ -26,6 +26,8 @@ pub struct Fake {
     pub calls: Arc<AtomicUsize>,
 }
 
+/// The event that every idempotency key names.
+pub const EARLIER: &str = "2f0e4b5a-0000-4000-8000-000000000000";
 pub const TOKEN: &str = "hth_good";
 pub const KEY: &str = "HKIAAEBAGBAFAYDQQCIK";
 pub const SECRET: &str = "qkPy0Qmkz5rYv7bVvOlxfJ1zQ2yqgS4mXbT8rQ5e";
@@ -105,6 +107,20 @@ impl Invoker for Fake {
         };
         let tail = invocation.tail.then(|| [b"x".repeat(5000), b"END".to_vec()].concat());
         Ok(Outcome { reply: reply?, instance: InstanceId::random(), tail, record })
+    }
+
+    async fn enqueue(&self, event: NewEvent) -> Result<Enqueued, Fault> {
+        match event.function.as_str() {
+            "busy" => Err(Fault::new(FaultCode::TooManyRequests, "the queue of busy is full")
+                .with_retry_after(Duration::from_secs(1))),
+            "broken" => {
+                let fault = Fault::new(FaultCode::Store, "the disk has no room for events");
+                Err(fault.with_retry_after(Duration::from_secs(10)))
+            }
+            // A key names one event.
+            _ if event.key.is_some() => Ok(Enqueued { id: EARLIER.parse().unwrap(), repeated: true }),
+            _ => Ok(Enqueued { id: event.id, repeated: false }),
+        }
     }
 }
 

@@ -36,6 +36,12 @@ pub struct InvokeArgs {
     /// A file with the event
     #[arg(long, value_name = "FILE")]
     payload_file: Option<PathBuf>,
+    /// Do not wait: print the request id once the event is kept, and have it run in its turn
+    #[arg(long = "async", conflicts_with_all = ["log", "trace"])]
+    asynchronous: bool,
+    /// With --async: names the event; the same key within 24 hours is the same event
+    #[arg(long, value_name = "KEY", requires = "asynchronous")]
+    idempotency_key: Option<String>,
     /// Print the end of the call's log too, on stderr
     #[arg(short, long)]
     log: bool,
@@ -69,12 +75,16 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
     if let Err(error) = serde_json::from_slice::<&RawValue>(&event) {
         return Err(Usage(format!("the event is not JSON: {error}")).into());
     }
-    if event.len() > model::MAX_REQUEST_BYTES {
-        let message = format!("the event is too large: {} bytes, at most {}", event.len(), model::MAX_REQUEST_BYTES);
+    let most = if args.asynchronous { model::MAX_EVENT_BYTES } else { model::MAX_REQUEST_BYTES };
+    if event.len() > most {
+        let message = format!("the event is too large: {} bytes, at most {most}", event.len());
         return Err(Usage(message).into());
     }
     let client = Client::new(&args.connect)?;
     let path = format!("/2015-03-31/functions/{}/invocations", args.name);
+    if args.asynchronous {
+        return keep(&client, &path, &args, event);
+    }
     let mut headers = vec![("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
     if args.log || args.json {
         headers.push(("x-amz-log-type", "Tail"));
@@ -115,6 +125,25 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
         trace.tell();
     }
     Ok(code)
+}
+
+/// Hands the event over, and says under which id it will run.
+fn keep(client: &Client, path: &str, args: &InvokeArgs, event: Vec<u8>) -> anyhow::Result<ExitCode> {
+    let mut headers = vec![("content-type", "application/json"), ("x-amz-invocation-type", "Event")];
+    headers.extend(args.idempotency_key.as_deref().map(|key| ("idempotency-key", key)));
+    let response = client.send(Method::POST, path, &headers, Some(event), Some(PATIENCE))?;
+    let response = client.checked(response).map_err(|error| client.explain_absent(&args.name, error))?;
+    let id = header(&response, "x-amzn-requestid").context("the answer has no request id")?;
+    let repeated = header(&response, "idempotency-replayed").is_some();
+    if args.json {
+        out::json(&serde_json::json!({"status": 202, "request_id": id, "repeated": repeated}))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    out::line(&text::one_line(id))?;
+    if repeated {
+        out::note("this key had named that event before: no other was made");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Where the time went. The call itself went well or ill without it: what is wrong here is told, and no more.

@@ -7,8 +7,11 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use control::{FunctionWrite, ScaleWrite, explain_unknown};
-use model::{Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Runtime};
+use control::{AsyncWrite, FunctionWrite, ScaleWrite, explain_unknown};
+use model::{
+    Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Missed, Overlap, Runtime,
+    Schedule,
+};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
@@ -51,9 +54,13 @@ struct RawConfig {
     env: Option<BTreeMap<String, Spanned<toml::Value>>>,
     scale: Option<RawScale>,
     network: Option<RawNetwork>,
+    /// What becomes of events that nobody waits for.
+    #[serde(rename = "async")]
+    asynchronous: Option<RawAsync>,
+    /// When it is called by the clock.
+    schedule: Option<Vec<Spanned<RawSchedule>>>,
     // Not yet.
     http: Option<Spanned<toml::Value>>,
-    schedule: Option<Spanned<toml::Value>>,
     web: Option<Spanned<toml::Value>>,
     port: Option<Spanned<toml::Value>>,
     health: Option<Spanned<toml::Value>>,
@@ -77,6 +84,50 @@ struct RawScale {
 struct RawNetwork {
     /// `none`, the default.
     egress: Option<Spanned<toml::Value>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct RawAsync {
+    /// How often an event is run again after the function failed, 0 to 10; default 2.
+    retries: Option<u32>,
+    /// Before the first of them; the n-th waits n times as long; default 1m.
+    retry_delay: Option<Spanned<Text>>,
+    /// An event that could not be run within this time is given up, 1s to 14d; default 6h.
+    max_age: Option<Spanned<Text>>,
+    /// The function that is told of each event that went well.
+    on_success: Option<Spanned<String>>,
+    /// The function that is told of each event that was given up.
+    on_failure: Option<Spanned<String>>,
+    /// Whether events that were given up are kept; default true.
+    dead_letter: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawSchedule {
+    /// Its name among the function's; default `schedule-1` and so on.
+    name: Option<String>,
+    /// Five or six fields of cron, or AWS's `cron(…)`, `rate(…)`, `at(…)`.
+    cron: String,
+    /// An IANA time zone; default UTC.
+    timezone: Option<String>,
+    /// `skip`, the default, `queue` or `allow`.
+    #[serde(default)]
+    overlap: Overlap,
+    /// `skip`, `once`, the default, or `all`.
+    #[serde(default)]
+    missed: Missed,
+    /// With `all`: how many at most; default 100.
+    missed_most: Option<u32>,
+    /// Each event becomes due this much later at most; default none.
+    jitter: Option<Text>,
+    /// No tick before; RFC 3339.
+    start: Option<toml::Value>,
+    /// No tick after; RFC 3339.
+    end: Option<toml::Value>,
+    /// The event; default EventBridge's scheduled event.
+    payload: Option<serde_json::Value>,
 }
 
 /// A quantity: a text, or a bare number.
@@ -112,7 +163,6 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         None => Ok(()),
     };
     later("[[http]]", &raw.http)?;
-    later("[[schedule]]", &raw.schedule)?;
     later("web", &raw.web)?;
     later("port", &raw.port)?;
     later("health", &raw.health)?;
@@ -144,7 +194,50 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         egress: raw.network.and_then(|network| network.egress).map(|egress| egress_of(text, egress)).transpose()?,
         snapstart: raw.snapstart,
         url: raw.url,
+        asynchronous: raw.asynchronous.map(|rules| async_of(text, rules)).transpose()?,
+        schedules: raw.schedule.map(|all| schedules_of(text, all)).transpose()?,
         code: None,
+    })
+}
+
+fn schedules_of(text: &str, all: Vec<Spanned<RawSchedule>>) -> Result<Vec<Schedule>, Usage> {
+    let one = |(place, raw): (usize, Spanned<RawSchedule>)| {
+        let at = raw.span().start;
+        let raw = raw.into_inner();
+        let name = raw.name.unwrap_or_else(|| format!("schedule-{}", place + 1));
+        let mut schedule = Schedule::new(&name, &raw.cron);
+        // Written as text or as TOML's own kind of moment.
+        let moment = |value: toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        schedule.timezone = raw.timezone.unwrap_or(schedule.timezone);
+        (schedule.overlap, schedule.missed) = (raw.overlap, raw.missed);
+        schedule.missed_most = raw.missed_most.unwrap_or(schedule.missed_most);
+        if let Some(Text(jitter)) = raw.jitter {
+            let read = model::parse_duration(&jitter);
+            schedule.jitter = read.map_err(|error| refuse(text, at, &format!("schedule {name:?}: jitter: {error}")))?;
+        }
+        (schedule.start, schedule.end) = (raw.start.map(moment), raw.end.map(moment));
+        schedule.payload = raw.payload;
+        schedule.timetable().map_err(|error| refuse(text, at, &error.to_string()))?;
+        Ok(schedule)
+    };
+    all.into_iter().enumerate().map(one).collect()
+}
+
+fn async_of(text: &str, rules: RawAsync) -> Result<AsyncWrite, Usage> {
+    let time = |key: &str, value: Option<Spanned<Text>>, expected: &str| {
+        let Some(value) = value else { return Ok(None) };
+        let (at, written) = (value.span().start, value.into_inner().0);
+        let read = model::parse_duration(&written);
+        let why = |error: InvalidQuantity| range(&written, expected).unwrap_or_else(|| error.to_string());
+        read.map(Some).map_err(|error| refuse(text, at, &format!("async.{key}: {}", why(error))))
+    };
+    Ok(AsyncWrite {
+        retries: rules.retries,
+        retry_delay: time("retry-delay", rules.retry_delay, "10ms to 1d")?,
+        max_age: time("max-age", rules.max_age, "1s to 14d")?,
+        on_success: word::<FunctionName>(text, "async.on-success", rules.on_success)?.map(Some),
+        on_failure: word::<FunctionName>(text, "async.on-failure", rules.on_failure)?.map(Some),
+        dead_letter: rules.dead_letter,
     })
 }
 
@@ -260,6 +353,22 @@ mod tests {
             idle = "auto"
             [network]
             egress = "none"
+            [async]
+            retries = 1
+            retry-delay = "30s"
+            max-age = "1h"
+            on-success = "well"
+            on-failure = "ill"
+            dead-letter = false
+            [[schedule]]
+            cron = "0 3 * * *"
+            timezone = "Europe/Berlin"
+            overlap = "queue"
+            missed = "all"
+            missed-most = 3
+            jitter = "30s"
+            start = 2026-01-01T00:00:00Z
+            payload = { a = 1 }
             "#,
         )
         .unwrap();
@@ -268,6 +377,15 @@ mod tests {
             "image": "python:3.11-slim", "handler": "app.handler", "memory": "256MB", "timeout": "10s", "cpu": "0.5", "tmp": "1GB",
             "isolation": "namespace", "url": false, "env": {"BUCKET": "photos"}, "egress": "none",
             "scale": {"min": 1, "max": 20, "concurrency": 1, "idle": "auto"},
+            "async": {
+                "retries": 1, "retry_delay": "30s", "max_age": "1h", "on_success": "well", "on_failure": "ill",
+                "dead_letter": false,
+            },
+            "schedule": [{
+                "name": "schedule-1", "cron": "0 3 * * *", "timezone": "Europe/Berlin", "overlap": "queue",
+                "missed": "all", "missed_most": 3, "jitter": "30s", "start": "2026-01-01T00:00:00Z",
+                "payload": {"a": 1},
+            }],
         });
         assert_eq!(serde_json::to_value(&manifest).unwrap(), expected);
     }
@@ -315,6 +433,8 @@ mod tests {
                 "line 2: scale.idle: 9999999h is out of range: expected 0s to 7d, or auto",
             ),
             ("name = ", "line 1"),
+            ("\n[[schedule]]\ncron = \"61 * * * *\"", "line 2: schedule \"schedule-1\": minute \"61\" is not valid"),
+            ("[[schedule]]\ncron = \"* * * * *\"\noverlap = \"x\"", "line 3"),
         ];
         for (text, expected) in cases {
             let said = said(text);
@@ -326,7 +446,6 @@ mod tests {
     fn what_does_not_work_yet_is_said_to_be_so() {
         for text in [
             "[[http]]\nroute = \"GET /\"",
-            "[[schedule]]\ncron = \"* * * * *\"",
             "web = true",
             "port = 80",
             "health = \"/\"",

@@ -31,8 +31,10 @@ mod pack;
 mod prices;
 mod progress;
 mod ps;
+mod queue;
 mod rm;
 mod runtimes;
+mod schedule;
 mod simulate;
 mod text;
 mod waterfall;
@@ -193,6 +195,10 @@ pub enum ClientCommand {
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
+    /// Show asynchronous events: how many wait, which were set aside
+    Queue(queue::QueueArgs),
+    /// Show, pause and run schedules: when functions are called by the clock
+    Schedule(schedule::ScheduleArgs),
     /// List the instances that live now
     Ps(ps::PsArgs),
     /// Remove a function
@@ -235,6 +241,8 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Logs(args) => logs::run(args),
         ClientCommand::List(args) => list::run(args),
         ClientCommand::Ps(args) => ps::run(args),
+        ClientCommand::Queue(args) => queue::run(args),
+        ClientCommand::Schedule(args) => schedule::run(args),
         ClientCommand::Rm(args) => rm::run(args),
         ClientCommand::Env(args) => env::run(args),
         ClientCommand::Image(args) => image::run(args),
@@ -286,6 +294,8 @@ impl ClientCommand {
             Self::Logs(args) => args.json,
             Self::List(args) => args.json,
             Self::Ps(args) => args.json,
+            Self::Queue(args) => args.json,
+            Self::Schedule(args) => args.json,
             Self::Rm(args) => args.json,
             Self::Env(args) => args.json,
             Self::Image(args) => args.json(),

@@ -1,19 +1,21 @@
-//! The embedded store: two SQLite databases and a directory of packages.
+//! The embedded store: three SQLite databases and a directory of packages.
 //!
 //! ```text
 //! <dir>/lock            held while a store is open: one process at a time
 //! <dir>/catalogue.db    functions, tokens, comparisons, prices: every commit is synced before it is answered
 //! <dir>/telemetry.db    records, log lines: written in batches, so that logs never slow the catalogue
+//! <dir>/queue.db        asynchronous events, [`SqliteQueue`]: as the catalogue
 //! <dir>/packages, code  see [`crate::packages`]
 //! ```
 //!
-//! Each database has one thread that writes, and a few connections that read; no lock is ever waited for. Both
-//! threads end, with all they were given written, on [`SqliteStore::close`] or when the last handle goes.
+//! Each database has one thread that writes, and a few connections that read; no lock is ever waited for. The
+//! threads end, with all they were given written, on `close` or when the last handle goes.
 
 mod comparisons;
 mod credentials;
 mod database;
 mod functions;
+mod queue;
 mod telemetry;
 mod writer;
 
@@ -34,6 +36,7 @@ use database::{Readers, blocking};
 use telemetry::TelemetryDb;
 use writer::Writer;
 
+pub use queue::{EventLimits, SqliteQueue};
 pub use telemetry::{QueueLimits, Retention};
 
 /// How to open a [`SqliteStore`].
@@ -95,7 +98,7 @@ impl SqliteStore {
         let telemetry = TelemetryDb::open(&dir, retention, queue)?;
         let catalogue = database::open(&dir, &functions::SCHEMA)?;
         Ok(Arc::new(Self {
-            writer: Writer::start(catalogue)?,
+            writer: Writer::start("store-catalogue", catalogue)?,
             readers: Readers::new(&dir, &functions::SCHEMA, 4),
             telemetry,
             packages: Arc::new(packages),

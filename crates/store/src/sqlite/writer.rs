@@ -1,4 +1,4 @@
-//! The one thread that writes the catalogue. Jobs that wait together are committed together: one sync to disk for
+//! The one thread that writes a database. Jobs that wait together are committed together: one sync to disk for
 //! all of them.
 //!
 //! A job's answer is sent after the commit, so what was answered is on disk. A job that fails undoes only itself;
@@ -30,9 +30,9 @@ pub(super) struct Writer {
 // === impl Writer ===
 
 impl Writer {
-    pub fn start(conn: Connection) -> Result<Self, StoreError> {
+    pub fn start(name: &str, conn: Connection) -> Result<Self, StoreError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let thread = std::thread::Builder::new().name("store-catalogue".into()).spawn(move || run(conn, queue));
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || run(conn, queue));
         let thread = thread.map_err(|error| StoreError::io("starting the store's writer", &error))?;
         Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)) })
     }
@@ -139,7 +139,7 @@ mod tests {
     fn table() -> Writer {
         let conn = Connection::open_in_memory().unwrap();
         conn.execute_batch("CREATE TABLE t (x INTEGER NOT NULL, y BLOB)").unwrap();
-        Writer::start(conn).unwrap()
+        Writer::start("store-test", conn).unwrap()
     }
 
     async fn insert(writer: &Writer, x: i64, bytes: usize) -> Result<(), StoreError> {
