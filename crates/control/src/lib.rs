@@ -22,11 +22,13 @@ mod images;
 mod instances;
 mod invocations;
 mod logs;
+mod mounts;
 mod nearest;
 mod openapi;
 mod packages;
 mod platform;
 mod prices;
+mod secrets;
 mod token;
 mod write;
 
@@ -38,7 +40,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use store::{Comparisons, Functions, Packages, Telemetry};
+use store::{Comparisons, Functions, Packages, Secrets, Telemetry};
 use tokio::sync::{RwLock, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -71,6 +73,7 @@ pub use platform::{
     Severity, StemView,
 };
 pub use prices::{CloudView, CloudWrite, HardwareView, HardwareWrite, PricesView, PricesWrite};
+pub use secrets::{KeyRotationView, SecretList, SecretView};
 pub use token::{InvalidToken, Token, TokenSet};
 pub use write::{CodeRef, FunctionWrite, ScaleWrite};
 
@@ -86,6 +89,7 @@ pub struct ControlState {
     pub functions: Arc<dyn Functions>,
     pub packages: Arc<dyn Packages>,
     pub telemetry: Arc<dyn Telemetry>,
+    pub secrets: Arc<dyn Secrets>,
     pub comparisons: Arc<dyn Comparisons>,
     pub platform: Arc<dyn Platform>,
     pub images: Arc<dyn Images>,
@@ -153,6 +157,9 @@ fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(comparisons::list, comparisons::start))
         .routes(routes!(comparisons::get, comparisons::cancel))
         .routes(routes!(prices::get, prices::put))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::put, secrets::delete))
+        .routes(routes!(secrets::rotate))
         .routes(routes!(images::list, images::pull, images::import, images::prune))
         .routes(routes!(images::get, images::delete))
         .routes(routes!(doctor::report))

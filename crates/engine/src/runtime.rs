@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use driver::{InstalledRuntime, Limits, RootFs, SandboxSpec, User};
-use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Runtime, Timestamp};
+use model::{
+    Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Runtime, Timestamp, is_early_env,
+};
 use wire::{Init, InitFunction};
 
 use crate::image::ImageRun;
@@ -19,23 +21,7 @@ const TASK_ROOT: &str = "/var/task";
 const RUNTIME_DIR: &str = "/var/runtime";
 const VERSION: &str = "$LATEST";
 
-/// Variables of a function that its interpreter, or the C library under it, reads at its own start.
-const EARLY: &[&str] = &[
-    "GLIBC_TUNABLES",
-    "LANG",
-    "LANGUAGE",
-    "NODE_EXTRA_CA_CERTS",
-    "NODE_ICU_DATA",
-    "NODE_OPTIONS",
-    "NODE_PATH",
-    "OPENSSL_CONF",
-    "TZ",
-];
-
-/// The beginnings of more of them.
-const EARLY_PREFIXES: &[&str] = &["LC_", "LD_", "MALLOC_", "UV_"];
-
-/// Those of them that may name files of the function, which a stem does not have when its interpreter starts.
+/// Of the variables that an interpreter reads at its own start, those that may name files of the function, which a stem does not have when its interpreter starts.
 const NAME_FILES: &[&str] = &["NODE_EXTRA_CA_CERTS", "NODE_ICU_DATA", "NODE_OPTIONS", "OPENSSL_CONF"];
 
 /// What a runtime is run with, whatever the function.
@@ -48,6 +34,8 @@ pub struct Base {
 /// Whether a sandbox whose runtime started before the function's code was there can become its instance.
 pub fn takes_stems(spec: &FunctionSpec) -> bool {
     spec.runtime.language() != Language::Image
+        // A folder of the host's is mounted before anything runs.
+        && spec.mounts.is_empty()
         && !spec.env.keys().any(|name| name.starts_with("LD_") || NAME_FILES.contains(&name.as_str()))
 }
 
@@ -70,6 +58,12 @@ fn command(program: &str, spec: &FunctionSpec) -> Vec<String> {
     }
 }
 
+/// A function's variables that are no secrets.
+fn plain(spec: &FunctionSpec) -> impl Iterator<Item = (String, String)> {
+    let texts = spec.env.iter().filter_map(|(name, value)| value.plain().map(|text| (name, text)));
+    texts.map(|(name, text)| (name.clone(), text.to_owned()))
+}
+
 /// The base is the host's, or the image's, whose variables win over ours: it knows where its libraries are.
 fn process_env(spec: &FunctionSpec, image: Option<&ImageRun>) -> Vec<(String, String)> {
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
@@ -90,8 +84,7 @@ fn process_env(spec: &FunctionSpec, image: Option<&ImageRun>) -> Vec<(String, St
     }
     env.extend(image.iter().flat_map(|image| image.env.iter().cloned()));
     env.extend([("LAMBDA_TASK_ROOT", TASK_ROOT), ("LAMBDA_RUNTIME_DIR", RUNTIME_DIR)].map(owned));
-    let early = |name: &str| EARLY.contains(&name) || EARLY_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    env.extend(spec.env.iter().filter(|(name, _)| early(name)).map(|(name, value)| (name.clone(), value.clone())));
+    env.extend(plain(spec).filter(|(name, _)| is_early_env(name)));
     env.into_iter().collect()
 }
 
@@ -139,6 +132,8 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
             pids: shared.limits.pids,
             tmp: spec.tmp,
         },
+        secret_files: !spec.secrets.is_empty(),
+        mounts: spec.mounts.clone(),
         invoke_streams: 1,
     })
 }
@@ -167,13 +162,13 @@ pub fn arn(shared: &Shared, function: &Function) -> String {
     format!("arn:aws:lambda:{}:{}:function:{}", shared.region, shared.account, function.spec.name)
 }
 
-/// All that the bootstrap is told about its function.
+/// All that the bootstrap is told about its function, but for its secrets.
 pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestamp) -> Init {
     let spec = &function.spec;
     let log_group = format!("/aws/lambda/{}", spec.name);
     // Begins with the instance's id, so that the one leads to the other.
     let log_stream = format!("{}/[{VERSION}]{id}{}", now.rfc3339()[..10].replace('-', "/"), InstanceId::random());
-    let mut env = spec.env.clone();
+    let mut env: BTreeMap<String, String> = plain(spec).collect();
     for (name, value) in [
         ("AWS_REGION", shared.region.as_str()),
         ("AWS_DEFAULT_REGION", &shared.region),
@@ -195,6 +190,7 @@ pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestam
         handler: spec.handler.clone(),
         task_root: TASK_ROOT.into(),
         env,
+        files: Vec::new(),
         function: InitFunction {
             name: spec.name.as_str().into(),
             version: VERSION.into(),

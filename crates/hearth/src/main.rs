@@ -10,6 +10,7 @@ mod docker_host;
 mod doors;
 mod images;
 mod keys;
+mod mounts;
 mod platform;
 mod runtimes;
 mod server;

@@ -3,6 +3,7 @@
 mod comparisons;
 pub(crate) mod fakes;
 mod images;
+mod secrets;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

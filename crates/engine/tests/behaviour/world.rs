@@ -52,6 +52,7 @@ impl World {
         let mut options = Options {
             drivers: vec![driver.clone()],
             images: std::sync::Arc::new(engine::NoImages),
+            secrets: std::sync::Arc::new(engine::NoSecrets),
             runtimes: vec![InstalledRuntime { runtime: Runtime::python("3.11"), program: "/usr/bin/python3".into() }],
             functions: store.clone(),
             telemetry: told.clone(),

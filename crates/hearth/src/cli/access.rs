@@ -1,0 +1,104 @@
+//! What a function is given beside its code, as manifests and flags say it: secrets and folders of the host's.
+
+use std::collections::BTreeMap;
+
+use control::{FunctionView, FunctionWrite};
+use model::{EnvValue, InvalidMount, Mount, SecretName, SecretRef};
+use serde::Deserialize;
+use toml::Spanned;
+
+/// `[[mount]]`, as it may be written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMount {
+    /// The folder, by its absolute path on the host.
+    host: Spanned<String>,
+    /// Where the function sees it: `/mnt/NAME`.
+    path: Spanned<String>,
+    /// Whether nothing can be changed in it; the default.
+    #[serde(rename = "read-only", default)]
+    read_only: Option<bool>,
+}
+
+/// Reads a variable of `[env]`. The error has no place in the file yet.
+pub fn variable(name: &str, value: toml::Value) -> Result<EnvValue, String> {
+    match value {
+        toml::Value::String(text) => Ok(text.into()),
+        toml::Value::Table(table) if table.contains_key("secret") => {
+            let of: SecretRef = table.try_into().map_err(|error: toml::de::Error| {
+                format!("env.{name}: {}: expected {{ secret = \"NAME\" }}", error.message())
+            })?;
+            Ok(EnvValue::Secret(of))
+        }
+        other => Err(format!(
+            "env.{name}: expected a text in quotes or {{ secret = \"NAME\" }}, got a {}",
+            other.type_str()
+        )),
+    }
+}
+
+/// Reads `[secrets]`: a file below `/run/secrets`, and the secret that it holds. The error comes with its place.
+pub fn files(
+    raw: BTreeMap<String, Spanned<String>>,
+) -> Result<BTreeMap<String, Option<SecretName>>, (usize, String)> {
+    let one = |(path, secret): (String, Spanned<String>)| {
+        let name = secret.get_ref().parse().map_err(|error| (secret.span().start, format!("secrets.{path}: {error}")))?;
+        Ok((path, Some(name)))
+    };
+    raw.into_iter().map(one).collect()
+}
+
+/// Reads all `[[mount]]`. The error comes with its place.
+pub fn mounts(raw: Vec<RawMount>) -> Result<Vec<Mount>, (usize, String)> {
+    let at = |place: usize| move |error: InvalidMount| (place, format!("mount: {error}"));
+    let one = |RawMount { host, path, read_only }: RawMount| {
+        Ok(Mount {
+            host: host.get_ref().parse().map_err(at(host.span().start))?,
+            path: path.get_ref().parse().map_err(at(path.span().start))?,
+            read_only: read_only.unwrap_or(true),
+        })
+    };
+    raw.into_iter().map(one).collect()
+}
+
+/// Reads `--secret NAME=SECRET` and `--secret-file PATH=SECRET`.
+pub fn reference(text: &str) -> Result<(String, SecretName), String> {
+    let (name, secret) = super::env::pair(text).map_err(|_| "expected NAME=SECRET".to_owned())?;
+    Ok((name, secret.parse().map_err(|error: model::InvalidId| error.to_string())?))
+}
+
+/// Reads `--mount HOST=/mnt/NAME`, with `:rw` at the end for one that may be written to.
+pub fn mount(text: &str) -> Result<Mount, String> {
+    let (text, read_only) = match text.strip_suffix(":rw") {
+        Some(text) => (text, false),
+        None => (text.strip_suffix(":ro").unwrap_or(text), true),
+    };
+    // The last =: a folder's name may have one, a mount's path may not.
+    let (host, path) = text.rsplit_once('=').ok_or("expected HOST=/mnt/NAME, with :rw at the end to write to it")?;
+    let wrong = |error: InvalidMount| error.to_string();
+    Ok(Mount { host: host.parse().map_err(wrong)?, path: path.parse().map_err(wrong)?, read_only })
+}
+
+/// What an existing function keeps of these that was not said: for telling.
+pub fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
+    let said = |path: &&String| write.secrets.as_ref().is_some_and(|files| files.contains_key(*path));
+    let files = before.secrets.keys().filter(|path| !said(path)).map(|path| format!("secret file {path}"));
+    let mounts = before.mounts.iter().filter(|_| write.mounts.is_none());
+    files.chain(mounts.map(|mount| format!("mount {}", mount.path))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_on_the_command_line_is_read_only_unless_it_says_rw() {
+        let shown = |text| mount(text).map(|one| (one.host.to_string(), one.path.to_string(), one.read_only));
+        assert_eq!(shown("/srv/a=b=/mnt/x"), Ok(("/srv/a=b".into(), "/mnt/x".into(), true)));
+        assert_eq!(shown("/srv=/mnt/x:ro"), shown("/srv=/mnt/x"));
+        assert!(!mount("/srv=/mnt/x:rw").unwrap().read_only);
+        for (wrong, said) in [("/srv", "expected HOST="), ("srv=/mnt/x", "absolute"), ("/srv=/etc", "/mnt/NAME")] {
+            assert!(shown(wrong).unwrap_err().contains(said), "{wrong}");
+        }
+    }
+}
