@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use store::SecretInfo;
 use utoipa::{IntoParams, ToSchema};
 
+use crate::Api;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Params, Segment, read_body, require_content_type};
 use crate::functions::settle;
-use crate::Api;
 
 /// A secret, without what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

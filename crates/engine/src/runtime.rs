@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 
 use driver::{InstalledRuntime, Limits, RootFs, SandboxSpec, User};
-use model::{
-    Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Runtime, Timestamp, is_early_env,
-};
+use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Runtime, Timestamp, is_early_env};
 use wire::{Init, InitFunction};
 
 use crate::image::ImageRun;

@@ -58,7 +58,8 @@ impl Calls for Direct {
 
 impl Platform {
     pub fn new(options: Options) -> Self {
-        let Options { engine, comparisons, capabilities, runtimes, keys, endpoint, ready, data, allowed_mounts } = options;
+        let Options { engine, comparisons, capabilities, runtimes, keys, endpoint, ready, data, allowed_mounts } =
+            options;
         let isolations = capabilities.into_iter().map(isolation_view).collect();
         let runtime_view = |r: InstalledRuntime| RuntimeView { name: r.runtime, works: true, program: r.program };
         let runtimes = runtimes.into_iter().map(runtime_view).collect();

@@ -63,7 +63,9 @@ fn open(list: &[AllowedMount], mount: &Mount, viewer: Viewer) -> Result<Folder, 
     let failed = |what: &str, error: io::Error| StartError::System(format!("{what} the folder {host}: {error}"));
     let folder = beneath(allowed, mount).map_err(|errno| match errno {
         Errno::NOENT => refuse(format!("there is no folder {host} on the host")),
-        Errno::LOOP | Errno::XDEV => refuse(format!("a link is on the way to {host}: name the folder that it leads to")),
+        Errno::LOOP | Errno::XDEV => {
+            refuse(format!("a link is on the way to {host}: name the folder that it leads to"))
+        }
         Errno::NOTDIR => refuse(format!("{host} is not a folder")),
         errno => failed("open", errno.into()),
     })?;
@@ -93,7 +95,8 @@ fn open(list: &[AllowedMount], mount: &Mount, viewer: Viewer) -> Result<Folder, 
 
 /// The folder, by the operator's path first: no link on either way.
 fn beneath(allowed: &AllowedMount, mount: &Mount) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    // Not NOFOLLOW: a link at the end would then be opened itself, and be "not a folder".
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let top = rustix::fs::openat2(CWD, allowed.host.as_str(), flags, Mode::empty(), links)?;
     match mount.host.below(&allowed.host) {
@@ -111,7 +114,8 @@ fn map(tree: BorrowedFd<'_>, on_disk: (u32, u32), viewer: Viewer) -> io::Result<
         Viewer::Ids { uid, gid } => ((uid, gid), String::new()),
         Viewer::Served { uid, gid } => ((uid, gid), format!("\n{NOBODYS} 0 1")),
     };
-    let ids = user_namespace(&format!("{} {} 1{more}", on_disk.0, seen.0), &format!("{} {} 1{more}", on_disk.1, seen.1))?;
+    let ids =
+        user_namespace(&format!("{} {} 1{more}", on_disk.0, seen.0), &format!("{} {} 1{more}", on_disk.1, seen.1))?;
     sys::mount_idmap(tree, ids.as_fd())
 }
 
@@ -237,7 +241,10 @@ mod tests {
         assert!(refused.contains("belongs to root"), "{refused}");
         let folder = open(&allow, &mount(&roots, true), viewer).unwrap();
         let (uid, written) = attached(&folder, |at| {
-            (std::fs::metadata(at.join("file")).unwrap().uid(), std::fs::write(at.join("new"), "").map_err(|e| e.kind()))
+            (
+                std::fs::metadata(at.join("file")).unwrap().uid(),
+                std::fs::write(at.join("new"), "").map_err(|e| e.kind()),
+            )
         });
         assert_eq!((uid, written), (0, Err(io::ErrorKind::ReadOnlyFilesystem)));
     }

@@ -113,8 +113,7 @@ impl Layout {
             "var/task",
             "var/task/lib",
             "var/runtime",
-        ]
-        {
+        ] {
             layout.folders.push(folder.to_owned());
         }
         let owner = rustix::fs::fstat(root)?.st_uid;

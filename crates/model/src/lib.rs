@@ -20,7 +20,9 @@ mod time;
 pub mod waterfall;
 
 pub use fault::{Blame, Fault, FaultCode};
-pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale, is_early_env};
+pub use function::{
+    Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale, is_early_env,
+};
 pub use id::{
     CodeHash, ComparisonId, FunctionName, ImageDigest, InstanceId, InvalidId, PinnedImage, RequestId, Revision,
     SecretName,
@@ -30,7 +32,8 @@ pub use invocation::{
 };
 pub use isolation::{InvalidChoice, Isolation, IsolationChoice, Strength};
 pub use mount::{
-    AllowedMount, HostFolder, InvalidMount, MAX_MOUNTS, MOUNTS_FOLDER, Mount, MountPath, MountRefused, allowed as allowed_mount,
+    AllowedMount, HostFolder, InvalidMount, MAX_MOUNTS, MOUNTS_FOLDER, Mount, MountPath, MountRefused,
+    allowed as allowed_mount,
 };
 pub use price::{Cloud, Currency, Hardware, InvalidPrices, Lifetime, Prices};
 pub use quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};

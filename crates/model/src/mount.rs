@@ -48,7 +48,9 @@ pub struct AllowedMount {
 /// Why a text is not the path of a mount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMount {
-    #[error("host folder {0:?} is not valid: expected an absolute path without . or .., like /srv/photos, and not / itself")]
+    #[error(
+        "host folder {0:?} is not valid: expected an absolute path without . or .., like /srv/photos, and not / itself"
+    )]
     Host(String),
     #[error("mount path {0:?} is not valid: expected /mnt/NAME, NAME of 1 to 64 of A-Z a-z 0-9 . _ -")]
     Path(String),
@@ -127,7 +129,8 @@ impl FromStr for MountPath {
     type Err = InvalidMount;
     fn from_str(text: &str) -> Result<Self, InvalidMount> {
         let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let fits = |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(letter) && !matches!(name, "." | "..");
+        let fits =
+            |name: &str| (1..=64).contains(&name.len()) && name.bytes().all(letter) && !matches!(name, "." | "..");
         match text.strip_prefix("/mnt/") {
             Some(name) if fits(name) => Ok(Self(text.to_owned())),
             _ => Err(InvalidMount::Path(text.chars().take(200).collect())),

@@ -20,7 +20,7 @@ pub const SECRETS_FOLDER: &str = "/run/secrets";
 
 /// What a variable of a function holds.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a text, or {\"secret\": \"NAME\"} with the name of a secret")]
 pub enum EnvValue {
     /// The text itself.
     Plain(String),

@@ -21,8 +21,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{
-    CodeHash, ComparisonId, Door, Function, FunctionName, FunctionSpec, LogLine, Prices, Record, RequestId,
-    SecretName, Timestamp,
+    CodeHash, ComparisonId, Door, Function, FunctionName, FunctionSpec, LogLine, Prices, Record, RequestId, SecretName,
+    Timestamp,
 };
 use tokio::sync::watch;
 
@@ -39,9 +39,14 @@ pub enum StoreError {
     Conflict { name: FunctionName, expected: u64, found: u64 },
     #[error("no secret named {0}: set it with `hearth secret set {0}`")]
     NoSuchSecret(SecretName),
-    #[error("secret {name} is used by {}: remove their references first, or force it, and their calls will fail", list(functions))]
+    #[error(
+        "secret {name} is used by {}: remove their references first, or force it, and their calls will fail",
+        list(functions)
+    )]
     SecretUsed { name: SecretName, functions: Vec<FunctionName> },
-    #[error("secret {name} was sealed with the key {key}, which this Hearth does not have: restore its key, or set the secret again")]
+    #[error(
+        "secret {name} was sealed with the key {key}, which this Hearth does not have: restore its key, or set the secret again"
+    )]
     SecretLocked { name: SecretName, key: String },
     /// The inside text: it names a file.
     #[error("{0}")]

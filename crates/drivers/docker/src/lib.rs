@@ -163,7 +163,9 @@ impl Docker {
             _ => Some(gvisor::without_engine(&findings)),
         };
         let no_mounts = match &inner {
-            Some(_) if capability::has(&info, "userns") => Some("Docker gives its containers other user ids".to_owned()),
+            Some(_) if capability::has(&info, "userns") => {
+                Some("Docker gives its containers other user ids".to_owned())
+            }
             Some(inner) => inner.slots.as_ref().err().cloned(),
             None => None,
         };

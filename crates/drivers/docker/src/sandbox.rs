@@ -23,11 +23,11 @@ use driver::{
 };
 use futures_util::StreamExt;
 use linux::code;
+use linux::folders::{self, Viewer};
 use linux::seccomp::SockFilter;
 use linux::sentry::NO_DEVICE;
-use linux::folders::{self, Viewer};
 use linux::slots::{Shelf, Slot};
-use model::{CodeHash, MOUNTS_FOLDER, InstanceId, Isolation};
+use model::{CodeHash, InstanceId, Isolation, MOUNTS_FOLDER};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};

@@ -139,7 +139,8 @@ mod tests {
             mounts: vec![],
             invoke_streams: 1,
         };
-        let files = Files { root: Path::new("/r"), in_var: &[], slot: Path::new("/s"), runtimes: Path::new("/b"), shelf: None };
+        let files =
+            Files { root: Path::new("/r"), in_var: &[], slot: Path::new("/s"), runtimes: Path::new("/b"), shelf: None };
         config(&spec, &files)
     }
 

@@ -124,8 +124,9 @@ impl Gvisor {
     /// Looks for runsc, and tries it: at most 3 s, mostly half a second; without runsc, no time at all. The caller must
     /// be in a mount namespace of its own. What does not work here is in the capability.
     pub fn new(options: Options) -> Self {
-        let no_mounts =
-            options.rootless.then(|| "Hearth was started as an ordinary user, whose files belong to nobody in gVisor".into());
+        let no_mounts = options
+            .rootless
+            .then(|| "Hearth was started as an ordinary user, whose files belong to nobody in gVisor".into());
         let (works, mut findings) = match probe::look(&options) {
             Ok((runsc, findings)) => match Works::prepare(options, runsc) {
                 Ok((works, more)) => (Some(works), [findings, more].concat()),
@@ -241,16 +242,18 @@ impl Works {
         probe::processes_are_limited(&mut findings);
         let files: [Extra; 2] = [(bundle::AGENT, agent_image::BYTES), (sentry::NO_DEVICE, b"")];
         let roots = Roots::build(&options.run_dir.join("root"), &options.data_dir, &options.runtime_dir, &files)?;
-        let slots = match Slots::make(options.run_dir.join("slots")) {
-            Ok(slots) => slots,
+        let made = slots::Shelves::open(options.run_dir.join("mounts"))
+            .and_then(|shelves| Ok((Slots::make(options.run_dir.join("slots"))?, shelves)));
+        let (slots, shelves) = match made {
+            Ok(made) => made,
             Err(error) => {
                 roots.close();
                 return Err(error);
             }
         };
-        let shelves = slots::Shelves::open(options.run_dir.join("mounts"));
         let filter = seccomp::Program::compile(&seccomp::Policy::default()).bytes();
-        let works = Self { options, runsc, platform: Platform::Ptrace, code_dir, roots, slots, shelves, cgroups, filter };
+        let works =
+            Self { options, runsc, platform: Platform::Ptrace, code_dir, roots, slots, shelves, cgroups, filter };
         Ok((works, findings))
     }
 

@@ -94,8 +94,10 @@ pub struct Shelves {
 // === impl Shelves ===
 
 impl Shelves {
-    pub fn open(path: PathBuf) -> Self {
-        Self { path, place: None, shelves: HashMap::new() }
+    /// Takes away what a killed spawner left: an empty folder, its mounts are gone.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        linux::slots::sweep(&path)?;
+        Ok(Self { path, place: None, shelves: HashMap::new() })
     }
 
     /// Attaches folders for one sandbox; none if there are none.

@@ -85,6 +85,12 @@ impl World {
         self.settle().await;
     }
 
+    /// Something that the store counts as a change, and that calls see when this returns.
+    pub async fn touch(&self) {
+        self.store.changes.send_modify(|change| *change += 1);
+        self.settle().await;
+    }
+
     async fn settle(&self) {
         let change = *self.store.changes.borrow();
         self.engine.settled(change).await;

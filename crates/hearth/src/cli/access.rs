@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use clap::Args;
 use control::{FunctionView, FunctionWrite};
-use model::{EnvValue, InvalidMount, Mount, SecretName, SecretRef};
+use model::{EnvValue, FunctionSpec, InvalidMount, Mount, SecretName, SecretRef};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -20,6 +21,49 @@ pub struct RawMount {
     read_only: Option<bool>,
 }
 
+/// The flags for them.
+#[derive(Debug, Args)]
+pub struct AccessArgs {
+    /// An environment variable that holds a secret; may be given many times
+    #[arg(long, value_name = "NAME=SECRET", value_parser = reference)]
+    secret: Vec<(String, SecretName)>,
+    /// A file below /run/secrets that holds a secret; may be given many times
+    #[arg(long, value_name = "PATH=SECRET", value_parser = reference)]
+    secret_file: Vec<(String, SecretName)>,
+    /// A folder of the host's to see at /mnt/NAME, to be read unless :rw is said; may be given many times
+    #[arg(long, value_name = "HOST=/mnt/NAME[:rw]", value_parser = mount)]
+    mount: Vec<Mount>,
+}
+
+// === impl AccessArgs ===
+
+impl AccessArgs {
+    /// A flag outranks the manifest.
+    pub fn override_in(&self, write: &mut FunctionWrite) {
+        if !self.secret.is_empty() {
+            let env = write.env.get_or_insert_default();
+            env.extend(self.secret.iter().map(|(name, secret)| (name.clone(), Some(secret.clone().into()))));
+        }
+        if !self.secret_file.is_empty() {
+            let files = write.secrets.get_or_insert_default();
+            files.extend(self.secret_file.iter().map(|(path, secret)| (path.clone(), Some(secret.clone()))));
+        }
+        if !self.mount.is_empty() {
+            // Beside the manifest's, in the place of the one at the same path.
+            let mounts = write.mounts.get_or_insert_default();
+            mounts.retain(|one| !self.mount.iter().any(|said| said.path == one.path));
+            mounts.extend(self.mount.iter().cloned());
+        }
+    }
+}
+
+/// Adds what is said of these, for it to be checked.
+pub fn complete(spec: &mut FunctionSpec, write: &FunctionWrite) {
+    let files = write.secrets.iter().flatten().filter_map(|(path, secret)| Some((path.clone(), secret.clone()?)));
+    spec.secrets.extend(files);
+    spec.mounts.extend(write.mounts.iter().flatten().cloned());
+}
+
 /// Reads a variable of `[env]`. The error has no place in the file yet.
 pub fn variable(name: &str, value: toml::Value) -> Result<EnvValue, String> {
     match value {
@@ -30,19 +74,17 @@ pub fn variable(name: &str, value: toml::Value) -> Result<EnvValue, String> {
             })?;
             Ok(EnvValue::Secret(of))
         }
-        other => Err(format!(
-            "env.{name}: expected a text in quotes or {{ secret = \"NAME\" }}, got a {}",
-            other.type_str()
-        )),
+        other => {
+            Err(format!("env.{name}: expected a text in quotes or {{ secret = \"NAME\" }}, got a {}", other.type_str()))
+        }
     }
 }
 
 /// Reads `[secrets]`: a file below `/run/secrets`, and the secret that it holds. The error comes with its place.
-pub fn files(
-    raw: BTreeMap<String, Spanned<String>>,
-) -> Result<BTreeMap<String, Option<SecretName>>, (usize, String)> {
+pub fn files(raw: BTreeMap<String, Spanned<String>>) -> Result<BTreeMap<String, Option<SecretName>>, (usize, String)> {
     let one = |(path, secret): (String, Spanned<String>)| {
-        let name = secret.get_ref().parse().map_err(|error| (secret.span().start, format!("secrets.{path}: {error}")))?;
+        let name =
+            secret.get_ref().parse().map_err(|error| (secret.span().start, format!("secrets.{path}: {error}")))?;
         Ok((path, Some(name)))
     };
     raw.into_iter().map(one).collect()

@@ -18,18 +18,18 @@ use anyhow::Context;
 use clap::Args;
 use control::{CodeRef, FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
 use model::{
-    CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, Mount,
-    Runtime, SecretName,
+    CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, Runtime,
 };
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
 
+use super::access::{self, AccessArgs};
 use super::client::{Client, ClientError, ConnectArgs};
 use super::guess::{self, RootFiles};
 use super::install::Install;
 use super::pack::{self, Contents};
 use super::progress::Progress;
-use super::{Usage, access, init, manifest, out, text};
+use super::{Usage, init, manifest, out, text};
 
 #[derive(Debug, Args)]
 pub struct DeployArgs {
@@ -71,15 +71,8 @@ pub struct DeployArgs {
     /// An environment variable; may be given many times
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::env::pair)]
     env: Vec<(String, String)>,
-    /// An environment variable that holds a secret; may be given many times
-    #[arg(long, value_name = "NAME=SECRET", value_parser = access::reference)]
-    secret: Vec<(String, SecretName)>,
-    /// A file below /run/secrets that holds a secret; may be given many times
-    #[arg(long, value_name = "PATH=SECRET", value_parser = access::reference)]
-    secret_file: Vec<(String, SecretName)>,
-    /// A folder of the host's to see at /mnt/NAME, to be read unless :rw is said; may be given many times
-    #[arg(long, value_name = "HOST=/mnt/NAME[:rw]", value_parser = access::mount)]
-    mount: Vec<Mount>,
+    #[command(flatten)]
+    access: AccessArgs,
     /// How long an instance without work is kept: auto, or a time; 0s: none outlives its call [default: auto]
     #[arg(long, value_name = "TIME", value_parser = manifest::idle)]
     idle: Option<Idle>,
@@ -259,20 +252,7 @@ impl DeployArgs {
             let env = write.env.get_or_insert_default();
             env.extend(self.env.iter().map(|(name, value)| (name.clone(), Some(value.as_str().into()))));
         }
-        if !self.secret.is_empty() {
-            let env = write.env.get_or_insert_default();
-            env.extend(self.secret.iter().map(|(name, secret)| (name.clone(), Some(secret.clone().into()))));
-        }
-        if !self.secret_file.is_empty() {
-            let files = write.secrets.get_or_insert_default();
-            files.extend(self.secret_file.iter().map(|(path, secret)| (path.clone(), Some(secret.clone()))));
-        }
-        if !self.mount.is_empty() {
-            // Beside the manifest's, in the place of the one at the same path.
-            let mounts = write.mounts.get_or_insert_default();
-            mounts.retain(|one| !self.mount.iter().any(|said| said.path == one.path));
-            mounts.extend(self.mount.iter().cloned());
-        }
+        self.access.override_in(write);
         let mut scale = write.scale.take().unwrap_or_default();
         set(&mut scale.min, &self.min);
         set(&mut scale.max, &self.max);
@@ -444,9 +424,7 @@ fn check(write: &FunctionWrite, runtime: &Runtime, handler: &str, before: Option
     spec.scale.idle = said.idle.unwrap_or(spec.scale.idle);
     let env = write.env.iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     spec.env.extend(env);
-    let files = write.secrets.iter().flatten().filter_map(|(path, secret)| Some((path.clone(), secret.clone()?)));
-    spec.secrets.extend(files);
-    spec.mounts.extend(write.mounts.iter().flatten().cloned());
+    access::complete(&mut spec, write);
     spec.validate().map_err(|error| Usage(error.to_string()))
 }
 

@@ -118,13 +118,7 @@ pub struct UpArgs {
     #[arg(long, env = "HEARTH_IMAGE_SPACE", hide_env_values = true, default_value = "10GB", value_name = "SIZE")]
     pub image_space: Memory,
     /// A folder of this machine's that functions may mount, with all below it; may be given many times
-    #[arg(
-        long,
-        env = "HEARTH_ALLOW_MOUNT",
-        hide_env_values = true,
-        value_delimiter = ',',
-        value_name = "FOLDER[:ro]"
-    )]
+    #[arg(long, env = "HEARTH_ALLOW_MOUNT", hide_env_values = true, value_delimiter = ',', value_name = "FOLDER[:ro]")]
     pub allow_mount: Vec<AllowedMount>,
     /// The keys that secrets are sealed with, for the server's user alone to read [default: secret.key in the data
     /// directory]

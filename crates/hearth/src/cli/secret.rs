@@ -19,13 +19,11 @@ use super::out::Column;
 use super::{Usage, out};
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "\
+#[command(after_help = "\
   printf %s \"$KEY\" | hearth secret set photo-api-key
   hearth secret set tls-key --from-file key.pem
 
-How functions get them: docs/secrets.md."
-)]
+How functions get them: docs/secrets.md.")]
 pub struct SecretArgs {
     #[command(subcommand)]
     action: Action,
@@ -97,12 +95,15 @@ pub fn run(args: SecretArgs) -> anyhow::Result<ExitCode> {
         Action::List { .. } => list(&client, json),
         Action::Rm { name, force, .. } => remove(&client, &name, force, json),
         Action::RotateKey { .. } => {
-            let rotation: KeyRotationView = client.write(Method::POST, "/api/v1/secrets-key", &serde_json::json!({}))?;
+            let rotation: KeyRotationView =
+                client.write(Method::POST, "/api/v1/secrets-key", &serde_json::json!({}))?;
             if json {
                 out::json(&rotation)?;
             } else {
                 let KeyRotationView { key, secrets } = rotation;
-                out::line(&format!("sealed {secrets} secrets with the new key {key}; the old one opens nothing any more"))?;
+                out::line(&format!(
+                    "sealed {secrets} secrets with the new key {key}; the old one opens nothing any more"
+                ))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -143,7 +144,9 @@ fn set(client: &Client, name: &SecretName, from_file: Option<PathBuf>, json: boo
     }
     out::line(&format!("set {name}"))?;
     match view.functions.as_slice() {
-        [] => out::note(&format!("no function uses it yet: [env] KEY = {{ secret = \"{name}\" }} in a hearth.toml does")),
+        [] => {
+            out::note(&format!("no function uses it yet: [env] KEY = {{ secret = \"{name}\" }} in a hearth.toml does"))
+        }
         some => out::note(&format!("new calls of {} see it", some.join(", "))),
     }
     Ok(ExitCode::SUCCESS)

@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::SqliteStore;
 use super::functions::damaged;
+use crate::StoreError;
 use crate::keyring::{Keyring, NotOpened, Sealed};
 use crate::secrets::{KeyRotation, SecretInfo, SecretValues, Secrets};
-use crate::StoreError;
 
 /// For the catalogue's schema.
 pub(super) const MIGRATION: &str = "
@@ -129,7 +129,9 @@ impl SecretValues for SqliteStore {
         let list = |catalogue: &Connection| {
             let mut query = catalogue.prepare("SELECT name, version FROM secrets")?;
             let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-            let one = |row: rusqlite::Result<(String, i64)>| row.map_err(StoreError::from).and_then(|(name, version)| Ok((parse(name)?, version as u64)));
+            let one = |row: rusqlite::Result<(String, i64)>| {
+                row.map_err(StoreError::from).and_then(|(name, version)| Ok((parse(name)?, version as u64)))
+            };
             rows.map(one).collect()
         };
         self.readers.read(list).await
