@@ -20,6 +20,7 @@ use super::{Usage, out};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Examples:
   printf %s \"$KEY\" | hearth secret set photo-api-key
   hearth secret set tls-key --from-file key.pem
 
