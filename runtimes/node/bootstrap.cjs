@@ -71,6 +71,7 @@ function begin() {
 function start(init) {
   const root = init.task_root || '/var/task';
   setEnvironment(init.env);
+  if (init.files) require('./lib/files.cjs')(init.files, die);
   patchConsole(process.env);
   report = (error) => {
     writeControl(frame(KIND.INIT_ERROR, errorJson(error)));

@@ -136,6 +136,8 @@ impl From<&Fault> for AwsError {
             IsolationUnavailable | RuntimeUnavailable => {
                 Self::new(StatusCode::BAD_GATEWAY, "InvalidRuntimeException", message)
             }
+            // AWS's KMSNotFound and EFSMountFailure and the like, which belong to services that are not here.
+            SecretUnusable | MountRefused => Self::new(StatusCode::BAD_GATEWAY, "ResourceNotReadyException", message),
             Timeout | OutOfMemory | Exited | InitFailed | InitTimeout | ResponseTooLarge | Protocol | HandlerError
             | SandboxFailed | Store | Internal => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", message)

@@ -50,7 +50,9 @@ pub fn status_of(code: FaultCode) -> StatusCode {
         NotFound => StatusCode::NOT_FOUND,
         RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         // Well-formed, and not possible here.
-        InvalidPackage | ImageRefused | IsolationUnavailable | RuntimeUnavailable => StatusCode::UNPROCESSABLE_ENTITY,
+        InvalidPackage | ImageRefused | SecretUnusable | MountRefused | IsolationUnavailable | RuntimeUnavailable => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
         Conflict => StatusCode::CONFLICT,
         NoCapacity | Store | Draining => StatusCode::SERVICE_UNAVAILABLE,
@@ -167,6 +169,10 @@ impl From<StoreError> for ApiError {
         let fault = match error {
             StoreError::NoSuchFunction(_) => Fault::new(FaultCode::NotFound, text),
             StoreError::NoSuchPackage(_) | StoreError::BadPackage(_) => Fault::new(FaultCode::InvalidPackage, text),
+            StoreError::NoSuchSecret(_) | StoreError::SecretLocked { .. } => {
+                Fault::new(FaultCode::SecretUnusable, text)
+            }
+            StoreError::SecretUsed { .. } | StoreError::KeyFile(_) => Fault::new(FaultCode::Conflict, text),
             StoreError::Conflict { .. } => Fault::new(FaultCode::Conflict, text),
             StoreError::QueueFull { .. } => Fault::new(FaultCode::TooManyRequests, text),
             StoreError::KeyReused(_) => Fault::new(FaultCode::Conflict, text),

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
 use model::{
-    CodeHash, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice, PinnedImage,
+    CodeHash, EnvValue, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice, Mount,
+    PinnedImage, SecretName,
 };
 use serde::{Deserialize, Serialize};
 use store::StoreError;
@@ -21,7 +22,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Input, Segment};
 use crate::platform::{IsolationView, KeepingView, Severity};
 use crate::write::{CodeRef, FunctionWrite};
-use crate::{Api, Shared, images};
+use crate::{Api, Shared, images, mounts};
 
 /// How long a write waits until calls see it. It is durable before; this is only about the answer.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -59,7 +60,17 @@ pub struct FunctionView {
     #[schema(value_type = Option<String>, example = "gvisor")]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub at_least: Option<Isolation>,
-    pub env: BTreeMap<String, String>,
+    /// Texts, and references to secrets: `{"secret": "photo-api-key"}`. No secret's value is ever in here.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    pub env: BTreeMap<String, EnvValue>,
+    /// Files below `/run/secrets`, and the secret that each holds.
+    #[schema(value_type = BTreeMap<String, String>)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub secrets: BTreeMap<String, SecretName>,
+    /// Folders of the host's: `{"host": "/srv/photos", "path": "/mnt/photos", "read_only": true}`.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mounts: Vec<Mount>,
     pub scale: ScaleView,
     /// What `idle = "auto"` does at present, on each isolation; empty where the function says a time itself.
     #[serde(default)]
@@ -134,7 +145,7 @@ pub(crate) async fn get(State(api): State<Api>, Segment(name): Segment<FunctionN
         (status = 201, description = "made", body = FunctionView),
         (status = 400, body = ErrorBody),
         (status = 412, description = "it changed meanwhile", body = ErrorBody),
-        (status = 422, description = "package, runtime or isolation is not here", body = ErrorBody)))]
+        (status = 422, description = "package, runtime, isolation, secret or mount is not here", body = ErrorBody)))]
 pub(crate) async fn put(
     State(api): State<Api>,
     Segment(name): Segment<FunctionName>,
@@ -150,6 +161,7 @@ pub(crate) async fn put(
     }
     let (spec, code) = write.create(name, image)?;
     require_works_here(&api, &spec)?;
+    mounts::require_allowed(&api, &spec)?;
     images::require_fits(&api, &spec).await?;
     let existed = match api.functions.get(&spec.name).await {
         Ok(_) => true,
@@ -172,7 +184,7 @@ pub(crate) async fn put(
         (status = 400, body = ErrorBody),
         (status = 404, body = ErrorBody),
         (status = 412, description = "it changed meanwhile", body = ErrorBody),
-        (status = 422, description = "package, runtime or isolation is not here", body = ErrorBody)))]
+        (status = 422, description = "package, runtime, isolation, secret or mount is not here", body = ErrorBody)))]
 pub(crate) async fn patch(
     State(api): State<Api>,
     Segment(name): Segment<FunctionName>,
@@ -187,6 +199,9 @@ pub(crate) async fn patch(
         let Function { mut spec, revision, code, .. } = api.functions.get(&name).await?;
         let code = write.code.as_ref().map_or(code, |code| code.sha256.clone());
         write.clone().apply(&mut spec, image.clone())?;
+        if moves || write.mounts.is_some() {
+            mounts::require_allowed(&api, &spec)?;
+        }
         // A function whose runtime has gone can still be repaired in other ways.
         if moves || image.is_some() {
             require_works_here(&api, &spec)?;
@@ -254,6 +269,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         isolation,
         at_least,
         env,
+        secrets,
+        mounts,
         scale,
         egress,
         snapstart,
@@ -277,6 +294,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         isolation,
         at_least,
         env,
+        secrets,
+        mounts,
         scale: ScaleView {
             min: scale.min,
             max: scale.max,
@@ -296,7 +315,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
 }
 
 /// Waits until calls see every change up to now, ours among them.
-async fn settle(api: &Shared, name: &FunctionName) -> Result<(), ApiError> {
+pub(crate) async fn settle(api: &Shared, name: &impl std::fmt::Display) -> Result<(), ApiError> {
     let change = *api.functions.changes().borrow();
     tokio::time::timeout(SETTLE, api.platform.settled(change)).await.map_err(|_| {
         let message = format!("the change of {name} is kept, but calls do not see it yet: look at `hearth list` again");

@@ -23,6 +23,7 @@ mod images;
 mod instances;
 mod invocations;
 mod logs;
+mod mounts;
 mod nearest;
 mod openapi;
 mod packages;
@@ -30,6 +31,7 @@ mod platform;
 mod prices;
 mod queue;
 mod schedules;
+mod secrets;
 mod token;
 mod write;
 
@@ -41,7 +43,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use store::{Comparisons, Functions, Packages, Queue, Schedules, Telemetry};
+use store::{Comparisons, Functions, Packages, Queue, Schedules, Secrets, Telemetry};
 use tokio::sync::{RwLock, Semaphore, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -77,6 +79,7 @@ pub use platform::{
 pub use prices::{CloudView, CloudWrite, HardwareView, HardwareWrite, PricesView, PricesWrite};
 pub use queue::{EventChoice, EventList, EventStateView, EventView, EventsChanged, QueueCountsView, QueueView};
 pub use schedules::{EventMade, ScheduleList, ScheduleView};
+pub use secrets::{KeyRotationView, SecretList, SecretView};
 pub use token::{InvalidToken, Token, TokenSet};
 pub use write::{CodeRef, FunctionWrite, ScaleWrite};
 
@@ -95,6 +98,7 @@ pub struct ControlState {
     pub functions: Arc<dyn Functions>,
     pub packages: Arc<dyn Packages>,
     pub telemetry: Arc<dyn Telemetry>,
+    pub secrets: Arc<dyn Secrets>,
     pub comparisons: Arc<dyn Comparisons>,
     pub queue: Arc<dyn Queue>,
     pub schedules: Arc<dyn Schedules>,
@@ -164,6 +168,9 @@ fn api_routes() -> OpenApiRouter<Api> {
         .routes(routes!(comparisons::list, comparisons::start))
         .routes(routes!(comparisons::get, comparisons::cancel))
         .routes(routes!(prices::get, prices::put))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::put, secrets::delete))
+        .routes(routes!(secrets::rotate))
         .routes(routes!(images::list, images::pull, images::import, images::prune))
         .routes(routes!(images::get, images::delete))
         .routes(routes!(queue::counts))

@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 
-use model::{ComparisonId, Fault, FunctionName, InstanceView, Isolation, Runtime};
+use model::{AllowedMount, ComparisonId, Fault, FunctionName, InstanceView, Isolation, Runtime};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -29,6 +29,9 @@ pub trait Platform: Send + Sync + 'static {
 
     /// Runtimes that functions can use here, oldest first within a language.
     fn runtimes(&self) -> Vec<RuntimeView>;
+
+    /// Folders of the host's that functions may mount.
+    fn allowed_mounts(&self) -> Vec<AllowedMount>;
 
     /// Resolves when calls see the store's change of this number (`Functions::changes`). Cancel-safe.
     fn settled(&self, change: u64) -> BoxFuture<'_, ()>;
@@ -124,6 +127,9 @@ pub struct IsolationView {
     #[schema(value_type = String, example = "namespace")]
     pub isolation: Isolation,
     pub works: bool,
+    /// Why functions that mount folders of the host's cannot run with it; none: they can.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub no_mounts: Option<String>,
     pub findings: Vec<FindingView>,
 }
 

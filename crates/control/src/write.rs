@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    CodeHash, Cpu, Egress, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, PinnedImage,
-    Runtime, Scale, Schedule,
+    CodeHash, Cpu, Egress, EnvValue, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory,
+    Mount, PinnedImage, Runtime, Scale, Schedule, SecretName,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -63,9 +63,20 @@ pub struct FunctionWrite {
     #[schema(value_type = Option<String>, example = "gvisor")]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
     pub at_least: Option<Option<Isolation>>,
-    /// `PATCH` merges them into what is there, and null removes one; `PUT` sets exactly these.
+    /// Texts, or references to secrets: `{"secret": "photo-api-key"}`. `PATCH` merges them into what is there, and null
+    /// removes one; `PUT` sets exactly these.
+    #[schema(value_type = Option<BTreeMap<String, Option<serde_json::Value>>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub env: Option<BTreeMap<String, Option<String>>>,
+    pub env: Option<BTreeMap<String, Option<EnvValue>>>,
+    /// Files below `/run/secrets`, and the secret that each holds. `PATCH` merges them, and null removes one.
+    #[schema(value_type = Option<BTreeMap<String, Option<String>>>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<BTreeMap<String, Option<SecretName>>>,
+    /// Folders of the host's that the operator allows, each seen at `/mnt/NAME`: `{"host": "/srv/photos", "path":
+    /// "/mnt/photos", "read_only": true}`, the last by default. Always all of them.
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mounts: Option<Vec<Mount>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleWrite>,
     /// What the function may reach over the network; default `none`.
@@ -139,6 +150,9 @@ impl FunctionWrite {
         if let Some((name, _)) = self.env.iter().flatten().find(|(_, value)| value.is_none()) {
             return Err(ApiError::invalid(format!("env.{name} is null: only PATCH removes by null")));
         }
+        if let Some((path, _)) = self.secrets.iter().flatten().find(|(_, secret)| secret.is_none()) {
+            return Err(ApiError::invalid(format!("secrets.{path} is null: only PATCH removes by null")));
+        }
         let mut spec = FunctionSpec::new(name, runtime, &handler);
         if self.isolation.is_none() && self.at_least.flatten().is_some() {
             // Who says how strong it shall be leaves it to us which.
@@ -165,6 +179,8 @@ impl FunctionWrite {
             isolation,
             at_least,
             env,
+            secrets,
+            mounts,
             scale,
             egress,
             snapstart,
@@ -189,6 +205,7 @@ impl FunctionWrite {
         set(&mut spec.tmp, tmp);
         set(&mut spec.isolation, isolation);
         set(&mut spec.at_least, at_least);
+        set(&mut spec.mounts, mounts);
         set(&mut spec.egress, egress);
         set(&mut spec.snapstart, snapstart);
         set(&mut spec.url, url);
@@ -200,6 +217,12 @@ impl FunctionWrite {
             match value {
                 Some(value) => spec.env.insert(name, value),
                 None => spec.env.remove(&name),
+            };
+        }
+        for (path, secret) in secrets.into_iter().flatten() {
+            match secret {
+                Some(secret) => spec.secrets.insert(path, secret),
+                None => spec.secrets.remove(&path),
             };
         }
         if let Some(ScaleWrite { min, max, concurrency, idle }) = scale {
@@ -266,6 +289,9 @@ mod tests {
         spec.cpu = Some(Cpu::millis(500));
         spec.isolation = "namespace=90,gvisor=10".parse().unwrap();
         spec.at_least = Some(Isolation::Docker);
+        spec.env.insert("API_KEY".into(), "key".parse::<SecretName>().unwrap().into());
+        spec.secrets.insert("tls/key".into(), "tls".parse().unwrap());
+        spec.mounts = vec![Mount { host: "/srv".parse().unwrap(), path: "/mnt/a".parse().unwrap(), read_only: false }];
         spec.image = Some(format!("python:3.11@sha256:{}", "0f".repeat(32)).parse().unwrap());
         spec.asynchronous = model::AsyncRules {
             retries: 1,

@@ -15,6 +15,7 @@ mod steps;
 pub use host::{Freezer, FreezerKind, GuestStreams, Host, SandboxFiles, Started, UsageFiles};
 pub use steps::{Step, Steps, monotonic_us};
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -22,7 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{CodeHash, Cpu, ImageDigest, InstanceId, Isolation, Memory};
+use model::{CodeHash, Cpu, ImageDigest, InstanceId, Isolation, MAX_MOUNTS, Memory, Mount};
 use serde::{Deserialize, Serialize};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -47,6 +48,12 @@ pub struct SandboxSpec {
     /// [`Handle::adopt`].
     pub code: Option<CodeHash>,
     pub limits: Limits,
+    /// Whether it has a small folder at `/run/secrets` that it may write to, in its own memory.
+    #[serde(default)]
+    pub secret_files: bool,
+    /// Folders of the host's. Whether they are allowed is for whoever mounts them to see to.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
     /// How many invoke streams are opened into it.
     pub invoke_streams: u16,
 }
@@ -183,6 +190,9 @@ pub enum StartError {
     Unavailable { isolation: Isolation, reason: String },
     #[error("image {0} is not on this machine any more: pull it again with `hearth image pull`")]
     NoImage(ImageDigest),
+    /// For the caller to read: what is wrong with a folder of the host's, and what to do.
+    #[error("{0}")]
+    Mount(String),
     #[error("making the sandbox failed: {0}")]
     System(String),
     #[error("the spawner is gone")]
@@ -200,6 +210,9 @@ pub struct Capability {
     /// function's limit.
     #[serde(default)]
     pub overhead: u64,
+    /// Why functions that mount folders of the host's cannot run with it; none: they can.
+    #[serde(default)]
+    pub no_mounts: Option<String>,
     /// One finding each: what was looked at, how it is, what to do.
     pub findings: Vec<Finding>,
 }
@@ -273,6 +286,10 @@ impl SandboxSpec {
         }
         if !(1..=64).contains(&self.invoke_streams) {
             return refuse("invoke streams: expected 1 to 64");
+        }
+        let paths: BTreeSet<_> = self.mounts.iter().map(|mount| &mount.path).collect();
+        if self.mounts.len() > MAX_MOUNTS || paths.len() != self.mounts.len() {
+            return refuse("too many mounts, or two at one path");
         }
         let Limits { memory, cpu_cap, cpu_share, pids, tmp } = self.limits;
         if memory < Memory::mib(16) || tmp < Memory::mib(1) {

@@ -1,16 +1,18 @@
-//! Which functions there are, as the store has them. Read on every call, replaced entry by entry.
+//! Which functions there are, as the store has them, and which secrets they refer to. Read on every call, replaced entry by entry.
 //!
-//! A changed function gets new pools. They are put in place first and the old ones are closed after: the old ones'
+//! A changed function, and one whose secret was changed, gets new pools. They are put in place first and the old ones are closed after: the old ones'
 //! waiters move over, their busy instances finish, their idle ones are killed. So no call fails.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use model::{Fault, FaultCode, Function, FunctionName};
+use model::{Fault, FaultCode, Function, FunctionName, SecretName};
+use store::StoreError;
 use tokio::sync::watch;
 
 use crate::entry::Entry;
+use crate::secrets;
 use crate::shared::Shared;
 
 /// Wait after the store failed to answer.
@@ -20,6 +22,21 @@ pub struct Catalogue {
     entries: RwLock<HashMap<FunctionName, Arc<Entry>>>,
     /// The change that `entries` are up to.
     seen: watch::Sender<u64>,
+}
+
+/// What the catalogue is made of.
+struct Stored {
+    functions: Vec<Function>,
+    secrets: BTreeMap<SecretName, u64>,
+}
+
+// === impl Stored ===
+
+impl Stored {
+    async fn read(shared: &Shared) -> Result<Self, StoreError> {
+        let functions = shared.functions.list().await?;
+        Ok(Self { functions, secrets: shared.secrets.secret_versions().await? })
+    }
 }
 
 // === impl Catalogue ===
@@ -55,7 +72,7 @@ impl Catalogue {
     }
 
     /// Makes the catalogue hold `functions` and nothing else.
-    fn apply(&self, shared: &Arc<Shared>, functions: Vec<Function>) {
+    fn apply(&self, shared: &Arc<Shared>, Stored { functions, secrets }: Stored) {
         let (mut added, mut replaced) = (Vec::new(), Vec::new());
         {
             let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -63,12 +80,14 @@ impl Catalogue {
             for function in functions {
                 gone.remove(&function.spec.name);
                 // The whole function is compared: one that was removed and deployed anew is at revision 1 again.
-                if entries.get(&function.spec.name).is_some_and(|entry| *entry.function == function) {
+                let secrets = secrets::versions_of(&function, &secrets);
+                let same = |entry: &Arc<Entry>| *entry.function == function && entry.secrets == secrets;
+                if entries.get(&function.spec.name).is_some_and(same) {
                     continue;
                 }
                 let name = function.spec.name.clone();
                 let before = entries.get(&name).map(Arc::as_ref);
-                let entry = Arc::new(Entry::new(shared, function, before));
+                let entry = Arc::new(Entry::new(shared, function, secrets, before));
                 added.push(entry.clone());
                 replaced.extend(entries.insert(name, entry));
             }
@@ -87,10 +106,10 @@ impl Catalogue {
 pub async fn follow(shared: &Arc<Shared>) -> Result<(), Fault> {
     let mut changes = shared.functions.changes();
     let change = *changes.borrow_and_update();
-    let functions = shared.functions.list().await.map_err(|error| {
+    let stored = Stored::read(shared).await.map_err(|error| {
         Fault::new(FaultCode::Store, "the functions could not be read from the store").with_detail(error)
     })?;
-    shared.catalogue.apply(shared, functions);
+    shared.catalogue.apply(shared, stored);
     shared.catalogue.seen.send_replace(change);
     shared.spawn(keep_following(Arc::downgrade(shared), changes));
     Ok(())
@@ -105,9 +124,9 @@ async fn keep_following(shared: Weak<Shared>, mut changes: watch::Receiver<u64>)
             }
             // Read before the list: what is in the list is at least as new.
             let change = *changes.borrow_and_update();
-            match shared.functions.list().await {
-                Ok(functions) => {
-                    shared.catalogue.apply(&shared, functions);
+            match Stored::read(&shared).await {
+                Ok(stored) => {
+                    shared.catalogue.apply(&shared, stored);
                     shared.catalogue.seen.send_replace(change);
                     break;
                 }

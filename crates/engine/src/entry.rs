@@ -11,10 +11,13 @@ use crate::decide::habit::Decision;
 use crate::decide::share;
 use crate::fork_point;
 use crate::pool::Pool;
+use crate::secrets::Versions;
 use crate::shared::{Shared, lock};
 
 pub struct Entry {
     pub function: Arc<Function>,
+    /// As they were when it was made.
+    pub secrets: Versions,
     /// Each with its share of the calls, percent.
     shares: Vec<(Arc<Pool>, u8)>,
     calls: AtomicU64,
@@ -26,7 +29,7 @@ pub struct Entry {
 
 impl Entry {
     /// `before` is the function as it was, from which is taken over what was learnt of its calls.
-    pub fn new(shared: &Arc<Shared>, function: Function, before: Option<&Entry>) -> Self {
+    pub fn new(shared: &Arc<Shared>, function: Function, secrets: Versions, before: Option<&Entry>) -> Self {
         let function = Arc::new(function);
         let works = |isolation: Isolation| shared.works(isolation);
         let chosen = function.spec.isolation.resolve(function.spec.at_least, works);
@@ -44,7 +47,7 @@ impl Entry {
                 pool.inherit(other);
             }
         }
-        Self { shares, calls: AtomicU64::new(0), probes: Mutex::new(Some(HashMap::new())), function }
+        Self { shares, secrets, calls: AtomicU64::new(0), probes: Mutex::new(Some(HashMap::new())), function }
     }
 
     /// The pool that a call goes to.

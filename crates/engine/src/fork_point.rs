@@ -30,6 +30,7 @@ use crate::io::{Io, unexpected};
 use crate::ledger::Charge;
 use crate::pool::Pool;
 use crate::runtime;
+use crate::secrets::Revealed;
 use crate::shared::Shared;
 use crate::start::{self, Birth, NotStarted, Why};
 
@@ -203,7 +204,7 @@ async fn make(shared: &Arc<Shared>, pool: &Arc<Pool>) -> Result<Result<Image, St
         }
         drop(turn);
         let Frame::Hello { version: wire::VERSION, .. } = first else { return Err(unexpected(&first).into()) };
-        match birth.answer_to_init(shared, pool, &info, &mut Instant::now()).await? {
+        match birth.answer_to_init(shared, pool, &info, &Revealed::default(), &mut Instant::now()).await? {
             Frame::Snapshot(why) => Ok(why),
             frame => Err(unexpected(&frame).into()),
         }

@@ -32,6 +32,7 @@ mod pool;
 mod recall;
 mod report;
 mod runtime;
+mod secrets;
 mod shared;
 mod socket;
 mod start;
@@ -47,6 +48,7 @@ pub use decide::stems::Rules as StemRules;
 pub use image::{ImageRun, Images, NoImages};
 pub use limits::EngineLimits;
 pub use runtime::{Base as RuntimeBase, base as runtime_base};
+pub use secrets::NoSecrets;
 pub use stems::StemView;
 
 use crate::invoke::Unstoppable;
@@ -60,6 +62,7 @@ pub struct Options {
     pub images: Arc<dyn Images>,
     pub functions: Arc<dyn store::Functions>,
     pub telemetry: Arc<dyn store::Telemetry>,
+    pub secrets: Arc<dyn store::SecretValues>,
     /// What all instances together may use, bytes.
     pub memory_budget: u64,
     pub region: String,

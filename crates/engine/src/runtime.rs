@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use driver::{InstalledRuntime, Limits, RootFs, SandboxSpec, User};
-use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Memory, Runtime, Timestamp};
+use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Memory, Runtime, Timestamp, is_early_env};
 use wire::{Init, InitFunction};
 
 use crate::image::ImageRun;
@@ -22,29 +22,7 @@ const TASK_ROOT: &str = "/var/task";
 const RUNTIME_DIR: &str = "/var/runtime";
 const VERSION: &str = "$LATEST";
 
-/// Variables of a function that its interpreter, or the C library under it, reads at its own start.
-const EARLY: &[&str] = &[
-    "GCONV_PATH",
-    "GLIBC_TUNABLES",
-    "LANG",
-    "LANGUAGE",
-    "LOCPATH",
-    "NODE_EXTRA_CA_CERTS",
-    "NODE_ICU_DATA",
-    "NODE_OPTIONS",
-    "NODE_PATH",
-    "OPENSSL_CONF",
-    "OPENSSL_MODULES",
-    // Read when `zoneinfo` is imported, as it is in a fork server.
-    "PYTHONTZPATH",
-    "TZ",
-    "TZDIR",
-];
-
-/// The beginnings of more of them.
-const EARLY_PREFIXES: &[&str] = &["LC_", "LD_", "MALLOC_", "UV_"];
-
-/// Those of them that may name files of the function, which a stem does not have when its interpreter starts.
+/// Of the variables that an interpreter reads at its own start, those that may name files of the function, which a stem does not have when its interpreter starts.
 const NAME_FILES: &[&str] = &["NODE_EXTRA_CA_CERTS", "NODE_ICU_DATA", "NODE_OPTIONS", "OPENSSL_CONF"];
 
 /// What a runtime is run with, whatever the function.
@@ -59,6 +37,8 @@ pub fn takes_stems(spec: &FunctionSpec) -> bool {
     // An instance of a fork point needs no runtime to start.
     !spec.snapstart
         && spec.runtime.language() != Language::Image
+        // A folder of the host's is mounted before anything runs.
+        && spec.mounts.is_empty()
         && !spec.env.keys().any(|name| name.starts_with("LD_") || NAME_FILES.contains(&name.as_str()))
 }
 
@@ -81,6 +61,12 @@ fn command(program: &str, spec: &FunctionSpec) -> Vec<String> {
     }
 }
 
+/// A function's variables that are no secrets.
+fn plain(spec: &FunctionSpec) -> impl Iterator<Item = (String, String)> {
+    let texts = spec.env.iter().filter_map(|(name, value)| value.plain().map(|text| (name, text)));
+    texts.map(|(name, text)| (name.clone(), text.to_owned()))
+}
+
 /// The base is the host's, or the image's, whose variables win over ours: it knows where its libraries are.
 fn process_env(spec: &FunctionSpec, image: Option<&ImageRun>) -> Vec<(String, String)> {
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
@@ -101,8 +87,7 @@ fn process_env(spec: &FunctionSpec, image: Option<&ImageRun>) -> Vec<(String, St
     }
     env.extend(image.iter().flat_map(|image| image.env.iter().cloned()));
     env.extend([("LAMBDA_TASK_ROOT", TASK_ROOT), ("LAMBDA_RUNTIME_DIR", RUNTIME_DIR)].map(owned));
-    let early = |name: &str| EARLY.contains(&name) || EARLY_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    env.extend(spec.env.iter().filter(|(name, _)| early(name)).map(|(name, value)| (name.clone(), value.clone())));
+    env.extend(plain(spec).filter(|(name, _)| is_early_env(name)));
     env.into_iter().collect()
 }
 
@@ -150,6 +135,8 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
             pids: shared.limits.pids,
             tmp: spec.tmp,
         },
+        secret_files: !spec.secrets.is_empty(),
+        mounts: spec.mounts.clone(),
         invoke_streams: 1,
     })
 }
@@ -193,7 +180,7 @@ pub fn arn(shared: &Shared, function: &Function) -> String {
     format!("arn:aws:lambda:{}:{}:function:{}", shared.region, shared.account, function.spec.name)
 }
 
-/// All that the bootstrap is told about its function.
+/// All that the bootstrap is told about its function, but for its secrets.
 ///
 /// `copied`: it becomes a fork point, or goes on from one.
 pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestamp, copied: bool) -> Init {
@@ -201,7 +188,7 @@ pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestam
     let log_group = format!("/aws/lambda/{}", spec.name);
     // Begins with the instance's id, so that the one leads to the other.
     let log_stream = format!("{}/[{VERSION}]{id}{}", now.rfc3339()[..10].replace('-', "/"), InstanceId::random());
-    let mut env = spec.env.clone();
+    let mut env: BTreeMap<String, String> = plain(spec).collect();
     for (name, value) in [
         ("AWS_REGION", shared.region.as_str()),
         ("AWS_DEFAULT_REGION", &shared.region),
@@ -223,6 +210,7 @@ pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestam
         handler: spec.handler.clone(),
         task_root: TASK_ROOT.into(),
         env,
+        files: Vec::new(),
         function: InitFunction {
             name: spec.name.as_str().into(),
             version: VERSION.into(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use driver::{Driver, InstalledRuntime};
 use model::{InstanceId, InstanceView, Isolation};
-use store::{Functions, Telemetry};
+use store::{Functions, SecretValues, Telemetry};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -33,6 +33,7 @@ pub struct Shared {
     pub images: Arc<dyn Images>,
     pub functions: Arc<dyn Functions>,
     pub telemetry: Arc<dyn Telemetry>,
+    pub secrets: Arc<dyn SecretValues>,
     pub region: String,
     pub account: String,
     pub limits: EngineLimits,
@@ -87,6 +88,7 @@ impl Shared {
             images: options.images,
             functions: options.functions,
             telemetry: options.telemetry,
+            secrets: options.secrets,
             region: options.region,
             account: options.account,
             catalogue: Catalogue::default(),

@@ -26,6 +26,7 @@ use crate::io::{Broken, Io, unexpected};
 use crate::log::{Sink, Tail};
 use crate::pool::Pool;
 use crate::runtime;
+use crate::secrets::{self, Revealed};
 use crate::shared::Shared;
 use crate::{draining, failure};
 
@@ -163,7 +164,10 @@ async fn start(
         cold.runtime_us = Some(0);
         cold.laps.lap("adopt");
         return match adopted {
-            Ok(()) => birth.finish(shared, pool, info, cold, Ok(())).await,
+            Ok(()) => match secrets::reveal(shared, function).await {
+                Ok(secrets) => birth.finish(shared, pool, info, cold, Ok(secrets)).await,
+                Err(fault) => Err(birth.not_started(info, Why::Fault(fault))),
+            },
             Err(error) => {
                 tracing::debug!(instance = %info.id, %error, "a stem could not become an instance");
                 Err(birth.not_started(info, Why::StemLost))
@@ -192,6 +196,8 @@ async fn start(
             let text = format!("isolation {isolation} of function {} is not on this machine", function.spec.name);
             Fault::new(FaultCode::IsolationUnavailable, text)
         })?;
+        // First: without one of them there need be no sandbox.
+        let secrets = secrets::reveal(shared, function).await?;
         let spec = match &image {
             Some(_) => runtime::restored(shared, function, &info.id)?,
             None => runtime::sandbox(shared, function, &info.id)?,
@@ -199,11 +205,11 @@ async fn start(
         if let Some(image) = &function.spec.image {
             shared.images.used(&image.digest);
         }
-        driver.start(spec).await.map_err(refused)
+        Ok((driver.start(spec).await.map_err(refused)?, secrets))
     };
     let made = made.await;
     cold.laps.lap("sandbox");
-    let sandbox = made.map_err(|fault| {
+    let (sandbox, secrets) = made.map_err(|fault| {
         shared.forget(&info.id);
         NotStarted::fault(fault)
     })?;
@@ -255,7 +261,7 @@ async fn start(
         }
     }
     let hello = match hello {
-        Ok(runtime) => runtime::check_hello(&function.spec, &runtime).map_err(Why::Fault),
+        Ok(runtime) => runtime::check_hello(&function.spec, &runtime).map(|()| secrets).map_err(Why::Fault),
         Err(Why::TimedOut(limit)) => {
             let fault = Fault::new(FaultCode::SandboxFailed, "the runtime did not start in time");
             Err(Why::Fault(fault.with_detail(format!("no HELLO within {limit:?}"))))
@@ -299,6 +305,7 @@ fn watch(
 pub fn refused(error: StartError) -> Fault {
     let (code, text) = match &error {
         StartError::Unavailable { .. } => (FaultCode::IsolationUnavailable, error.to_string()),
+        StartError::Mount(_) => (FaultCode::MountRefused, error.to_string()),
         StartError::NoImage(_) => (FaultCode::RuntimeUnavailable, error.to_string()),
         _ => (FaultCode::SandboxFailed, "a sandbox could not be made".to_owned()),
     };
@@ -326,12 +333,12 @@ impl<'a> Birth<'a> {
         pool: &Pool,
         info: &Arc<Info>,
         cold: &mut Cold,
-        hello: Result<(), Why>,
+        hello: Result<Revealed, Why>,
     ) -> Result<Box<Instance>, NotStarted> {
         let begun = Instant::now();
         let mut told = begun;
         let ready = match hello {
-            Ok(()) => self.init(shared, pool, info, &mut told).await,
+            Ok(secrets) => self.init(shared, pool, info, &secrets, &mut told).await,
             Err(why) => Err(why),
         };
         let over = Instant::now();
@@ -364,8 +371,15 @@ impl<'a> Birth<'a> {
     }
 
     /// Sends INIT, notes when it is sent, and waits for READY.
-    async fn init(&mut self, shared: &Shared, pool: &Pool, info: &Info, told: &mut Instant) -> Result<(), Why> {
-        match self.answer_to_init(shared, pool, info, told).await? {
+    async fn init(
+        &mut self,
+        shared: &Shared,
+        pool: &Pool,
+        info: &Info,
+        secrets: &Revealed,
+        told: &mut Instant,
+    ) -> Result<(), Why> {
+        match self.answer_to_init(shared, pool, info, secrets, told).await? {
             Frame::Ready => Ok(()),
             frame => Err(unexpected(&frame).into()),
         }
@@ -377,19 +391,26 @@ impl<'a> Birth<'a> {
         shared: &Shared,
         pool: &Pool,
         info: &Info,
+        secrets: &Revealed,
         told: &mut Instant,
     ) -> Result<Frame, Why> {
         // AWS gives it ten seconds; a function that may take longer for a call may take as long for this.
         let limit = shared.limits.init.max(pool.function.spec.timeout);
         let until = Instant::now() + limit;
         let copied = pool.fork_point.is_some();
-        let init = runtime::init(shared, &pool.function, &info.id, Timestamp::now(), copied);
+        let mut init = runtime::init(shared, &pool.function, &info.id, Timestamp::now(), copied);
+        secrets.tell(&pool.function, &mut init);
         let body = serde_json::to_vec(&init).map_err(|error| Why::Protocol(error.to_string()))?;
-        let mut bytes = BytesMut::new();
-        Frame::Init(body.into()).encode(&mut bytes).map_err(|error| Why::Protocol(error.to_string()))?;
+        let (mut bytes, body) = (BytesMut::with_capacity(body.len() + 16), Bytes::from(body));
+        Frame::Init(body.clone()).encode(&mut bytes).map_err(|error| Why::Protocol(error.to_string()))?;
+        if let Ok(mut body) = body.try_into_mut() {
+            secrets.wipe(&mut init, &mut body);
+        }
         // Before it is: whom that wakes may be done before this task goes on.
         *told = Instant::now();
-        self.tell(&bytes, until).await.map_err(|why| why.within(limit))?;
+        let sent = self.tell(&bytes, until).await;
+        secrets.wipe(&mut init, &mut bytes);
+        sent.map_err(|why| why.within(limit))?;
         match self.frame(until).await.map_err(|why| why.within(limit))? {
             Frame::InitError(payload) => Err(Why::Reported(payload)),
             frame => Ok(frame),

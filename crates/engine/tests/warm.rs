@@ -36,7 +36,7 @@ impl Driver for Threads {
     }
 
     fn capability(&self) -> Capability {
-        Capability { isolation: Isolation::Namespace, works: true, overhead: 0, findings: Vec::new() }
+        Capability { isolation: Isolation::Namespace, works: true, overhead: 0, no_mounts: None, findings: Vec::new() }
     }
 
     fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {
@@ -184,6 +184,7 @@ async fn measure() {
     let engine = Engine::start(Options {
         drivers: vec![Arc::new(Threads)],
         images: std::sync::Arc::new(engine::NoImages),
+        secrets: std::sync::Arc::new(engine::NoSecrets),
         runtimes: vec![InstalledRuntime { runtime: Runtime::python("3.11"), program: "/p".into() }],
         functions: Arc::new(One(function, watch::Sender::new(0))),
         telemetry: Arc::new(Forgets),

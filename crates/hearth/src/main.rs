@@ -11,6 +11,7 @@ mod doors;
 mod events;
 mod images;
 mod keys;
+mod mounts;
 mod platform;
 mod runtimes;
 mod server;

@@ -10,7 +10,7 @@ use control::{
 };
 use driver::{Capability, InstalledRuntime};
 use engine::Engine;
-use model::{ComparisonId, Fault, FunctionName, InstanceView, Invocation, Outcome};
+use model::{AllowedMount, ComparisonId, Fault, FunctionName, InstanceView, Invocation, Outcome};
 
 use crate::compare::{Calls, Comparer, machine};
 use crate::keys::Keys;
@@ -28,6 +28,8 @@ pub struct Options {
     pub ready: Arc<AtomicBool>,
     /// Where the data is.
     pub data: PathBuf,
+    /// What functions may mount.
+    pub allowed_mounts: Vec<AllowedMount>,
 }
 
 /// The running platform.
@@ -41,6 +43,7 @@ pub struct Platform {
     ready: Arc<AtomicBool>,
     host: Machine,
     data: PathBuf,
+    allowed_mounts: Vec<AllowedMount>,
 }
 
 /// The engine, as comparisons see it.
@@ -55,18 +58,20 @@ impl Calls for Direct {
 
 impl Platform {
     pub fn new(options: Options) -> Self {
-        let Options { engine, comparisons, capabilities, runtimes, keys, endpoint, ready, data } = options;
+        let Options { engine, comparisons, capabilities, runtimes, keys, endpoint, ready, data, allowed_mounts } =
+            options;
         let isolations = capabilities.into_iter().map(isolation_view).collect();
         let runtime_view = |r: InstalledRuntime| RuntimeView { name: r.runtime, works: true, program: r.program };
         let runtimes = runtimes.into_iter().map(runtime_view).collect();
         let comparer = Comparer::new(Direct(engine.clone()), comparisons);
-        Self { engine, comparer, isolations, runtimes, keys, endpoint, ready, host: machine(), data }
+        Self { engine, comparer, isolations, runtimes, keys, endpoint, ready, host: machine(), data, allowed_mounts }
     }
 }
 
 fn isolation_view(capability: Capability) -> IsolationView {
     let findings = capability.findings.into_iter().map(finding_view).collect();
-    IsolationView { isolation: capability.isolation, works: capability.works, findings }
+    let Capability { isolation, works, no_mounts, .. } = capability;
+    IsolationView { isolation, works, no_mounts, findings }
 }
 
 fn finding_view(finding: driver::Finding) -> FindingView {
@@ -109,6 +114,10 @@ impl control::Platform for Platform {
 
     fn runtimes(&self) -> Vec<RuntimeView> {
         self.runtimes.clone()
+    }
+
+    fn allowed_mounts(&self) -> Vec<AllowedMount> {
+        self.allowed_mounts.clone()
     }
 
     fn settled(&self, change: u64) -> BoxFuture<'_, ()> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use control::{ControlState, Hosts};
 use driver::{Capability, Severity};
-use model::Isolation;
+use model::{AllowedMount, Isolation};
 use serde::{Deserialize, Serialize};
 use store::sqlite::{EventLimits, SqliteQueue, SqliteStore};
 use store::{Functions, Packages, StoreError};
@@ -66,6 +66,10 @@ pub struct ServerConfig {
     pub stems: usize,
     /// What all images together may take on disk.
     pub image_space: model::Memory,
+    /// The keys that secrets are sealed with; none: the data's own.
+    pub secret_keys: Option<PathBuf>,
+    /// What functions may mount, as the operator says.
+    pub allowed_mounts: Vec<AllowedMount>,
     /// Registries that are spoken to without TLS, beside this machine's own.
     pub insecure_registries: Vec<String>,
 }
@@ -86,7 +90,8 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
     let (client, events) = spawner::Client::connect(spawner, START_LIMIT).await.context("talk to the spawner")?;
     let mut events = tokio::spawn(events);
 
-    let options = store::sqlite::Options::new(&config.store_dir);
+    let mut options = store::sqlite::Options::new(&config.store_dir);
+    options.secret_keys.clone_from(&config.secret_keys);
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(options)).await?.context("open the store")?;
     let folder = config.store_dir.clone();
     let queue = tokio::task::spawn_blocking(move || SqliteQueue::open(&folder, EventLimits::default()));
@@ -119,6 +124,7 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         images: Arc::new(images.clone()),
         functions: store.clone(),
         telemetry: store.clone(),
+        secrets: store.clone(),
         memory_budget: config.memory_budget,
         region: REGION.into(),
         account: ACCOUNT.into(),
@@ -142,11 +148,13 @@ async fn serve(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyho
         endpoint: control_url.clone(),
         ready: ready.clone(),
         data: config.store_dir.clone(),
+        allowed_mounts: config.allowed_mounts.clone(),
     });
     let api = control::router(ControlState {
         functions: store.clone(),
         packages: store.clone(),
         telemetry: store.clone(),
+        secrets: store.clone(),
         comparisons: store.clone(),
         queue: queue.clone(),
         schedules: queue.clone(),

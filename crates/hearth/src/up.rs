@@ -56,6 +56,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let user = if root { Some(server_user()) } else { None };
     let data_dir = make_data_dir(&data_dir, user)?;
+    let allowed_mounts = crate::mounts::allowed(args.allow_mount, &data_dir)?;
     // Kept by the spawner and, inherited, by the server: free only when both are gone.
     let lock = lock(&data_dir)?;
     // Above the numbers at which children expect their sockets.
@@ -80,6 +81,8 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         stems: args.stems.into(),
         image_space: args.image_space,
         insecure_registries: args.insecure_registry,
+        secret_keys: args.secret_key_file.map(|path| std::path::absolute(&path)).transpose()?,
+        allowed_mounts: allowed_mounts.clone(),
         memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
     };
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
@@ -92,6 +95,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         code_dir: data_dir.join("code"),
         data_dir: data_dir.clone(),
         runtime_dir: runtime_dir.clone(),
+        allowed_mounts: allowed_mounts.clone(),
         rootless: !root,
         gvisor: through_docker.clone(),
     };
@@ -104,6 +108,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         code_dir: data_dir.join("code"),
         data_dir: data_dir.clone(),
         runtime_dir: runtime_dir.clone(),
+        allowed_mounts: allowed_mounts.clone(),
         rootless: !root,
         runsc: args.runsc,
     };
@@ -113,6 +118,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         code_dir: data_dir.join("code"),
         data_dir: data_dir.clone(),
         runtime_dir,
+        allowed_mounts,
         fork_servers: if args.fork_servers == ForkServers::Off { Vec::new() } else { fork_servers() },
     };
     let mut namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;

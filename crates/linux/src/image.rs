@@ -6,7 +6,7 @@
 //!                                              └─► docker: a small image with the mount points, and binds
 //! ```
 //!
-//! `/`, `/etc` and `/var` are folders of Hearth's own: nothing is ever mounted onto what came out of an image, so no link
+//! `/`, `/etc`, `/run` and `/var` are folders of Hearth's own: nothing is ever mounted onto what came out of an image, so no link
 //! in one can lead a mount elsewhere. Their entries are the image's: folders and large files are bound, small files of
 //! `/etc` and links are copied. What Hearth mounts itself (`/proc`, `/dev`, `/tmp`, `/var/task`, …) an image cannot have.
 //!
@@ -22,10 +22,13 @@ use model::ImageDigest;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 /// Folders at the top that are never the image's.
-const OURS: [&str; 7] = ["dev", "etc", "hearth", "proc", "sys", "tmp", "var"];
+const OURS: [&str; 9] = ["dev", "etc", "hearth", "mnt", "proc", "run", "sys", "tmp", "var"];
 
 /// Entries of `/var` that are never the image's.
 const OURS_IN_VAR: [&str; 2] = ["runtime", "task"];
+
+/// Entries of `/run` that are never the image's.
+const OURS_IN_RUN: [&str; 1] = ["secrets"];
 
 /// Entries of `/etc` that are never the image's; `passwd` and `group` are its own with a line more.
 const OURS_IN_ETC: [&str; 4] = ["hostname", "hosts", "mtab", "resolv.conf"];
@@ -96,15 +99,27 @@ impl Layout {
     /// Looks at an image's root. Bounded by [`MOST`] entries and [`COPIED`] bytes.
     pub fn of(root: BorrowedFd<'_>) -> io::Result<Self> {
         let mut layout = Self::default();
-        for folder in
-            ["dev", "dev/shm", "etc", "hearth", "proc", "tmp", "var", "var/task", "var/task/lib", "var/runtime"]
-        {
+        for folder in [
+            "dev",
+            "dev/shm",
+            "etc",
+            "hearth",
+            "mnt",
+            "proc",
+            "run",
+            "run/secrets",
+            "tmp",
+            "var",
+            "var/task",
+            "var/task/lib",
+            "var/runtime",
+        ] {
             layout.folders.push(folder.to_owned());
         }
         let owner = rustix::fs::fstat(root)?.st_uid;
         let mut copied = 0;
         layout.take(root, "", &OURS, owner, &mut copied)?;
-        for (name, ours) in [("etc", &OURS_IN_ETC[..]), ("var", &OURS_IN_VAR[..])] {
+        for (name, ours) in [("etc", &OURS_IN_ETC[..]), ("run", &OURS_IN_RUN[..]), ("var", &OURS_IN_VAR[..])] {
             match beneath(root, name, OFlags::PATH | OFlags::DIRECTORY) {
                 Ok(folder) => layout.take(folder.as_fd(), &format!("{name}/"), ours, owner, &mut copied)?,
                 // None, or a link, or a file: ours is empty then.

@@ -6,6 +6,7 @@
 
 pub mod cgroup;
 pub mod code;
+pub mod folders;
 pub mod host;
 pub mod image;
 pub mod inotify;

@@ -34,7 +34,12 @@ const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 ///
 /// `var/task/lib` is in sight in stems only, before their code covers it: the C library looks once which folders of
 /// `LD_LIBRARY_PATH` there are, when the interpreter starts, and never in one that was not there.
-const OWN: [&str; 7] = ["proc", "tmp", "dev/shm", "var/task/lib", "var/runtime", "var/lang", "opt/lib"];
+const OWN: [&str; 9] =
+    ["proc", "tmp", "dev/shm", "var/task/lib", "var/runtime", "var/lang", "opt/lib", "mnt", "run/secrets"];
+
+/// Size of `/run/secrets`, which counts as memory: room for every secret that one function may have, in files of whole
+/// pages.
+pub const SECRETS_SIZE: u64 = 8 << 20;
 
 /// The template, mounted.
 #[derive(Debug)]

@@ -13,9 +13,11 @@
 //! bound to itself: taking it away is one order, which leaves nothing, and which cannot empty anything that is mounted in
 //! it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +26,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
+use crate::folders::Folder;
 use crate::root::{at, c_path};
 use crate::roots::Var;
 use crate::sys;
@@ -49,6 +52,13 @@ pub struct Slots {
 pub struct Slot {
     path: PathBuf,
     state: Mutex<State>,
+}
+
+/// One sandbox's `/mnt`. Taken away when dropped; what the sandbox sees of it stays until it ends.
+#[derive(Debug)]
+pub struct Shelf {
+    path: PathBuf,
+    folders: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +123,22 @@ impl Slots {
         Ok(slot)
     }
 
+    /// Attaches folders of the host's, each by its name in a folder that is to be one sandbox's `/mnt`. Root's, and for
+    /// nobody else to write to.
+    pub fn shelve(&self, name: &str, folders: &[Folder]) -> io::Result<Shelf> {
+        let path = self.path.join(format!("{name}-mnt"));
+        fs::create_dir(&path).map_err(at("make", &path))?;
+        let mut shelf = Shelf { path, folders: Vec::new() };
+        fs::set_permissions(&shelf.path, fs::Permissions::from_mode(0o755))?;
+        for folder in folders {
+            let place = shelf.path.join(OsStr::from_bytes(folder.name.as_bytes()));
+            fs::create_dir(&place).map_err(at("make", &place))?;
+            shelf.folders.push(place.clone());
+            sys::move_mount(folder.tree.as_fd(), &c_path(&place)?).map_err(at("mount", &place))?;
+        }
+        Ok(shelf)
+    }
+
     /// Takes the place away with all that is in it.
     pub fn close(&self) {
         if let Err(error) = sweep(&self.path) {
@@ -124,6 +150,28 @@ impl Slots {
 impl Drop for Slots {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+// === impl Shelf ===
+
+impl Shelf {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        for place in &self.folders {
+            // Detached: the sandbox may still be ending.
+            let _ = unmount(place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+            // Only ever an empty folder: what is in one that could not be unmounted is the host's.
+            let _ = fs::remove_dir(place);
+        }
+        if let Err(error) = fs::remove_dir(&self.path) {
+            tracing::warn!(shelf = %self.path.display(), %error, "left behind: the end takes it away");
+        }
     }
 }
 

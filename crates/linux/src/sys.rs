@@ -172,6 +172,25 @@ pub fn mount_setattr(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, set: u64
     Ok(())
 }
 
+/// Shows the ids of a mount that is attached nowhere yet as a user namespace maps them: from what is on disk to what is
+/// seen.
+pub fn mount_idmap(tree: BorrowedFd<'_>, ids: BorrowedFd<'_>) -> io::Result<()> {
+    let userns_fd = ids.as_raw_fd() as u64;
+    let attr = libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    // SAFETY: path and attr outlive the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of_val(&attr),
+        )
+    })?;
+    Ok(())
+}
+
 /// `mount(2)`. `data` is the file system's own options.
 pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> io::Result<()> {
     // SAFETY: all texts are NUL-terminated and outlive the call.

@@ -60,6 +60,10 @@ codes! {
     Conflict = "HEARTH-C007", Caller, true;
     /// An image could not be pulled, or is none that can be used.
     ImageRefused = "HEARTH-C008", Caller, false;
+    /// A secret that the function refers to is not there, or cannot be what it is to be.
+    SecretUnusable = "HEARTH-C009", Caller, false;
+    /// A folder of the host's cannot be mounted for the function.
+    MountRefused = "HEARTH-C010", Caller, false;
     /// The invocation ran into the function's timeout; its sandbox was killed.
     Timeout = "HEARTH-F001", Function, false;
     /// The sandbox used more memory than the function's limit; it was killed.

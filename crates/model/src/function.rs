@@ -1,6 +1,6 @@
 //! What a function is: the validated specification, and one deployed revision of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::AsyncRules;
-use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision};
+use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision, SecretName};
 use crate::isolation::{Isolation, IsolationChoice};
+use crate::mount::{MAX_MOUNTS, Mount};
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 use crate::runtime::{Language, Runtime};
 use crate::schedule::{self, Schedule};
+use crate::secret::{self, EnvValue, MAX_SECRETS};
 use crate::time::Timestamp;
 
 /// All environment variables of a function together, names and values: AWS Lambda's 4 KB.
@@ -38,6 +40,33 @@ pub const RESERVED_ENV: &[&str] = &[
     "HEARTH_SNAPSHOT",
     "HEARTH_STEM",
 ];
+
+/// Variables of a function that its interpreter, or the C library under it, reads at its own start.
+const EARLY_ENV: &[&str] = &[
+    "GCONV_PATH",
+    "GLIBC_TUNABLES",
+    "LANG",
+    "LANGUAGE",
+    "LOCPATH",
+    "NODE_EXTRA_CA_CERTS",
+    "NODE_ICU_DATA",
+    "NODE_OPTIONS",
+    "NODE_PATH",
+    "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    // Read when `zoneinfo` is imported, as it is in a fork server.
+    "PYTHONTZPATH",
+    "TZ",
+    "TZDIR",
+];
+
+/// The beginnings of more of them.
+const EARLY_ENV_PREFIXES: &[&str] = &["LC_", "LD_", "MALLOC_", "UV_"];
+
+/// Whether a variable is there when the interpreter starts, and so passes the spawner; all others come later.
+pub fn is_early_env(name: &str) -> bool {
+    EARLY_ENV.contains(&name) || EARLY_ENV_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
 
 /// What a function may reach over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +132,13 @@ pub struct FunctionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_least: Option<Isolation>,
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
+    /// Files below `/run/secrets`, and the secret that each holds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretName>,
+    /// Folders of the host's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     #[serde(default)]
     pub scale: Scale,
     #[serde(default = "default_egress")]
@@ -151,12 +186,26 @@ pub enum InvalidSpec {
     EnvValue(String),
     #[error("environment variables take {0} bytes together: at most {MAX_ENV_BYTES} are allowed, as on AWS Lambda")]
     EnvSize(usize),
+    #[error("environment variable {0} is read by the interpreter before it is told any secret: give its text itself")]
+    EnvSecret(String),
+    #[error("secret file {0:?} is not valid: {1}")]
+    SecretPath(String, &'static str),
+    #[error("secret file {0:?} is to be a folder too, of another one's: name one of them otherwise")]
+    SecretFolder(String),
+    #[error("the function refers to {0} secrets: at most {MAX_SECRETS} are allowed, variables and files together")]
+    SecretCount(usize),
+    #[error("two mounts are at {0}: give each a path of its own")]
+    MountTwice(String),
+    #[error("the function has {0} mounts: at most {MAX_MOUNTS} are allowed")]
+    MountCount(usize),
     #[error("isolation {isolation} is weaker than at_least = {floor}: name one that is as strong, or isolation = auto")]
     TooWeak { isolation: Isolation, floor: Isolation },
     #[error("snapstart = true is for Python functions without an image, and runtime is {0}: remove it, or the image")]
     SnapStartRuntime(Runtime),
     #[error("snapstart = true is for isolation = \"namespace\" alone, and isolation is {0}: remove it, or change that")]
     SnapStartIsolation(IsolationChoice),
+    #[error("snapstart = true keeps what init read, and secrets and mounts may change: remove one or the other")]
+    SnapStartAccess,
     #[error("schedule {name:?}: {why}")]
     Schedule { name: String, why: String },
     #[error(transparent)]
@@ -202,6 +251,8 @@ impl FunctionSpec {
             isolation: default_isolation(),
             at_least: None,
             env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            mounts: Vec::new(),
             scale: Scale::default(),
             egress: default_egress(),
             snapstart: false,
@@ -251,10 +302,44 @@ impl FunctionSpec {
         if self.snapstart && self.isolation != IsolationChoice::One(Isolation::Namespace) {
             return Err(InvalidSpec::SnapStartIsolation(self.isolation.clone()));
         }
+        if self.snapstart && !(self.secret_names().is_empty() && self.mounts.is_empty()) {
+            return Err(InvalidSpec::SnapStartAccess);
+        }
         self.validate_handler()?;
         self.asynchronous.validate()?;
         schedule::validate(&self.schedules)?;
-        self.validate_env()
+        self.validate_env()?;
+        self.validate_secrets()?;
+        self.validate_mounts()
+    }
+
+    fn validate_secrets(&self) -> Result<(), InvalidSpec> {
+        if let Some(name) = self.env.iter().find(|(name, value)| value.secret().is_some() && is_early_env(name)) {
+            return Err(InvalidSpec::EnvSecret(name.0.clone()));
+        }
+        for path in self.secrets.keys() {
+            let shown = || path.chars().take(140).collect();
+            secret::check_path(path).map_err(|expected| InvalidSpec::SecretPath(shown(), expected))?;
+        }
+        if let Some(path) = secret::file_and_folder(&self.secrets) {
+            return Err(InvalidSpec::SecretFolder(path.to_owned()));
+        }
+        let count = self.secrets.len() + self.env.values().filter_map(EnvValue::secret).count();
+        if count > MAX_SECRETS { Err(InvalidSpec::SecretCount(count)) } else { Ok(()) }
+    }
+
+    fn validate_mounts(&self) -> Result<(), InvalidSpec> {
+        let mut paths = BTreeSet::new();
+        if let Some(twice) = self.mounts.iter().find(|mount| !paths.insert(&mount.path)) {
+            return Err(InvalidSpec::MountTwice(twice.path.to_string()));
+        }
+        let count = self.mounts.len();
+        if count > MAX_MOUNTS { Err(InvalidSpec::MountCount(count)) } else { Ok(()) }
+    }
+
+    /// The secrets that it refers to, each once.
+    pub fn secret_names(&self) -> BTreeSet<SecretName> {
+        self.env.values().filter_map(EnvValue::secret).chain(self.secrets.values()).cloned().collect()
     }
 
     fn validate_handler(&self) -> Result<(), InvalidSpec> {
@@ -275,10 +360,11 @@ impl FunctionSpec {
             if !fits {
                 return Err(InvalidSpec::EnvName(name.chars().take(80).collect()));
             }
-            if value.contains('\0') {
+            let text = value.plain().unwrap_or_default();
+            if text.contains('\0') {
                 return Err(InvalidSpec::EnvValue(name.clone()));
             }
-            size += name.len() + value.len();
+            size += name.len() + text.len();
         }
         if size > MAX_ENV_BYTES { Err(InvalidSpec::EnvSize(size)) } else { Ok(()) }
     }
@@ -370,9 +456,21 @@ mod tests {
         FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler")
     }
 
+    fn name(text: &str) -> SecretName {
+        text.parse().unwrap()
+    }
+
+    fn mount() -> Mount {
+        Mount { host: "/srv/a".parse().unwrap(), path: "/mnt/a".parse().unwrap(), read_only: true }
+    }
+
     #[test]
     fn reads_what_it_writes() {
         let mut spec = spec();
+        spec.env.insert("API_KEY".into(), name("photo-api-key").into());
+        spec.secrets.insert("db/password".into(), name("db.password"));
+        spec.mounts.push(mount());
+        assert_eq!(spec.secret_names().len(), 2);
         spec.env.insert("K".into(), "v".into());
         spec.scale.idle = Idle::For(Duration::from_secs(30));
         spec.cpu = Some(Cpu::millis(500));
@@ -410,8 +508,13 @@ mod tests {
             (|s| drop(s.env.insert("AWS_REGION".into(), "x".into())), "AWS_REGION"),
             (|s| s.runtime = Runtime::image(), "say which with image"),
             (|s| s.at_least = Some(Isolation::Gvisor), "weaker than at_least = gvisor"),
+            (|s| drop(s.env.insert("LD_PRELOAD".into(), name("k").into())), "LD_PRELOAD"),
+            (|s| drop(s.secrets.insert("../x".into(), name("k"))), "below /run/secrets"),
+            (|s| s.secrets = [("a".into(), name("k")), ("a/b".into(), name("k"))].into(), "to be a folder too"),
+            (|s| s.secrets = (0..65).map(|i| (format!("f{i}"), name("k"))).collect(), "65 secrets"),
+            (|s| s.mounts = vec![mount(); 2], "two mounts are at /mnt/a"),
             (|s| drop(s.env.insert("1A".into(), "x".into())), "1A"),
-            (|s| drop(s.env.insert("A".into(), "x".repeat(5000))), "4096"),
+            (|s| drop(s.env.insert("A".into(), "x".repeat(5000).into())), "4096"),
         ];
         assert_eq!(spec().validate(), Ok(()));
         for (change, named) in cases {

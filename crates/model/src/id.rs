@@ -30,6 +30,11 @@ thread_local! {
 #[serde(try_from = "String", into = "String")]
 pub struct FunctionName(Arc<str>);
 
+/// Name of a secret: 1 to 128 of `A-Z a-z 0-9 . - _`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SecretName(Arc<str>);
+
 /// Counts the deployments of one function, from 1. Every change of code or configuration makes a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -141,6 +146,7 @@ macro_rules! text_id {
 }
 
 text_id!(FunctionName);
+text_id!(SecretName);
 text_id!(InstanceId);
 text_id!(CodeHash);
 text_id!(ImageDigest);
@@ -152,6 +158,16 @@ impl FunctionName {
         let fits =
             (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if fits { Ok(()) } else { Err(refuse("function name", text, "1 to 64 of A-Z a-z 0-9 - _")) }
+    }
+}
+
+// === impl SecretName ===
+
+impl SecretName {
+    fn check(text: &str) -> Result<(), InvalidId> {
+        let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let fits = (1..=128).contains(&text.len()) && text.bytes().all(letter) && !matches!(text, "." | "..");
+        if fits { Ok(()) } else { Err(refuse("secret name", text, "1 to 128 of A-Z a-z 0-9 . - _")) }
     }
 }
 

@@ -1,19 +1,22 @@
-//! What Hearth remembers: functions and their code, credentials, invocation records, log lines.
+//! What Hearth remembers: functions and their code, credentials, secrets, invocation records, log lines.
 //!
 //! The traits are the wall behind which one machine's SQLite may become a cluster's PostgreSQL: nothing above
 //! knows of tables or file paths. [`sqlite`] is the embedded implementation.
 
 #![forbid(unsafe_code)]
 
+mod keyring;
 pub mod packages;
 pub mod queue;
 pub mod schedules;
+mod secrets;
 pub mod sqlite;
 pub mod unpack;
 
 pub use packages::DiskPackages;
 pub use queue::Queue;
 pub use schedules::Schedules;
+pub use secrets::{KeyRotation, SecretInfo, SecretValues, Secrets};
 pub use sqlite::{Options, SqliteQueue, SqliteStore};
 pub use unpack::Limits;
 
@@ -22,7 +25,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::{
-    CodeHash, ComparisonId, Door, Function, FunctionName, FunctionSpec, LogLine, Prices, Record, RequestId, Timestamp,
+    CodeHash, ComparisonId, Door, Function, FunctionName, FunctionSpec, LogLine, Prices, Record, RequestId, SecretName,
+    Timestamp,
 };
 use tokio::sync::watch;
 
@@ -41,6 +45,20 @@ pub enum StoreError {
     QueueFull { function: FunctionName, what: &'static str },
     #[error("the idempotency key {0:?} was used for another event within the last 24 hours")]
     KeyReused(String),
+    #[error("no secret named {0}: set it with `hearth secret set {0}`")]
+    NoSuchSecret(SecretName),
+    #[error(
+        "secret {name} is used by {}: remove their references first, or force it, and their calls will fail",
+        list(functions)
+    )]
+    SecretUsed { name: SecretName, functions: Vec<FunctionName> },
+    #[error(
+        "secret {name} was sealed with the key {key}, which this Hearth does not have: restore its key, or set the secret again"
+    )]
+    SecretLocked { name: SecretName, key: String },
+    /// The inside text: it names a file.
+    #[error("{0}")]
+    KeyFile(String),
     #[error("the disk is full")]
     DiskFull,
     /// The inside text; callers are told only that the store failed.
@@ -50,12 +68,20 @@ pub enum StoreError {
     Closed,
 }
 
+fn list(functions: &[FunctionName]) -> String {
+    let names: Vec<_> = functions.iter().take(5).map(FunctionName::as_str).collect();
+    match functions.len().saturating_sub(names.len()) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
 /// Functions. Every write is durable when its future resolves, and whole: a crash leaves the old revision or
 /// the new one.
 #[async_trait]
 pub trait Functions: Send + Sync {
     /// Creates the function or replaces it by a new revision. `spec` must have passed `validate`. With
-    /// `expect`, only if the function is at that revision (0: does not exist).
+    /// `expect`, only if the function is at that revision (0: does not exist). Every secret that it refers to must be there.
     async fn put(&self, spec: FunctionSpec, code: CodeHash, expect: Option<u64>) -> Result<Function, StoreError>;
 
     async fn get(&self, name: &FunctionName) -> Result<Function, StoreError>;

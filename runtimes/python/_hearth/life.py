@@ -103,6 +103,13 @@ def start(init):
         set_env(name, value)
     if "TZ" in init["env"]:
         time.tzset()
+    if init.get("files"):
+        from . import files
+
+        try:
+            files.write(init["files"])
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            die("a file of INIT could not be written: %s" % e)
     log_format = get_env("AWS_LAMBDA_LOG_FORMAT").upper()
     watch_imports(sys.path[:], get_env("AWS_LAMBDA_LOG_LEVEL").upper())
     set_path(root, get_env("PYTHONPATH"))

@@ -252,9 +252,15 @@ impl Platform for FakePlatform {
             state: if works { "allowed".into() } else { "forbidden by sysctl".into() },
             advice: String::new(),
         };
-        let mut all = vec![IsolationView { isolation: Isolation::Namespace, works, findings: vec![finding] }];
+        let mut all =
+            vec![IsolationView { isolation: Isolation::Namespace, works, no_mounts: None, findings: vec![finding] }];
         if self.gvisor.load(Ordering::SeqCst) {
-            all.push(IsolationView { isolation: Isolation::Gvisor, works: true, findings: Vec::new() });
+            all.push(IsolationView {
+                isolation: Isolation::Gvisor,
+                works: true,
+                no_mounts: Some("not with this one".into()),
+                findings: Vec::new(),
+            });
         }
         all
     }
@@ -262,6 +268,10 @@ impl Platform for FakePlatform {
     fn runtimes(&self) -> Vec<RuntimeView> {
         let name = Runtime::python("3.11");
         vec![RuntimeView { name, works: true, program: "/usr/bin/python3.11".into() }]
+    }
+
+    fn allowed_mounts(&self) -> Vec<AllowedMount> {
+        vec!["/srv/photos:ro".parse().unwrap()]
     }
 
     fn settled(&self, change: u64) -> BoxFuture<'_, ()> {
@@ -441,6 +451,7 @@ impl World {
             comparisons: store.clone(),
             queue: queue.clone(),
             schedules: queue.clone(),
+            secrets: Arc::<super::secrets::FakeSecrets>::default(),
             platform: platform.clone(),
             images: Arc::new(FakeImages),
             tokens: Arc::new(crate::TokenSet::new(vec![token.sha256()])),

@@ -4,6 +4,7 @@ mod comparisons;
 pub(crate) mod fakes;
 mod images;
 mod queue;
+mod secrets;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -208,7 +209,8 @@ async fn what_is_wrong_with_a_body_is_said_with_its_key() {
         (json!({"memory": "1MB"}), "memory = 1MB is out of range: expected 32MB to 10GB"),
         (json!({"timeout": "1h"}), "timeout"),
         (json!({"env": {"AWS_REGION": "x"}}), "AWS_REGION"),
-        (json!({"env": {"A": {"secret": "x"}}}), "env.A"),
+        (json!({"env": {"A": 1}}), "env.A: expected a text, or {\"secret\": \"NAME\"}"),
+        (json!({"env": {"A": {"secret": "a b"}}}), "env.A"),
         (json!({"name": "other"}), "name"),
         (json!({"code": {"sha256": "short"}}), "code.sha256"),
         (json!([]), "the body"),

@@ -174,6 +174,7 @@ mod tests {
             code_dir: none.clone(),
             data_dir: none.clone(),
             runtime_dir: none,
+            allowed_mounts: vec![],
             rootless: false,
             gvisor: None,
         }

@@ -9,8 +9,9 @@ use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions,
     MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
 };
-use driver::SandboxSpec;
+use driver::{SandboxSpec, User};
 use linux::sentry;
+use model::SECRETS_FOLDER;
 
 use crate::image::AGENT;
 use crate::wall::Wall;
@@ -24,13 +25,15 @@ pub const SANDBOX: &str = "hearth.sandbox";
 /// Where a container finds the folder in which it meets the host.
 pub const MEETING: &str = "/hearth/host";
 
-/// Something of the host that a container sees, read-only.
+/// Something of the host that a container sees, read-only unless it says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {
     pub source: String,
     pub target: String,
     /// What the host mounts below the source later appears inside, too.
     follows: bool,
+    /// Whether it is for writing is for the mounts below it to say; it is root's itself.
+    open: bool,
 }
 
 // === impl Bind ===
@@ -38,12 +41,17 @@ pub struct Bind {
 impl Bind {
     pub fn of(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        Self { source: text(source.as_ref()), target: text(target.as_ref()), follows: false }
+        Self { source: text(source.as_ref()), target: text(target.as_ref()), follows: false, open: false }
     }
 
     /// One that follows what the host mounts below its source.
     pub fn following(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
         Self { follows: true, ..Self::of(source, target) }
+    }
+
+    /// One that holds other mounts, each read-only or not.
+    pub fn holding(source: impl AsRef<Path>, target: impl AsRef<Path>) -> Self {
+        Self { open: true, ..Self::of(source, target) }
     }
 
     fn mount(&self) -> Mount {
@@ -52,7 +60,7 @@ impl Bind {
             typ: Some(MountType::BIND),
             source: Some(self.source.clone()),
             target: Some(self.target.clone()),
-            read_only: Some(true),
+            read_only: Some(!self.open),
             bind_options: Some(MountBindOptions {
                 propagation: Some(match self.follows {
                     true => MountBindOptionsPropagationEnum::RSLAVE,
@@ -91,6 +99,13 @@ pub fn body(
     // As in the `namespace` isolation, and for the same reasons.
     let mut ulimits = vec![limit("nofile", 1024), limit("core", 1)];
     let mut tmpfs = HashMap::from([("/tmp".to_owned(), tmp)]);
+    if spec.secret_files {
+        let size = linux::root::SECRETS_SIZE;
+        let User { uid, gid } = spec.user;
+        // gVisor's knows of no owner: nobody else is in there.
+        let owner = if runtime.is_some() { "mode=1777".to_owned() } else { format!("mode=700,uid={uid},gid={gid}") };
+        tmpfs.insert(SECRETS_FOLDER.to_owned(), format!("rw,nosuid,nodev,noexec,size={size},{owner}"));
+    }
     if runtime.is_some() {
         // Its kernel counts for each user, and all in it are one.
         ulimits.push(limit("nproc", i64::from(limits.pids)));
@@ -163,6 +178,8 @@ mod tests {
                 pids: 256,
                 tmp: Memory::mib(512),
             },
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         }
     }

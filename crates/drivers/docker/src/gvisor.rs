@@ -84,7 +84,7 @@ pub fn without_engine(findings: &[Finding]) -> (Capability, Wall) {
 }
 
 fn capability(works: bool, findings: Vec<Finding>) -> Capability {
-    Capability { isolation: Isolation::Gvisor, works, overhead: sentry::WAITING, findings }
+    Capability { isolation: Isolation::Gvisor, works, overhead: sentry::WAITING, no_mounts: None, findings }
 }
 
 /// What can be told without a trial; an error where it is not worth one.
@@ -339,6 +339,8 @@ fn example() -> SandboxSpec {
             pids: 16,
             tmp: Memory::mib(1),
         },
+        secret_files: false,
+        mounts: vec![],
         invoke_streams: 1,
     }
 }

@@ -35,7 +35,7 @@ pub const AGENT: &str = "/hearth/agent";
 const AGENT_BYTES: &[u8] = agent_image::BYTES;
 
 /// Mount points and other folders.
-const FOLDERS: [&str; 15] = [
+const FOLDERS: [&str; 16] = [
     "dev",
     "etc",
     "home",
@@ -45,6 +45,7 @@ const FOLDERS: [&str; 15] = [
     "proc",
     "root",
     "run",
+    "run/secrets",
     "sys",
     "usr",
     "var",

@@ -40,7 +40,7 @@ use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, 
 use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, StartError};
 use linux::seccomp;
 use linux::slots::{self, Slots};
-use model::Isolation;
+use model::{AllowedMount, Isolation};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// What containers see as `/var/runtime`.
     pub runtime_dir: PathBuf,
+    /// Folders of the host's that functions may mount.
+    pub allowed_mounts: Vec<AllowedMount>,
     /// Without root: there is no wall between this process and the server.
     pub rootless: bool,
     /// Offers the isolation `gvisor` too, by this runtime of the engine's. None: somebody else does.
@@ -160,7 +162,16 @@ impl Docker {
             (Some(wanted), Some(inner)) if works => Some(gvisor::offer(inner, &info, wanted).await),
             _ => Some(gvisor::without_engine(&findings)),
         };
-        let docker = (Capability { isolation: Isolation::Docker, works, overhead: 0, findings }, Wall::Host);
+        let no_mounts = match &inner {
+            Some(_) if capability::has(&info, "userns") => {
+                Some("Docker gives its containers other user ids".to_owned())
+            }
+            Some(inner) => inner.slots.as_ref().err().cloned(),
+            None => None,
+        };
+        let gvisor = gvisor.map(|(capability, wall)| (Capability { no_mounts: no_mounts.clone(), ..capability }, wall));
+        let docker = Capability { isolation: Isolation::Docker, works, overhead: 0, no_mounts, findings };
+        let docker = (docker, Wall::Host);
         let offer =
             |(capability, wall)| -> Arc<dyn Driver> { Arc::new(Offered { capability, wall, inner: inner.clone() }) };
         let offered = [docker].into_iter().chain(gvisor).map(offer).collect();

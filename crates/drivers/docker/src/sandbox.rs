@@ -23,10 +23,11 @@ use driver::{
 };
 use futures_util::StreamExt;
 use linux::code;
+use linux::folders::{self, Viewer};
 use linux::seccomp::SockFilter;
 use linux::sentry::NO_DEVICE;
-use linux::slots::Slot;
-use model::{CodeHash, InstanceId, Isolation};
+use linux::slots::{Shelf, Slot};
+use model::{CodeHash, InstanceId, Isolation, MOUNTS_FOLDER};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
@@ -62,6 +63,8 @@ struct Made {
     meeting: Option<Meeting>,
     /// A stem's.
     slot: Option<Arc<Slot>>,
+    /// Its `/mnt`, if it has one.
+    _shelf: Option<Shelf>,
     busy: Option<mpsc::Sender<Infallible>>,
 }
 
@@ -119,6 +122,8 @@ impl Inner {
                 (None, Some(Arc::new(slot)))
             }
         };
+        let shelf = self.shelf(&spec, &wall)?;
+        binds.extend(shelf.iter().map(|shelf| Bind::holding(shelf.path(), MOUNTS_FOLDER)));
         binds.push(Bind::of(&self.options.runtime_dir, "/var/runtime"));
         binds.push(Bind::of(meeting.path(), MEETING));
         if wall != Wall::Host {
@@ -137,6 +142,7 @@ impl Inner {
             ran: AtomicBool::new(false),
             meeting: Some(meeting),
             slot,
+            _shelf: shelf,
             busy,
         };
 
@@ -175,6 +181,21 @@ impl Inner {
         let held = Held { id: spec.id.clone(), kill, exit, files, stem: stem.map(Arc::new) };
         tokio::spawn(made.live(agent, figures, thaw, oom, killed, tell));
         Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held), steps: vec![] })
+    }
+
+    /// Attaches what is mounted in the container, for Docker to bind.
+    fn shelf(&self, spec: &SandboxSpec, wall: &Wall) -> Result<Option<Shelf>, StartError> {
+        if spec.mounts.is_empty() {
+            return Ok(None);
+        }
+        let User { uid, gid } = spec.user;
+        let viewer = match wall {
+            Wall::Host => Viewer::Ids { uid, gid },
+            Wall::Gvisor(_) => Viewer::Served { uid, gid },
+        };
+        let folders = folders::open_all(&self.options.allowed_mounts, &spec.mounts, viewer)?;
+        let shelf = self.slots(wall.isolation())?.shelve(spec.id.as_str(), &folders);
+        shelf.map(Some).map_err(|error| StartError::System(format!("mount folders of the host's: {error}")))
     }
 
     /// Whether the container has that folder at this path. Docker was given a path, in whose place the server could

@@ -73,6 +73,7 @@ fn options(dir: &Path, rootless: bool) -> Options {
         code_dir: dir.join("code"),
         data_dir: dir.to_owned(),
         runtime_dir: dir.join("runtime"),
+        allowed_mounts: vec![],
         rootless,
         gvisor: Some(GvisorRuntime::Found),
     }
@@ -155,6 +156,8 @@ impl Shell {
                 pids: 32,
                 tmp: Memory::mib(4),
             },
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         };
         let sandbox = driver.start(spec).await?;

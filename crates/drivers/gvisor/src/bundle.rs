@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use driver::SandboxSpec;
+use linux::root::SECRETS_SIZE;
 use linux::sentry::NO_DEVICE;
 use serde_json::{Value, json};
 
@@ -23,12 +24,14 @@ pub struct Files<'a> {
     pub slot: &'a Path,
     /// What becomes `/var/runtime`.
     pub runtimes: &'a Path,
+    /// What becomes `/mnt`, with the folders of the host's that are mounted in it, each as it may be used.
+    pub shelf: Option<&'a Path>,
 }
 
 /// The `config.json`.
 pub fn config(spec: &SandboxSpec, files: &Files<'_>) -> Value {
     let SandboxSpec { id, limits, user, .. } = spec;
-    let &Files { root, in_var, slot, runtimes } = files;
+    let &Files { root, in_var, slot, runtimes, shelf } = files;
     let rlimit = |name: &str, value: u64| json!({ "type": name, "soft": value, "hard": value });
     let none: [&str; 0] = [];
     let namespaces = ["pid", "network", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind }));
@@ -47,6 +50,18 @@ pub fn config(spec: &SandboxSpec, files: &Files<'_>) -> Value {
     ];
     let more = in_var.iter().map(|name| bound(&format!("/var/{name}"), &root.join("var").join(name), "rprivate"));
     mounts.extend(more);
+    if spec.secret_files {
+        mounts.push(own("/run/secrets", &format!("size={}", SECRETS_SIZE), &["noexec", "mode=1777"]));
+    }
+    mounts.extend(shelf.map(|shelf| {
+        // To be written to, where one of its folders is: each says so itself, on the host. What it holds beside them is root's.
+        json!({
+            "destination": "/mnt",
+            "type": "bind",
+            "source": shelf,
+            "options": ["rw", "rbind", "rprivate", "nosuid", "nodev", "noexec"],
+        })
+    }));
     json!({
         "ociVersion": "1.0.2",
         "hostname": id.as_str(),
@@ -120,9 +135,12 @@ mod tests {
             user: driver::User::SANDBOX,
             code: None,
             limits: limits(),
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         };
-        let files = Files { root: Path::new("/r"), in_var: &[], slot: Path::new("/s"), runtimes: Path::new("/b") };
+        let files =
+            Files { root: Path::new("/r"), in_var: &[], slot: Path::new("/s"), runtimes: Path::new("/b"), shelf: None };
         config(&spec, &files)
     }
 

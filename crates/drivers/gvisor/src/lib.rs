@@ -34,12 +34,14 @@ use std::time::Duration;
 use agent::{Launch, MAX_FDS, Report};
 use driver::{
     Capability, Exit, ExitCause, GuestStreams, Host, SandboxFiles, SandboxSpec, Severity, StartError, Started, Usage,
+    User,
 };
 use linux::cgroup::{Cgroups, Group};
+use linux::folders::{self, Viewer};
 use linux::root::at;
 use linux::roots::{Extra, Roots, Var};
 use linux::{seccomp, sentry, sys};
-use model::{CodeHash, InstanceId, Isolation};
+use model::{AllowedMount, CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType};
@@ -62,6 +64,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// What sandboxes see as `/var/runtime`.
     pub runtime_dir: PathBuf,
+    /// Folders of the host's that functions may mount.
+    pub allowed_mounts: Vec<AllowedMount>,
     /// Without root: as root of a user namespace, in which the caller is.
     pub rootless: bool,
     /// The program, where somebody says; else it is looked for.
@@ -85,6 +89,8 @@ struct Works {
     code_dir: OwnedFd,
     roots: Roots,
     slots: Slots,
+    /// What sandboxes see as `/mnt`, of those that have one.
+    shelves: slots::Shelves,
     cgroups: Cgroups,
     /// The system-call filter, for the agent to load.
     filter: Vec<u8>,
@@ -118,6 +124,9 @@ impl Gvisor {
     /// Looks for runsc, and tries it: at most 3 s, mostly half a second; without runsc, no time at all. The caller must
     /// be in a mount namespace of its own. What does not work here is in the capability.
     pub fn new(options: Options) -> Self {
+        let no_mounts = options
+            .rootless
+            .then(|| "Hearth was started as an ordinary user, whose files belong to nobody in gVisor".into());
         let (works, mut findings) = match probe::look(&options) {
             Ok((runsc, findings)) => match Works::prepare(options, runsc) {
                 Ok((works, more)) => (Some(works), [findings, more].concat()),
@@ -130,6 +139,7 @@ impl Gvisor {
                 isolation: Isolation::Gvisor,
                 works: false,
                 overhead: sentry::WAITING,
+                no_mounts,
                 findings: vec![],
             },
             works,
@@ -232,15 +242,18 @@ impl Works {
         probe::processes_are_limited(&mut findings);
         let files: [Extra; 2] = [(bundle::AGENT, agent_image::BYTES), (sentry::NO_DEVICE, b"")];
         let roots = Roots::build(&options.run_dir.join("root"), &options.data_dir, &options.runtime_dir, &files)?;
-        let slots = match Slots::make(options.run_dir.join("slots")) {
-            Ok(slots) => slots,
+        let made = slots::Shelves::open(options.run_dir.join("mounts"))
+            .and_then(|shelves| Ok((Slots::make(options.run_dir.join("slots"))?, shelves)));
+        let (slots, shelves) = match made {
+            Ok(made) => made,
             Err(error) => {
                 roots.close();
                 return Err(error);
             }
         };
         let filter = seccomp::Program::compile(&seccomp::Policy::default()).bytes();
-        let works = Self { options, runsc, platform: Platform::Ptrace, code_dir, roots, slots, cgroups, filter };
+        let works =
+            Self { options, runsc, platform: Platform::Ptrace, code_dir, roots, slots, shelves, cgroups, filter };
         Ok((works, findings))
     }
 
@@ -280,8 +293,11 @@ impl Works {
         if let Some(code) = code {
             self.slots.give(&spec.id, code.as_fd()).map_err(at("mount its code in", &slot))?;
         }
-        let files =
-            Files { root, in_var: &var.unwrap_or(&nothing).binds, slot: &slot, runtimes: &self.options.runtime_dir };
+        let User { uid, gid } = spec.user;
+        let folders = folders::open_all(&self.options.allowed_mounts, &spec.mounts, Viewer::Served { uid, gid })?;
+        let shelf = self.shelves.add(&spec.id, &folders)?;
+        let in_var = &var.unwrap_or(&nothing).binds;
+        let files = Files { root, in_var, slot: &slot, runtimes: &self.options.runtime_dir, shelf: shelf.as_deref() };
         let config = bundle::config(spec, &files);
         fs::write(folder.join("config.json"), config.to_string()).map_err(at("describe it in", &folder))?;
 
@@ -319,13 +335,14 @@ impl Works {
     }
 
     /// Whether everything of it is gone.
-    fn remove(&self, remains: &Remains) -> bool {
+    fn remove(&mut self, remains: &Remains) -> bool {
         // Its processes die by themselves when `runsc run` has, but not always at once.
         remains.group.kill_all();
         if !matches!(remains.group.remove(), Ok(true)) {
             return false;
         }
         self.slots.remove(&remains.id);
+        self.shelves.remove(&remains.id);
         let _ = fs::remove_dir_all(self.folder(&remains.id));
         true
     }
@@ -418,7 +435,7 @@ impl Host for Gvisor {
     }
 
     fn tidy(&mut self) -> bool {
-        if let Some(works) = &self.works {
+        if let Some(works) = &mut self.works {
             self.removing.retain(|remains| !works.remove(remains));
         }
         !self.removing.is_empty()
@@ -440,6 +457,7 @@ impl Host for Gvisor {
         let Some(mut works) = self.works.take() else { return };
         works.cgroups.close();
         works.slots.close();
+        works.shelves.close();
         works.roots.close();
         for folder in [&works.options.run_dir.join("sandboxes"), &works.options.run_dir] {
             if let Err(error) = fs::remove_dir(folder) {

@@ -195,6 +195,8 @@ fn begin(driver: &mut Gvisor, id: &InstanceId, platform: Platform) -> Result<(St
             pids: 16,
             tmp: Memory::mib(1),
         },
+        secret_files: false,
+        mounts: vec![],
         invoke_streams: 1,
     };
     let (control, _host_control) = std::os::unix::net::UnixStream::pair().map_err(say("make a socket pair"))?;

@@ -9,13 +9,16 @@
 //!
 //! All in the spawner's own mount namespace: nobody else on the host sees it, and it goes when the spawner goes.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use linux::folders::Folder;
 use linux::root::{at, c_path};
 use linux::roots::Var;
+use linux::slots::Shelf;
 use linux::sys;
 use model::InstanceId;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
@@ -77,6 +80,49 @@ impl Slots {
     pub fn close(self) {
         let _ = rustix::mount::unmount(&self.path, UnmountFlags::DETACH);
         let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// What sandboxes see as `/mnt`: made when the first of them mounts anything.
+#[derive(Debug)]
+pub struct Shelves {
+    path: PathBuf,
+    place: Option<linux::slots::Slots>,
+    shelves: HashMap<InstanceId, Shelf>,
+}
+
+// === impl Shelves ===
+
+impl Shelves {
+    /// Takes away what a killed spawner left: an empty folder, its mounts are gone.
+    pub fn open(path: PathBuf) -> io::Result<Self> {
+        linux::slots::sweep(&path)?;
+        Ok(Self { path, place: None, shelves: HashMap::new() })
+    }
+
+    /// Attaches folders for one sandbox; none if there are none.
+    pub fn add(&mut self, id: &InstanceId, folders: &[Folder]) -> io::Result<Option<PathBuf>> {
+        if folders.is_empty() {
+            return Ok(None);
+        }
+        let place = match self.place.take() {
+            Some(place) => place,
+            None => linux::slots::Slots::open(self.path.clone())?,
+        };
+        let shelf = self.place.insert(place).shelve(id.as_str(), folders)?;
+        let path = shelf.path().to_owned();
+        self.shelves.insert(id.clone(), shelf);
+        Ok(Some(path))
+    }
+
+    pub fn remove(&mut self, id: &InstanceId) {
+        self.shelves.remove(id);
+    }
+
+    pub fn close(self) {
+        // Each takes away what is its own, the place last.
+        drop(self.shelves);
+        drop(self.place);
     }
 }
 

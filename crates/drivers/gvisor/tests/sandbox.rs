@@ -59,6 +59,7 @@ impl Bed {
             code_dir: dir.join("code"),
             data_dir: dir.clone(),
             runtime_dir: dir.join("runtime"),
+            allowed_mounts: vec![],
             rootless,
         };
         Ok(Self { driver: Gvisor::new(options), dir })
@@ -95,6 +96,8 @@ impl Bed {
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
             code,
             limits,
+            secret_files: false,
+            mounts: vec![],
             invoke_streams,
         };
         let (control, _) = UnixStream::pair().expect("a socket pair");
@@ -326,6 +329,8 @@ const CASES: &[Case] = &[
             env: vec![],
             code: Some(spec_code),
             limits: limits(),
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         };
         let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };

@@ -23,6 +23,7 @@ use driver::{Limits, User};
 
 use crate::marks::Marks;
 use crate::report::{Report, Step};
+use linux::folders::Folder;
 use linux::seccomp::Program;
 use linux::sys;
 use wire::SetUp;
@@ -52,6 +53,10 @@ pub struct Plan<'a> {
     pub limits: Limits,
     pub user: User,
     pub work_dir: CString,
+    /// Folders of the host's, for `/mnt`.
+    pub folders: Vec<Folder>,
+    /// Whether there is to be a `/run/secrets`.
+    pub secret_files: bool,
     pub seccomp: &'a Program,
     /// Without root: the process limit has no cgroup to hold it, and supplementary groups cannot be cleared.
     pub rootless: bool,
@@ -196,7 +201,28 @@ fn own_mounts(plan: &Plan<'_>) -> io::Result<()> {
     // AWS Lambda has no /dev/shm, and Python's multiprocessing fails there for want of it. Counted as memory.
     let options = c_format(format!("size={},nr_inodes=1024,mode=1777", plan.limits.memory.bytes() / 2))?;
     sys::mount(c"shm", c"dev/shm", c"tmpfs", quiet, &options)?;
+    if plan.secret_files {
+        // In memory alone, and the function's: its bootstrap writes them.
+        let options = c_format(format!("size={},nr_inodes=256,mode=700", linux::root::SECRETS_SIZE))?;
+        sys::mount(c"secrets", c"run/secrets", c"tmpfs", quiet | libc::MS_NOEXEC, &options)?;
+    }
+    folders(plan)?;
     plan.code.as_ref().map_or(Ok(()), |code| sys::move_mount(code.as_fd(), c"var/task"))
+}
+
+/// Folders of the host's, in a folder that holds nothing else and into which nothing can be put.
+fn folders(plan: &Plan<'_>) -> io::Result<()> {
+    if plan.folders.is_empty() {
+        return Ok(());
+    }
+    let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    sys::mount(c"mnt", c"mnt", c"tmpfs", quiet, c"size=4k,nr_inodes=32,mode=755")?;
+    for folder in &plan.folders {
+        let at = c_format(format!("mnt/{}", folder.name.to_string_lossy()))?;
+        rustix::fs::mkdir(&*at, rustix::fs::Mode::from_raw_mode(0o755))?;
+        sys::move_mount(folder.tree.as_fd(), &at)?;
+    }
+    sys::mount(c"mnt", c"mnt", c"", quiet | libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY, c"")
 }
 
 fn c_format(text: String) -> io::Result<CString> {

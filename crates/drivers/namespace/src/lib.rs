@@ -34,7 +34,7 @@ use driver::{
     Capability, Exit, ExitCause, GuestStreams, Host, RootFs, SandboxSpec, Severity, StartError, Started, Steps, Usage,
     User,
 };
-use model::{CodeHash, InstanceId, Isolation};
+use model::{AllowedMount, CodeHash, InstanceId, Isolation};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
@@ -43,6 +43,7 @@ use child::{Command, Plan};
 pub use forks::ForkKind;
 use forks::{Forks, KindId};
 use linux::cgroup::{Cgroups, Group};
+use linux::folders::{self, Viewer};
 use linux::root::{self, at};
 use linux::roots::Roots;
 use linux::{code, seccomp, sys};
@@ -67,6 +68,8 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// The bootstraps: what sandboxes see as `/var/runtime`. Not writable by the server either.
     pub runtime_dir: PathBuf,
+    /// Folders of the host's that functions may mount.
+    pub allowed_mounts: Vec<AllowedMount>,
     /// The runtimes that sandboxes may be forked of, instead of running their program anew.
     pub fork_servers: Vec<ForkKind>,
 }
@@ -79,6 +82,7 @@ pub struct Namespace {
     mounts: OwnedFd,
     roots: Option<Roots>,
     cgroups: Cgroups,
+    allowed_mounts: Vec<AllowedMount>,
     seccomp: seccomp::Program,
     arguments: Option<sys::ArgumentArea>,
     capability: Capability,
@@ -171,9 +175,10 @@ impl Namespace {
             mounts: File::open("/proc/self/ns/mnt")?.into(),
             roots,
             cgroups,
+            allowed_mounts: options.allowed_mounts.clone(),
             seccomp: seccomp::Program::compile(&seccomp::Policy::default()),
             arguments: sys::ArgumentArea::of_self(),
-            capability: Capability { isolation: Isolation::Namespace, works, overhead: 0, findings },
+            capability: Capability { isolation: Isolation::Namespace, works, overhead: 0, no_mounts: None, findings },
             rootless,
             first_uid: FIRST_UID + UIDS * u32::from(options.name.bytes().fold(0u8, |sum, b| sum.wrapping_mul(31) ^ b)),
             next_uid: 0,
@@ -211,7 +216,11 @@ impl Namespace {
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
-        let fork = self.forks.kind_of(spec).filter(|&kind| self.forks.serves(kind));
+        // What a fork server is asked for has neither.
+        let plain = spec.mounts.is_empty() && !spec.secret_files;
+        let fork = self.forks.kind_of(spec).filter(|&kind| plain && self.forks.serves(kind));
+        let viewer = if self.rootless { Viewer::Unmapped } else { Viewer::Ids { uid: outside, gid: outside } };
+        let folders = folders::open_all(&self.allowed_mounts, &spec.mounts, viewer)?;
         let Some(roots) = self.roots.as_mut() else { return Err(self.unavailable()) };
         let root = roots.get(&spec.root)?;
         let root = root.copy().map_err(system("copy the root file system"))?;
@@ -231,6 +240,8 @@ impl Namespace {
             limits: spec.limits,
             user: spec.user,
             work_dir: c(&spec.work_dir)?,
+            folders,
+            secret_files: spec.secret_files,
             seccomp: &self.seccomp,
             rootless: self.rootless,
             put_back: Vec::new(),

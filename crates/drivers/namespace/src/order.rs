@@ -107,6 +107,8 @@ impl Order {
             limits: self.limits,
             user: self.user,
             work_dir: c(self.work_dir)?,
+            folders: Vec::new(),
+            secret_files: false,
             seccomp,
             rootless: self.rootless,
             put_back,

@@ -97,6 +97,8 @@ pub fn trial(driver: &mut Namespace) -> Result<(), String> {
             pids: 16,
             tmp: Memory::mib(1),
         },
+        secret_files: false,
+        mounts: vec![],
         invoke_streams: 1,
     };
     let (control, _host_control) = std::os::unix::net::UnixStream::pair().map_err(say("make a socket pair"))?;

@@ -53,6 +53,7 @@ impl Bed {
             code_dir: dir.join("code"),
             data_dir: dir.clone(),
             runtime_dir: dir.join("runtime"),
+            allowed_mounts: vec![],
             fork_servers: vec![],
         };
         Ok(Self { driver: Namespace::new(&options, rootless)?, dir })
@@ -78,6 +79,8 @@ impl Bed {
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
             code,
             limits,
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         };
         self.try_start(&spec).expect("a sandbox")
@@ -114,6 +117,8 @@ impl Bed {
             user,
             code: Some(CodeHash::from_digest(&CODE)),
             limits: limits(),
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         };
         let (started, mut log) = self.try_start(&spec).expect("a sandbox");
@@ -308,6 +313,8 @@ const CASES: &[Case] = &[
             env: vec![],
             code: Some(spec_code),
             limits: limits(),
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         };
         let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };
@@ -438,6 +445,8 @@ const CASES: &[Case] = &[
             user: User::SANDBOX,
             code: None,
             limits: limits(),
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         };
         match bed.try_start(&spec) {
@@ -463,6 +472,8 @@ const CASES: &[Case] = &[
             user: User::SANDBOX,
             code: None,
             limits: limits(),
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         };
         match bed.try_start(&spec) {

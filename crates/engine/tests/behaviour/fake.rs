@@ -132,7 +132,13 @@ impl Driver for FakeDriver {
     }
 
     fn capability(&self) -> Capability {
-        Capability { isolation: self.isolation, works: self.works, overhead: self.overhead, findings: Vec::new() }
+        Capability {
+            isolation: self.isolation,
+            works: self.works,
+            overhead: self.overhead,
+            no_mounts: None,
+            findings: Vec::new(),
+        }
     }
 
     fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {

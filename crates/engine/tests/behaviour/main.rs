@@ -7,6 +7,7 @@ mod isolation;
 mod keeping;
 mod memory;
 mod scaling;
+mod secrets;
 mod stems;
 mod turns;
 mod waterfall;

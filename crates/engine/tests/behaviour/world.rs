@@ -52,6 +52,7 @@ impl World {
         let mut options = Options {
             drivers: vec![driver.clone()],
             images: std::sync::Arc::new(engine::NoImages),
+            secrets: std::sync::Arc::new(engine::NoSecrets),
             runtimes: vec![InstalledRuntime { runtime: Runtime::python("3.11"), program: "/usr/bin/python3".into() }],
             functions: store.clone(),
             telemetry: told.clone(),
@@ -81,6 +82,12 @@ impl World {
 
     pub async fn delete(&self, name: &str) {
         self.store.delete(&name.parse().unwrap()).await.unwrap();
+        self.settle().await;
+    }
+
+    /// Something that the store counts as a change, and that calls see when this returns.
+    pub async fn touch(&self) {
+        self.store.changes.send_modify(|change| *change += 1);
         self.settle().await;
     }
 

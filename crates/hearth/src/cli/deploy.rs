@@ -23,6 +23,7 @@ use model::{
     CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, Runtime,
 };
 
+use super::access::{self, AccessArgs};
 use super::client::{Client, ClientError, ConnectArgs};
 use super::guess::{self, RootFiles};
 use super::install::Install;
@@ -71,6 +72,8 @@ pub struct DeployArgs {
     /// An environment variable; may be given many times
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::env::pair)]
     pub env: Vec<(String, String)>,
+    #[command(flatten)]
+    access: AccessArgs,
     /// How long an instance without work is kept: auto, or a time; 0s: none outlives its call [default: auto]
     #[arg(long, value_name = "TIME", value_parser = manifest::idle)]
     idle: Option<Idle>,
@@ -198,8 +201,9 @@ impl DeployArgs {
         }
         if !self.env.is_empty() {
             let env = write.env.get_or_insert_default();
-            env.extend(self.env.iter().map(|(name, value)| (name.clone(), Some(value.clone()))));
+            env.extend(self.env.iter().map(|(name, value)| (name.clone(), Some(value.as_str().into()))));
         }
+        self.access.override_in(write);
         let mut scale = write.scale.take().unwrap_or_default();
         set(&mut scale.min, &self.min);
         set(&mut scale.max, &self.max);
@@ -373,6 +377,7 @@ fn check(write: &FunctionWrite, runtime: &Runtime, handler: &str, before: Option
     spec.scale.idle = said.idle.unwrap_or(spec.scale.idle);
     let env = write.env.iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     spec.env.extend(env);
+    access::complete(&mut spec, write);
     spec.validate().map_err(|error| Usage(error.to_string()))
 }
 
@@ -406,7 +411,7 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
         one("url", write.url.is_none(), &before.url.to_string(), d.url.to_string()),
     ];
     let env = before.env.keys().filter(|name| !write.env.as_ref().is_some_and(|env| env.contains_key(*name)));
-    keys.into_iter().flatten().chain(env.map(|name| format!("env {name}"))).collect()
+    keys.into_iter().flatten().chain(env.map(|name| format!("env {name}"))).chain(access::kept(before, write)).collect()
 }
 
 // === impl Source ===

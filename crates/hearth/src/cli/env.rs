@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use control::{FunctionView, FunctionWrite};
-use model::FunctionName;
+use model::{EnvValue, FunctionName};
 use ureq::http::Method;
 
 use super::client::{Client, ConnectArgs};
@@ -39,8 +39,8 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
 pub fn run(args: EnvArgs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.connect)?;
     let path = format!("/api/v1/functions/{}", args.name);
-    let mut env: BTreeMap<String, Option<String>> = args.unset.into_iter().map(|name| (name, None)).collect();
-    env.extend(args.set.into_iter().map(|(name, value)| (name, Some(value))));
+    let mut env: BTreeMap<String, Option<EnvValue>> = args.unset.into_iter().map(|name| (name, None)).collect();
+    env.extend(args.set.into_iter().map(|(name, value)| (name, Some(value.into()))));
     let changes = !env.is_empty();
     let absent = |error| client.explain_absent(&args.name, error);
     let function: FunctionView = if changes {
@@ -59,7 +59,10 @@ pub fn run(args: EnvArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for (name, value) in &function.env {
-        out::line(&format!("{name}={}", text::one_line(value)))?;
+        match value {
+            EnvValue::Plain(value) => out::line(&format!("{name}={}", text::one_line(value)))?,
+            EnvValue::Secret(of) => out::line(&format!("{name}  (secret {})", of.secret))?,
+        }
     }
     if changes {
         out::note(&format!("{} is now at revision {}: new calls see it", function.name, function.revision));

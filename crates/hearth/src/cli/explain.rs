@@ -39,6 +39,8 @@ pages! {
     TooManyRequests = "HEARTH-C006",
     Conflict = "HEARTH-C007",
     ImageRefused = "HEARTH-C008",
+    SecretUnusable = "HEARTH-C009",
+    MountRefused = "HEARTH-C010",
     Timeout = "HEARTH-F001",
     OutOfMemory = "HEARTH-F002",
     Exited = "HEARTH-F003",

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use control::{AsyncWrite, FunctionWrite, ScaleWrite, explain_unknown};
 use model::{
-    Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Missed, Overlap, Runtime,
-    Schedule,
+    Cpu, Egress, EnvValue, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Missed, Overlap,
+    Runtime, Schedule,
 };
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::Usage;
+use super::access::{self, RawMount};
 
 /// `hearth.toml`, as it may be written.
 #[derive(Debug, Default, Deserialize)]
@@ -50,8 +51,12 @@ struct RawConfig {
     snapstart: Option<bool>,
     /// Whether the ingress answers at `/fn/NAME/…`; default true.
     url: Option<bool>,
-    /// Environment variables, at most 4 KB together.
+    /// Environment variables, at most 4 KB together; `{ secret = "NAME" }`: what that secret holds.
     env: Option<BTreeMap<String, Spanned<toml::Value>>>,
+    /// Files below `/run/secrets`, and the secret that each holds.
+    secrets: Option<BTreeMap<String, Spanned<String>>>,
+    /// Folders of the host's that the function sees, as far as whoever runs Hearth allows.
+    mount: Option<Vec<RawMount>>,
     scale: Option<RawScale>,
     network: Option<RawNetwork>,
     /// What becomes of events that nobody waits for.
@@ -166,6 +171,7 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
     later("web", &raw.web)?;
     later("port", &raw.port)?;
     later("health", &raw.health)?;
+    let placed = |(at, message): (usize, String)| refuse(text, at, &message);
     let scale = raw.scale.unwrap_or_default();
     let wait = scale.idle.map(|time| {
         let at = time.span().start;
@@ -190,6 +196,8 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         isolation: raw.isolation.map(|choice| isolation_of(text, choice)).transpose()?,
         at_least: word::<Isolation>(text, "at-least", raw.at_least)?.map(Some),
         env: raw.env.map(|env| variables(text, env)).transpose()?,
+        secrets: raw.secrets.map(access::files).transpose().map_err(placed)?,
+        mounts: raw.mount.map(access::mounts).transpose().map_err(placed)?,
         scale: (scale != ScaleWrite::default()).then_some(scale),
         egress: raw.network.and_then(|network| network.egress).map(|egress| egress_of(text, egress)).transpose()?,
         snapstart: raw.snapstart,
@@ -261,19 +269,11 @@ fn range(text: &str, expected: &str) -> Option<String> {
 fn variables(
     text: &str,
     env: BTreeMap<String, Spanned<toml::Value>>,
-) -> Result<BTreeMap<String, Option<String>>, Usage> {
+) -> Result<BTreeMap<String, Option<EnvValue>>, Usage> {
     let one = |(name, value): (String, Spanned<toml::Value>)| {
         let at = value.span().start;
-        match value.into_inner() {
-            toml::Value::String(value) => Ok((name, Some(value))),
-            toml::Value::Table(table) if table.contains_key("secret") => {
-                Err(refuse(text, at, &format!("env.{name}: {{ secret = … }} is not supported yet")))
-            }
-            other => {
-                let kind = other.type_str();
-                Err(refuse(text, at, &format!("env.{name}: expected a text in quotes, got a {kind}")))
-            }
-        }
+        let value = access::variable(&name, value.into_inner()).map_err(|why| refuse(text, at, &why))?;
+        Ok((name, Some(value)))
     };
     env.into_iter().map(one).collect()
 }
@@ -346,6 +346,7 @@ mod tests {
             url = false
             [env]
             BUCKET = "photos"
+            API_KEY = { secret = "photo-api-key" }
             [scale]
             min = 1
             max = 20
@@ -369,13 +370,27 @@ mod tests {
             jitter = "30s"
             start = 2026-01-01T00:00:00Z
             payload = { a = 1 }
+            [secrets]
+            "db/password" = "db-password"
+            [[mount]]
+            host = "/srv/photos"
+            path = "/mnt/photos"
+            [[mount]]
+            host = "/backup"
+            path = "/mnt/backup"
+            read-only = false
             "#,
         )
         .unwrap();
         let expected = serde_json::json!({
             "name": "thumbnails", "description": "small pictures", "runtime": "python3.11",
             "image": "python:3.11-slim", "handler": "app.handler", "memory": "256MB", "timeout": "10s", "cpu": "0.5", "tmp": "1GB",
-            "isolation": "namespace", "url": false, "env": {"BUCKET": "photos"}, "egress": "none",
+            "isolation": "namespace", "url": false, "env": {"BUCKET": "photos", "API_KEY": {"secret": "photo-api-key"}}, "egress": "none",
+            "secrets": {"db/password": "db-password"},
+            "mounts": [
+                {"host": "/srv/photos", "path": "/mnt/photos", "read_only": true},
+                {"host": "/backup", "path": "/mnt/backup", "read_only": false},
+            ],
             "scale": {"min": 1, "max": 20, "concurrency": 1, "idle": "auto"},
             "async": {
                 "retries": 1, "retry_delay": "30s", "max_age": "1h", "on_success": "well", "on_failure": "ill",
@@ -425,13 +440,17 @@ mod tests {
             ("runtime = \"python\"", "line 1: runtime"),
             ("name = \"a b\"", "line 1: function name"),
             ("isolation = \"prayer\"", "line 1: isolation"),
-            ("[env]\nA = 1", "line 2: env.A: expected a text in quotes, got a integer"),
+            ("[env]\nA = 1", "line 2: env.A: expected a text in quotes or { secret = \"NAME\" }, got a integer"),
             ("memory = [1]", "line 1: expected a text or a number"),
             ("[scale]\nidle = \"soon\"", "line 2: scale.idle"),
             (
                 "[scale]\nidle = \"9999999h\"",
                 "line 2: scale.idle: 9999999h is out of range: expected 0s to 7d, or auto",
             ),
+            ("[env]\n\nK = { secret = \"a b\" }", "line 3: env.K: secret name \"a b\" is not valid"),
+            ("[secrets]\n\"a\" = \"b/c\"", "line 2: secrets.a: secret name"),
+            ("[[mount]]\nhost = \"srv\"\npath = \"/mnt/a\"", "line 2: mount: host folder"),
+            ("[[mount]]\nhost = \"/srv\"\npath = \"/etc\"", "line 3: mount: mount path"),
             ("name = ", "line 1"),
             ("\n[[schedule]]\ncron = \"61 * * * *\"", "line 2: schedule \"schedule-1\": minute \"61\" is not valid"),
             ("[[schedule]]\ncron = \"* * * * *\"\noverlap = \"x\"", "line 3"),
@@ -449,7 +468,6 @@ mod tests {
             "web = true",
             "port = 80",
             "health = \"/\"",
-            "[env]\nK = { secret = \"k\" }",
             "[network]\negress = \"internet\"",
             "[network]\negress = [\"10.0.0.0/8\"]",
         ] {

@@ -8,6 +8,7 @@
 //! Results go to stdout, everything else to stderr. Text that a function or a server could have written is made
 //! harmless before it reaches a terminal ([`text`]).
 
+mod access;
 mod aws_env;
 mod client;
 mod compare;
@@ -35,6 +36,7 @@ mod queue;
 mod rm;
 mod runtimes;
 mod schedule;
+mod secret;
 mod simulate;
 mod text;
 mod waterfall;
@@ -46,7 +48,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use model::Memory;
+use model::{AllowedMount, Memory};
 
 pub use client::default_data_dir;
 
@@ -119,6 +121,13 @@ pub struct UpArgs {
     /// What all images together may take on disk
     #[arg(long, env = "HEARTH_IMAGE_SPACE", hide_env_values = true, default_value = "10GB", value_name = "SIZE")]
     pub image_space: Memory,
+    /// A folder of this machine's that functions may mount, with all below it; may be given many times
+    #[arg(long, env = "HEARTH_ALLOW_MOUNT", hide_env_values = true, value_delimiter = ',', value_name = "FOLDER[:ro]")]
+    pub allow_mount: Vec<AllowedMount>,
+    /// The keys that secrets are sealed with, for the server's user alone to read [default: secret.key in the data
+    /// directory]
+    #[arg(long, env = "HEARTH_SECRET_KEY_FILE", hide_env_values = true, value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
     /// A registry on another machine to speak plain HTTP to; may be given many times
     #[arg(long, value_name = "HOST:PORT")]
     pub insecure_registry: Vec<String>,
@@ -205,6 +214,8 @@ pub enum ClientCommand {
     Rm(rm::RmArgs),
     /// Show or change a function's environment variables
     Env(env::EnvArgs),
+    /// Set, list and remove what functions must know and nobody may read
+    Secret(secret::SecretArgs),
     /// Pull, import, list and remove the images that functions run in
     Image(image::ImageArgs),
     /// List the runtimes that functions can use here
@@ -245,6 +256,7 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Schedule(args) => schedule::run(args),
         ClientCommand::Rm(args) => rm::run(args),
         ClientCommand::Env(args) => env::run(args),
+        ClientCommand::Secret(args) => secret::run(args),
         ClientCommand::Image(args) => image::run(args),
         ClientCommand::Runtimes(args) => runtimes::run(args),
         ClientCommand::Compare(args) => compare::run(*args),
@@ -298,6 +310,7 @@ impl ClientCommand {
             Self::Schedule(args) => args.json,
             Self::Rm(args) => args.json,
             Self::Env(args) => args.json,
+            Self::Secret(args) => args.json(),
             Self::Image(args) => args.json(),
             Self::Runtimes(args) => args.json,
             Self::Compare(args) => args.json,

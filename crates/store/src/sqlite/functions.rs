@@ -62,6 +62,7 @@ pub(super) const SCHEMA: Schema = Schema {
             prices TEXT NOT NULL
         ) STRICT;
     ",
+        super::secrets::MIGRATION,
     ],
 };
 
@@ -77,6 +78,7 @@ impl Functions for SqliteStore {
             if let Some(expected) = expect.filter(|&expected| expected != found) {
                 return Err(StoreError::Conflict { name: spec.name, expected, found });
             }
+            super::secrets::require(catalogue, &spec)?;
             let code_size = packages.size(&code).ok_or_else(|| StoreError::NoSuchPackage(code.clone()))?;
             packages.settle(&code)?;
             let modified = Timestamp::now();

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! <dir>/lock            held while a store is open: one process at a time
-//! <dir>/catalogue.db    functions, tokens, comparisons, prices: every commit is synced before it is answered
+//! <dir>/catalogue.db    functions, tokens, secrets (sealed), comparisons, prices: every commit is synced before it is answered
+//! <dir>/secret.key      what opens the secrets, unless the operator keeps that elsewhere
 //! <dir>/telemetry.db    records, log lines: written in batches, so that logs never slow the catalogue
 //! <dir>/queue.db        asynchronous events, [`SqliteQueue`]: as the catalogue
 //! <dir>/packages, code  see [`crate::packages`]
@@ -16,12 +17,13 @@ mod credentials;
 mod database;
 mod functions;
 mod queue;
+mod secrets;
 mod telemetry;
 mod writer;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -29,6 +31,7 @@ use bytes::Bytes;
 use model::CodeHash;
 use tokio::sync::{Semaphore, watch};
 
+use crate::keyring::Keyring;
 use crate::packages::{self, DiskPackages};
 use crate::unpack::Limits;
 use crate::{Packages, StoreError};
@@ -52,6 +55,8 @@ pub struct Options {
     pub retention: Retention,
     /// How much telemetry may wait to be written.
     pub queue: QueueLimits,
+    /// The file of the keys that secrets are sealed with; none: one in the data directory, made when it is not there.
+    pub secret_keys: Option<PathBuf>,
 }
 
 /// The store of one machine. Implements every trait of this crate.
@@ -64,6 +69,7 @@ pub struct SqliteStore {
     unpacking: Arc<Semaphore>,
     changes: watch::Sender<u64>,
     history: u32,
+    keys: Arc<RwLock<Arc<Keyring>>>,
     /// Held until all else is closed.
     _lock: File,
 }
@@ -79,6 +85,7 @@ impl Options {
             history: 10,
             retention: Retention::default(),
             queue: QueueLimits::default(),
+            secret_keys: None,
         }
     }
 }
@@ -88,12 +95,13 @@ impl Options {
 impl SqliteStore {
     /// Opens the store, mends what a crash left, and starts its threads. Blocks, for milliseconds.
     pub fn open(options: Options) -> Result<Arc<Self>, StoreError> {
-        let Options { dir, limits, history, retention, queue } = options;
+        let Options { dir, limits, history, retention, queue, secret_keys } = options;
         if !dir.is_dir() {
             std::fs::create_dir_all(&dir).map_err(|error| StoreError::io(dir.display(), &error))?;
             packages::make_dir(&dir, 0o711)?;
         }
         let lock = lock(&dir)?;
+        let keys = secret_keys.map_or_else(|| Keyring::in_dir(&dir), Keyring::external)?;
         let packages = DiskPackages::open(&dir, limits)?;
         let telemetry = TelemetryDb::open(&dir, retention, queue)?;
         let catalogue = database::open(&dir, &functions::SCHEMA)?;
@@ -105,6 +113,7 @@ impl SqliteStore {
             unpacking: Arc::new(Semaphore::new(2)),
             changes: watch::Sender::new(0),
             history,
+            keys: Arc::new(RwLock::new(Arc::new(keys))),
             _lock: lock,
         }))
     }

@@ -7,6 +7,7 @@ mod functions;
 mod migration;
 mod packages;
 mod refusals;
+mod secrets;
 mod speed;
 mod telemetry;
 

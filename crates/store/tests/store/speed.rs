@@ -19,7 +19,7 @@ async fn a_server_with_ten_thousand_functions_is_ready_within_a_second() {
         tokio::spawn(async move {
             for n in 0..200 {
                 let mut spec = spec(&format!("function-{part}-{n}"));
-                spec.env.insert("SOME_VALUE".into(), "x".repeat(500));
+                spec.env.insert("SOME_VALUE".into(), "x".repeat(500).into());
                 store.put(spec, code.clone(), Some(0)).await.unwrap();
             }
         })

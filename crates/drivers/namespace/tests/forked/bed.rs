@@ -91,6 +91,7 @@ impl Bed {
             code_dir: dir.join("code"),
             data_dir: dir.clone(),
             runtime_dir: dir.join("runtime"),
+            allowed_mounts: vec![],
             fork_servers,
         };
         let forking = Namespace::new(&options("forking", vec![kind.clone()]), rootless)?;
@@ -114,6 +115,8 @@ impl Bed {
                 pids: 32,
                 tmp: Memory::mib(4),
             },
+            secret_files: false,
+            mounts: vec![],
             invoke_streams: 1,
         }
     }
