@@ -237,10 +237,12 @@ const CASES: &[Case] = &[
         check(run.output.trim_start().starts_with("init") && run.output.matches("denied").count() == 2, &run)
     }),
     ("nothing else of the host is in sight", |bed| {
-        let run = bed.run("ls -a / /root /home /sys /run /var /etc/shadow /boot 2>&1; ls /dev");
-        let hidden = ["/root", "/home", "/sys", "/run", "/boot", "/etc/shadow"];
+        let run =
+            bed.run("ls -a / /root /home /sys /var /etc/shadow /boot 2>&1; ls /dev; echo /run: $(ls -A /run /mnt)");
+        let hidden = ["/root", "/home", "/sys", "/boot", "/etc/shadow"];
         let gone = hidden.iter().all(|path| run.output.contains(&format!("cannot access '{path}'")));
-        check(gone && !run.output.contains("sda") && !run.output.contains("kvm"), &run)
+        let own = run.output.ends_with("/run: /mnt: /run: secrets\n");
+        check(gone && own && !run.output.contains("sda") && !run.output.contains("kvm"), &run)
     }),
     ("it has a loopback interface and no other", |bed| {
         let run = bed.run("cat /proc/net/dev | tail -n +3 | cut -d: -f1; cat /proc/net/if_inet6");
