@@ -124,6 +124,9 @@ pub struct IsolationView {
     #[schema(value_type = String, example = "namespace")]
     pub isolation: Isolation,
     pub works: bool,
+    /// Why its functions can have no network (egress); none where they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_egress: Option<String>,
     pub findings: Vec<FindingView>,
 }
 

@@ -140,6 +140,7 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
             tmp: spec.tmp,
         },
         invoke_streams: 1,
+        egress: spec.egress.clone(),
     })
 }
 

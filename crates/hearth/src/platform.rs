@@ -66,7 +66,8 @@ impl Platform {
 
 fn isolation_view(capability: Capability) -> IsolationView {
     let findings = capability.findings.into_iter().map(finding_view).collect();
-    IsolationView { isolation: capability.isolation, works: capability.works, findings }
+    let Capability { isolation, works, no_egress, .. } = capability;
+    IsolationView { isolation, works, no_egress, findings }
 }
 
 fn finding_view(finding: driver::Finding) -> FindingView {

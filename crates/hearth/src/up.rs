@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use linux::net;
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 use spawner::{Ended, HelperOptions, ServerUser};
@@ -91,6 +92,12 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         data_dir: data_dir.clone(),
         runtime_dir: runtime_dir.clone(),
         rootless: !root,
+        network: net::Options {
+            name: format!("{name}-docker"),
+            range: args.network_range,
+            state: run_dir.join("network-docker"),
+            rootless: !root,
+        },
         gvisor: through_docker.clone(),
     };
     let docker = ["/proc/self/exe", "docker-host", "--config", &serde_json::to_string(&docker)?].map(String::from);
@@ -105,6 +112,12 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         rootless: !root,
         runsc: args.runsc,
     };
+    let network = net::Network::new(net::Options {
+        name: name.clone(),
+        range: args.network_range,
+        state: run_dir.join("network"),
+        rootless: !root,
+    });
     let options = namespace::Options {
         name,
         run_dir: run_dir.clone(),
@@ -114,12 +127,14 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         fork_servers: if args.fork_servers == Switch::On { fork_servers() } else { Vec::new() },
     };
     let namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
+    let namespace = namespace.with_network(network.clone());
     let mut hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace)];
     if through_docker.is_none() {
-        hosts.push(Box::new(gvisor::Gvisor::new(direct)));
+        hosts.push(Box::new(gvisor::Gvisor::new(direct).with_network(network.clone())));
     }
     let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user };
     let ended = spawner::run(options)?;
+    network.close();
     if root {
         // Before anything below is removed: this is the data itself.
         namespace::unbind(&run_dir.join("data"))?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::Egress;
 use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision};
 use crate::isolation::{Isolation, IsolationChoice};
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
@@ -35,14 +36,6 @@ pub const RESERVED_ENV: &[&str] = &[
     "HEARTH_INVOKE_STREAMS",
     "HEARTH_STEM",
 ];
-
-/// What a function may reach over the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Egress {
-    /// Its own loopback only.
-    None,
-}
 
 /// How long an instance without work is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +96,8 @@ pub struct FunctionSpec {
     pub env: BTreeMap<String, String>,
     #[serde(default)]
     pub scale: Scale,
-    #[serde(default = "default_egress")]
+    /// What it may reach over the network.
+    #[serde(default)]
     pub egress: Egress,
     /// Whether the ingress answers at `/fn/NAME/…`.
     #[serde(default = "default_url")]
@@ -158,9 +152,6 @@ fn default_tmp() -> Memory {
 fn default_isolation() -> IsolationChoice {
     IsolationChoice::One(Isolation::Namespace)
 }
-fn default_egress() -> Egress {
-    Egress::None
-}
 fn default_url() -> bool {
     true
 }
@@ -184,7 +175,7 @@ impl FunctionSpec {
             at_least: None,
             env: BTreeMap::new(),
             scale: Scale::default(),
-            egress: default_egress(),
+            egress: Egress::None,
             url: default_url(),
         }
     }

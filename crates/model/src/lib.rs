@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod egress;
 mod fault;
 mod function;
 mod id;
@@ -17,8 +18,9 @@ mod runtime;
 mod time;
 pub mod waterfall;
 
+pub use egress::{Destination, Destinations, Egress, InvalidEgress, NEVER, PRIVATE};
 pub use fault::{Blame, Fault, FaultCode};
-pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale};
+pub use function::{Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale};
 pub use id::{
     CodeHash, ComparisonId, FunctionName, ImageDigest, InstanceId, InvalidId, PinnedImage, RequestId, Revision,
 };

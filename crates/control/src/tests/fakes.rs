@@ -252,9 +252,15 @@ impl Platform for FakePlatform {
             state: if works { "allowed".into() } else { "forbidden by sysctl".into() },
             advice: String::new(),
         };
-        let mut all = vec![IsolationView { isolation: Isolation::Namespace, works, findings: vec![finding] }];
+        let mut all =
+            vec![IsolationView { isolation: Isolation::Namespace, works, no_egress: None, findings: vec![finding] }];
         if self.gvisor.load(Ordering::SeqCst) {
-            all.push(IsolationView { isolation: Isolation::Gvisor, works: true, findings: Vec::new() });
+            all.push(IsolationView {
+                isolation: Isolation::Gvisor,
+                works: true,
+                no_egress: Some("a fake has none".into()),
+                findings: Vec::new(),
+            });
         }
         all
     }

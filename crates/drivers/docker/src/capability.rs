@@ -175,6 +175,12 @@ mod tests {
             data_dir: none.clone(),
             runtime_dir: none,
             rootless: false,
+            network: linux::net::Options {
+                name: "hearth-00-docker".into(),
+                range: linux::net::Range::default(),
+                state: "/nonexistent/network".into(),
+                rootless: false,
+            },
             gvisor: None,
         }
     }

@@ -38,6 +38,7 @@ use std::time::Duration;
 use bollard::models::SystemInfo;
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, RemoveContainerOptions};
 use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, StartError};
+use linux::net::Network;
 use linux::seccomp;
 use linux::slots::{self, Slots};
 use model::Isolation;
@@ -87,6 +88,8 @@ pub struct Options {
     pub runtime_dir: PathBuf,
     /// Without root: there is no wall between this process and the server.
     pub rootless: bool,
+    /// How containers get a network, if they do.
+    pub network: linux::net::Options,
     /// Offers the isolation `gvisor` too, by this runtime of the engine's. None: somebody else does.
     pub gvisor: Option<GvisorRuntime>,
 }
@@ -110,6 +113,7 @@ struct Offered {
 
 struct Inner {
     options: Options,
+    network: Network,
     api: bollard::Docker,
     code_dir: OwnedFd,
     /// Or why there can be no stems.
@@ -160,7 +164,12 @@ impl Docker {
             (Some(wanted), Some(inner)) if works => Some(gvisor::offer(inner, &info, wanted).await),
             _ => Some(gvisor::without_engine(&findings)),
         };
-        let docker = (Capability { isolation: Isolation::Docker, works, overhead: 0, findings }, Wall::Host);
+        let why_no_network = inner.as_ref().and_then(|inner| inner.network.why_not());
+        findings.extend(inner.as_ref().map(|inner| inner.network.finding()));
+        let docker = (
+            Capability { isolation: Isolation::Docker, works, overhead: 0, no_egress: why_no_network, findings },
+            Wall::Host,
+        );
         let offer =
             |(capability, wall)| -> Arc<dyn Driver> { Arc::new(Offered { capability, wall, inner: inner.clone() }) };
         let offered = [docker].into_iter().chain(gvisor).map(offer).collect();
@@ -183,6 +192,7 @@ impl Docker {
             tracing::warn!("containers are still being removed after {CLOSE_LIMIT:?}: the next start goes on with it");
         }
         if let Some(inner) = &self.inner {
+            inner.network.close();
             inner.slots.iter().for_each(Slots::close);
             let _ = fs::remove_file(inner.nothing());
             let _ = fs::remove_dir(&inner.options.run_dir);
@@ -260,8 +270,10 @@ impl Inner {
         let filter = program.instructions().iter().flat_map(sandbox::instruction_bytes).collect();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let starts = Semaphore::new(STARTS);
+        let network = Network::new(options.network.clone());
         Ok(Self {
             options,
+            network,
             api,
             code_dir,
             slots,

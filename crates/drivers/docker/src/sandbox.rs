@@ -23,6 +23,7 @@ use driver::{
 };
 use futures_util::StreamExt;
 use linux::code;
+use linux::net::{Lease, Space};
 use linux::seccomp::SockFilter;
 use linux::sentry::NO_DEVICE;
 use linux::slots::Slot;
@@ -63,6 +64,8 @@ struct Made {
     /// A stem's.
     slot: Option<Arc<Slot>>,
     busy: Option<mpsc::Sender<Infallible>>,
+    /// Given back when it is gone.
+    network: Option<Lease>,
 }
 
 struct Held {
@@ -138,6 +141,7 @@ impl Inner {
             meeting: Some(meeting),
             slot,
             busy,
+            network: None,
         };
 
         let options = CreateContainerOptions { name: Some(made.name.clone()), ..CreateContainerOptions::default() };
@@ -155,6 +159,7 @@ impl Inner {
         for bound in image.iter().flat_map(|image| &image.layout.binds) {
             self.has(agent.pid, &bound.path, bound.what.as_fd())?;
         }
+        made.network = self.connect(&spec, &wall, agent.pid)?;
         let (streams, guest) = streams(spec.invoke_streams, spec.user).map_err(system("make its streams"))?;
         let launch = Launch {
             filter: self.filter.clone(),
@@ -175,6 +180,20 @@ impl Inner {
         let held = Held { id: spec.id.clone(), kill, exit, files, stem: stem.map(Arc::new) };
         tokio::spawn(made.live(agent, figures, thaw, oom, killed, tell));
         Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held), steps: vec![] })
+    }
+
+    /// Gives the container its network from outside, before anything of the function's runs in it. Docker itself gives it
+    /// none.
+    fn connect(&self, spec: &SandboxSpec, wall: &Wall, pid: i32) -> Result<Option<Lease>, StartError> {
+        if spec.egress.is_none() {
+            return Ok(None);
+        }
+        let refused = |why: &str| StartError::no_egress(wall.isolation(), why);
+        if *wall != Wall::Host {
+            return Err(refused(crate::gvisor::NO_NETWORK));
+        }
+        let space = Space::of_process(pid).map_err(|error| refused(&format!("hold its network: {error}")))?;
+        self.network.attach(&spec.egress, &space).map_err(|why| refused(&why))
     }
 
     /// Whether the container has that folder at this path. Docker was given a path, in whose place the server could

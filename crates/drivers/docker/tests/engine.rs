@@ -156,6 +156,7 @@ impl Shell {
                 tmp: Memory::mib(4),
             },
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let sandbox = driver.start(spec).await?;
         let control = UnixStream::from(sandbox.streams.control.try_clone().expect("a descriptor"));

@@ -196,6 +196,7 @@ fn begin(driver: &mut Gvisor, id: &InstanceId, platform: Platform) -> Result<(St
             tmp: Memory::mib(1),
         },
         invoke_streams: 1,
+        egress: model::Egress::None,
     };
     let (control, _host_control) = std::os::unix::net::UnixStream::pair().map_err(say("make a socket pair"))?;
     let (invoke, _host_invoke) = std::os::unix::net::UnixStream::pair().map_err(say("make a socket pair"))?;

@@ -50,6 +50,8 @@ pub struct Runsc {
 pub struct Place<'a> {
     pub folder: &'a Path,
     pub id: &'a InstanceId,
+    /// It is to have one: the network stack of gVisor's own, on what is in its namespace.
+    pub network: bool,
 }
 
 // === impl Platform ===
@@ -108,7 +110,7 @@ impl Runsc {
             format!("--root={}", file("state")),
             format!("--log={}", file("log")),
             format!("--platform={}", platform.name()),
-            "--network=none".to_owned(),
+            format!("--network={}", if place.network { "sandbox" } else { "none" }),
             // Hearth's own hold it already.
             "--ignore-cgroups".to_owned(),
         ];
@@ -231,7 +233,7 @@ mod tests {
     fn only_flags_that_the_release_has_are_given() {
         let id = InstanceId::random();
         let options = |flags| {
-            let place = Place { folder: Path::new("/run/x"), id: &id };
+            let place = Place { folder: Path::new("/run/x"), id: &id, network: false };
             release(flags).options(Platform::Ptrace, &place)
         };
         let has = |flags, flag: &str| options(flags).iter().any(|option| option == flag);

@@ -85,6 +85,7 @@ impl Bed {
         limits: Limits,
         code: Option<CodeHash>,
         invoke_streams: u16,
+        egress: model::Egress::None,
     ) -> (Started, std::io::PipeReader) {
         let spec = SandboxSpec {
             root: driver::RootFs::Host,
@@ -327,6 +328,7 @@ const CASES: &[Case] = &[
             code: Some(spec_code),
             limits: limits(),
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };
         match bed.driver.start(&spec, streams) {

@@ -106,6 +106,7 @@ impl Bed {
                 tmp: Memory::mib(4),
             },
             invoke_streams: 1,
+            egress: model::Egress::None,
         }
     }
 

@@ -79,6 +79,7 @@ impl Bed {
             code,
             limits,
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         self.try_start(&spec).expect("a sandbox")
     }
@@ -115,6 +116,7 @@ impl Bed {
             code: Some(CodeHash::from_digest(&CODE)),
             limits: limits(),
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let (started, mut log) = self.try_start(&spec).expect("a sandbox");
         if !wait(&started, Duration::from_secs(20)) {
@@ -309,6 +311,7 @@ const CASES: &[Case] = &[
             code: Some(spec_code),
             limits: limits(),
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };
         match bed.driver.start(&spec, streams) {
@@ -439,6 +442,7 @@ const CASES: &[Case] = &[
             code: None,
             limits: limits(),
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         match bed.try_start(&spec) {
             Err(driver::StartError::NoImage(named)) if named == image => {}
@@ -464,6 +468,7 @@ const CASES: &[Case] = &[
             code: None,
             limits: limits(),
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         match bed.try_start(&spec) {
             Err(driver::StartError::System(_)) => Ok(()),

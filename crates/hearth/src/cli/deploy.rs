@@ -18,7 +18,8 @@ use anyhow::Context;
 use clap::Args;
 use control::{CodeRef, FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
 use model::{
-    CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, Runtime,
+    CodeHash, Cpu, Egress, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory,
+    Runtime,
 };
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
@@ -70,6 +71,9 @@ pub struct DeployArgs {
     /// An environment variable; may be given many times
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = super::env::pair)]
     env: Vec<(String, String)>,
+    /// What it may reach: none, internet, lan, or addresses: 192.168.1.10:5432,10.0.0.0/8 [default: none]
+    #[arg(long, value_name = "EGRESS")]
+    egress: Option<Egress>,
     /// How long an instance without work is kept: auto, or a time; 0s: none outlives its call [default: auto]
     #[arg(long, value_name = "TIME", value_parser = manifest::idle)]
     idle: Option<Idle>,
@@ -241,6 +245,7 @@ impl DeployArgs {
         set(&mut write.timeout, &self.timeout);
         set(&mut write.cpu, &self.cpu.map(Some));
         set(&mut write.tmp, &self.tmp);
+        set(&mut write.egress, &self.egress);
         set(&mut write.description, &self.description);
         if self.url || self.no_url {
             write.url = Some(self.url);
@@ -445,6 +450,7 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
         one("isolation", write.isolation.is_none(), &before.isolation.to_string(), d.isolation.to_string()),
         one("image", write.image.is_none(), before.image.as_deref().unwrap_or_default(), String::new()),
         one("at-least", write.at_least.is_none(), &floor, String::new()),
+        one("egress", write.egress.is_none(), &before.egress.to_string(), d.egress.to_string()),
         one("min", said.min.is_none(), &scale.min.to_string(), d.scale.min.to_string()),
         one("max", said.max.is_none(), &scale.max.to_string(), d.scale.max.to_string()),
         one("concurrency", said.concurrency.is_none(), &scale.concurrency.to_string(), d.scale.concurrency.to_string()),

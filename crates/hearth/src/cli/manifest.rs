@@ -72,7 +72,7 @@ struct RawScale {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawNetwork {
-    /// `none`, the default.
+    /// `none`, the default; `internet`; `lan`: private addresses too; or exactly a list of addresses.
     egress: Option<Spanned<toml::Value>>,
 }
 
@@ -189,14 +189,8 @@ fn isolation_of(text: &str, choice: Spanned<toml::Value>) -> Result<IsolationCho
 
 fn egress_of(text: &str, egress: Spanned<toml::Value>) -> Result<Egress, Usage> {
     let at = egress.span().start;
-    match egress.get_ref().as_str() {
-        Some("none") => Ok(Egress::None),
-        _ => Err(refuse(
-            text,
-            at,
-            &format!("network.egress = {} is not supported yet: only \"none\" is", egress.get_ref()),
-        )),
-    }
+    let value = egress.into_inner();
+    value.try_into().map_err(|error: toml::de::Error| refuse(text, at, &format!("network.{}", error.message())))
 }
 
 fn word<T: FromStr<Err: std::fmt::Display>>(
@@ -280,6 +274,13 @@ mod tests {
     }
 
     #[test]
+    fn a_network_is_a_word_or_a_list() {
+        let egress = |text: &str| parse(&format!("[network]\negress = {text}")).unwrap().egress.unwrap();
+        assert_eq!(egress("\"internet\""), Egress::Internet);
+        assert_eq!(egress("[\"10.0.0.0/8\", \"1.2.3.4:5\"]").to_string(), "1.2.3.4:5,10.0.0.0/8");
+    }
+
+    #[test]
     fn what_is_not_said_is_left_unsaid() {
         assert_eq!(parse("").unwrap(), FunctionWrite::default());
         assert_eq!(parse("memory = 512\ntimeout = 1.5").unwrap().timeout.unwrap().as_millis(), 1500);
@@ -310,6 +311,11 @@ mod tests {
                 "[scale]\nidle = \"9999999h\"",
                 "line 2: scale.idle: 9999999h is out of range: expected 0s to 7d, or auto",
             ),
+            (
+                "[network]\negress = [\"127.0.0.1:80\"]",
+                "line 2: network.egress \"127.0.0.1:80\" is this machine's loopback",
+            ),
+            ("[network]\negress = 3", "line 2: network.expected none, internet"),
             ("name = ", "line 1"),
         ];
         for (text, expected) in cases {
@@ -327,8 +333,6 @@ mod tests {
             "port = 80",
             "health = \"/\"",
             "[env]\nK = { secret = \"k\" }",
-            "[network]\negress = \"internet\"",
-            "[network]\negress = [\"10.0.0.0/8\"]",
         ] {
             let said = said(text);
             assert!(said.contains("not supported yet") && said.contains("line "), "{text}: {said}");
