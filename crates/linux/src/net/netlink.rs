@@ -49,10 +49,10 @@ impl Netlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Makes two devices that are one another's wire, both up.
+    /// Makes two devices that are one another's wire, this end up.
     pub fn add_pair(&mut self, pair: &Pair<'_>) -> io::Result<()> {
         let mut message = Message::new(libc::RTM_NEWLINK, NEW);
-        message.link(pair.index);
+        message.link(pair.index, true);
         message.text(libc::IFLA_IFNAME, pair.name);
         message.number(libc::IFLA_GROUP, pair.group);
         message.number(libc::IFLA_MTU, pair.peer_mtu);
@@ -60,7 +60,8 @@ impl Netlink {
         message.text(libc::IFLA_INFO_KIND, "veth");
         let data = message.open(libc::IFLA_INFO_DATA | NESTED);
         let peer = message.open(VETH_INFO_PEER | NESTED);
-        message.link(pair.peer_index);
+        // Down: it cannot be up before it has an other end, which it gets last.
+        message.link(pair.peer_index, false);
         message.text(libc::IFLA_IFNAME, pair.peer);
         message.number(libc::IFLA_MTU, pair.peer_mtu);
         message.number(libc::IFLA_NET_NS_FD, pair.peer_namespace.as_raw_fd().cast_unsigned());
@@ -73,7 +74,7 @@ impl Netlink {
     /// Brings the device up that has this number.
     pub fn up(&mut self, index: u32) -> io::Result<()> {
         let mut message = Message::new(libc::RTM_NEWLINK, ACKNOWLEDGED);
-        message.link(index);
+        message.link(index, true);
         self.ask(message)
     }
 
@@ -149,12 +150,13 @@ impl Message {
         self.0.extend_from_slice(bytes);
     }
 
-    /// `struct ifinfomsg` of a device that is to be up.
-    fn link(&mut self, index: u32) {
+    /// `struct ifinfomsg`: flags, and which of them are meant.
+    fn link(&mut self, index: u32, up: bool) {
         self.bytes(&[0; 4]);
         self.bytes(&index.to_ne_bytes());
-        for up in [libc::IFF_UP, libc::IFF_UP] {
-            self.bytes(&up.to_ne_bytes());
+        let flags = if up { libc::IFF_UP } else { 0 };
+        for word in [flags, flags] {
+            self.bytes(&word.to_ne_bytes());
         }
     }
 

@@ -6,14 +6,16 @@
 //! ```
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use model::{Destinations, Egress};
-use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 use super::netlink::{Netlink, Pair};
 use super::range::Route;
@@ -25,7 +27,7 @@ use super::{DEVICE, Options, nft};
 const ROUTES: &str = "/proc/thread-self/net/route";
 
 /// Two Hearths that start must not choose the same wire.
-const LOCK: &str = "/run/hearth-network.lock";
+const LOCK: &[u8] = b"hearth-network";
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
 
 /// Where a machine's resolvers are named; the second has those behind a systemd-resolved that listens on loopback only.
@@ -116,7 +118,6 @@ fn trial(options: &Options, home: &Space) -> io::Result<()> {
 }
 
 fn pair(netlink: &mut Netlink, name: &str, index: u32, group: u32, sandbox: &Space) -> io::Result<()> {
-    use std::os::fd::AsFd;
     let (peer, peer_index) = INSIDE;
     netlink.add_pair(&Pair { name, index, group, peer, peer_index, peer_namespace: sandbox.as_fd(), peer_mtu: MTU })
 }
@@ -149,10 +150,11 @@ impl Router {
     }
 
     fn build(options: &Options, home: &Space, ends: Ends, device: String, apart: Vec<String>) -> io::Result<Self> {
-        use std::os::fd::AsFd;
-        let space = Space::make(home)?;
+            let space = Space::make(home)?;
         let mut netlink = space.inside(home, || {
             set("ipv4/ip_forward", "1")?;
+            // Every refusal is told: it goes no further than to the sandbox that asked.
+            set("ipv4/icmp_ratemask", "0")?;
             for which in ["all", "default"] {
                 without_ipv6(which)?;
                 set(&format!("ipv4/conf/{which}/accept_redirects"), "0")?;
@@ -192,7 +194,8 @@ impl Router {
         // The wall before the way: the device has no address and forwards nothing until the rules are there.
         router.write_host(options)?;
         without_ipv6(&router.device)?;
-        let index = rustix::net::netdevice::name_to_index(&here_socket()?, &router.device)?;
+        let index = name_to_index(&router.device)?;
+        here.up(index)?;
         here.add_address(index, ends.host, 30)?;
         set(&format!("ipv4/conf/{}/forwarding", router.device), "1")?;
         if !router.apart.is_empty() {
@@ -252,6 +255,7 @@ impl Router {
         let address = self.sandboxes.sandbox(number);
         let wired = (|| {
             self.netlink.add_route(Some(address), None, FIRST_INDEX + number)?;
+            there.up(INSIDE.1)?;
             there.add_address(INSIDE.1, address, 32)?;
             there.add_route(Some(GATEWAY), None, INSIDE.1)?;
             there.add_route(None, Some(GATEWAY), INSIDE.1)
@@ -349,9 +353,9 @@ fn devices() -> io::Result<Vec<String>> {
     Ok(names.filter(|name| name != "lo").collect())
 }
 
-fn here_socket() -> io::Result<std::os::fd::OwnedFd> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    Ok(socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
+fn name_to_index(device: &str) -> io::Result<u32> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    Ok(rustix::net::netdevice::name_to_index(socket, device)?)
 }
 
 fn set(key: &str, value: &str) -> io::Result<()> {
@@ -367,15 +371,19 @@ fn without_ipv6(device: &str) -> io::Result<()> {
     }
 }
 
-fn lock() -> io::Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(LOCK)?;
+/// A name of this network namespace's that one process can have: it leaves nothing behind, whatever happens.
+fn lock() -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let name = SocketAddrUnix::new_abstract_name(LOCK)?;
     let until = Instant::now() + LOCK_LIMIT;
     loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(5));
+        match rustix::net::bind(&socket, &name) {
+            Err(Errno::ADDRINUSE) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+            Err(Errno::ADDRINUSE) => {
+                let why = format!("another Hearth has been making its network for {LOCK_LIMIT:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
-            result => return result.map(|()| file).map_err(|error| io::Error::other(format!("lock {LOCK}: {error}"))),
+            result => return Ok(result.map(|()| socket)?),
         }
     }
 }

@@ -27,8 +27,14 @@ pub const FIRST_LIST: u32 = 16;
 /// Connections of one sandbox at once: the host keeps a record of each.
 const CONNECTIONS: u32 = 1024;
 
-/// An answer at once, which a program can tell from a host that is not there: nobody waits for a time-out.
-const REFUSE: &str = "reject with icmpx admin-prohibited";
+/// An answer at once: nobody waits for a time-out.
+const REFUSE: &str = "goto refuse";
+
+/// Of the answers that ICMP has, those that are heard by TCP and UDP of Linux and of gVisor.
+const REFUSAL: &str = "chain refuse {
+		meta l4proto tcp reject with icmpx host-unreachable
+		reject with icmpx port-unreachable
+	}";
 
 const DNS: &str = "meta l4proto { tcp, udp } th dport 53";
 
@@ -68,6 +74,7 @@ pub fn router(ends: Ends, range: Range) -> String {
 		flags dynamic
 		size 65535
 	}}
+	{REFUSAL}
 	chain raw {{
 		type filter hook prerouting priority raw; policy accept;
 		meta nfproto != ipv4 drop
@@ -147,13 +154,14 @@ pub fn host(host: &Host<'_>) -> String {
     };
     format!(
         r#"{gone}table inet {table} {{
+	{REFUSAL}
 	chain raw {{
 		type filter hook prerouting priority raw; policy accept;
 		iifname != "{device}" accept
 		meta nfproto != ipv4 drop
 		ip saddr != {there} drop
 		ip daddr {here} {DNS} accept
-		fib daddr type != unicast drop
+		fib daddr type != unicast {REFUSE}
 	}}
 	chain names {{
 		type nat hook prerouting priority dstnat - 10; policy accept;
@@ -163,7 +171,7 @@ pub fn host(host: &Host<'_>) -> String {
 		type filter hook input priority filter - 10; policy accept;
 		iifname != "{device}" accept
 		ct status dnat {DNS} accept
-		drop
+		{REFUSE}
 	}}
 	chain forward {{
 		type filter hook forward priority filter - 10; policy accept;
