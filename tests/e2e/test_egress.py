@@ -1,6 +1,7 @@
 """What functions reach over the network, looked at from inside, against listeners in other network namespaces."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -172,20 +173,21 @@ def probe_folder(hearth, name):
     return write(hearth.base / f"again-{name}", PROBE)
 
 
-def test_a_sandbox_that_lies_about_its_address_is_not_heard(networked, probe):
-    name = probe("namespace", "internet", "liar")
-    assert invoke(networked, name, {"try": both(INTERNET)})["reached"]
-    inside = spaces_of(networked)
-    assert inside
-    for pid in inside:
-        there = ["nsenter", "-t", str(pid), "-n"]
-        hears = [*there, sys.executable, "-c", HEARS, INTERNET]
-        assert run([*hears, "0.0.0.0"]) == 0
-        # Another's address, and one of the world's, with all the privilege that the function does not have.
-        for false in ("10.201.77.77", "203.0.113.99"):
-            subprocess.run([*there, "ip", "address", "add", f"{false}/32", "dev", "eth0"], check=True)
-            assert run([*hears, false]) != 0, false
-        assert run([*hears, "0.0.0.0"]) == 0
+def test_a_sandbox_that_lies_about_its_address_is_not_heard(outside, binary, tmp_path):
+    with Hearth(binary) as hearth:
+        hearth.cli.deploy(write(tmp_path / "f", PROBE), "f", "python3.11", "app.handler", flags=["--egress", "internet"])
+        assert invoke(hearth, "f", {"try": both(INTERNET)})["reached"]
+        inside = spaces_of(hearth)
+        assert inside
+        for pid in inside:
+            there = ["nsenter", "-t", str(pid), "-n"]
+            hears = [*there, sys.executable, "-c", HEARS, INTERNET]
+            assert run([*hears, "0.0.0.0"]) == 0
+            # Another's address, and one of the world's, with all the privilege that the function does not have.
+            for false in ("10.201.77.77", "203.0.113.99"):
+                subprocess.run([*there, "ip", "address", "add", f"{false}/32", "dev", "eth0"], check=True)
+                assert run([*hears, false]) != 0, false
+            assert run([*hears, "0.0.0.0"]) == 0
 
 
 # Whether an address answers one that it is asked from.
@@ -220,23 +222,14 @@ def test_forwarding_that_was_off_is_for_functions_only_and_off_again_at_the_end(
     setting.write_text("0")
     try:
         with Hearth(binary) as hearth:
-            assert world.left(hearth) == [] and setting.read_text() == "0\n", "nothing before a function wants it"
-            hearth.cli.deploy(write(tmp_path / "f", PROBE), "f", "python3.11", "app.handler", flags=["--egress", "internet"])
-            assert invoke(hearth, "f", {"try": both(INTERNET)})["reached"] == sorted(both(INTERNET))
-            assert setting.read_text() == "1\n"
-            # Beyond asks this machine to forward something from one of its devices to the same.
-            there = ["nsenter", "-t", str(outside.beyond.pid), "-n"]
-            subprocess.run([*there, "ip", "route", "add", "198.18.0.0/24", "via", HERE[0]], check=True)
-            subprocess.run(["ip", "route", "add", "198.18.0.0/24", "via", LAN], check=True)
-            rules = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
-            assert 'iifname "w0" oifname "w0" drop' in " ".join(rules.replace("{", "").replace("}", "").split())
-        assert world.left(hearth) == [] and setting.read_text() == "0\n"
+            assert world.left(hearth) == [] and setting.read_text() == "0\n"
     finally:
         setting.write_text(before)
 
 
 def test_what_a_killed_hearth_left_the_next_takes_away(outside, binary, tmp_path):
-    with Hearth(binary) as hearth:
+    # Without stems, nobody wants a network before the function is called.
+    with Hearth(binary, environment={"HEARTH_STEMS": "0"}) as hearth:
         hearth.cli.deploy(write(tmp_path / "f", PROBE), "f", "python3.11", "app.handler", flags=["--egress", "internet"])
         assert invoke(hearth, "f", {"try": both(INTERNET)})["reached"]
         assert len(world.left(hearth)) == 2
@@ -248,6 +241,38 @@ def test_what_a_killed_hearth_left_the_next_takes_away(outside, binary, tmp_path
         assert world.left(hearth) == []
         assert invoke(hearth, "f", {"try": both(INTERNET)})["reached"] == sorted(both(INTERNET))
     assert world.left(hearth) == []
+
+
+def test_a_forked_instance_and_one_made_of_a_stem_have_their_network_too(outside, binary, tmp_path):
+    with Hearth(binary, arguments=["--fork-servers", "on"]) as hearth:
+        for name in ("first", "second", "third"):
+            folder = write(tmp_path / name, PROBE)
+            flags = ["--egress", "internet", "--timeout", "30s"]
+            hearth.cli.deploy(folder, name, "python3.11", "app.handler", flags=flags)
+            assert invoke(hearth, name, {"try": EVERYTHING})["reached"] == sorted(REACHED["internet"])
+            until("a stem", lambda: hearth.api.stems() > 0, within=10)
+
+
+def test_a_resolver_that_listens_on_loopback_only_is_asked_all_the_same(outside, binary, tmp_path):
+    told = tmp_path / "resolv.conf"
+    told.write_text("nameserver 127.0.0.54\n")
+
+    def elsewhere():
+        world.libc.unshare(0x20000)  # CLONE_NEWNS
+        world.libc.mount(b"none", b"/", None, 1 << 14 | 1 << 18, None)  # MS_REC | MS_PRIVATE
+        if world.libc.mount(str(told).encode(), b"/etc/resolv.conf", None, 1 << 12, None) != 0:  # MS_BIND
+            raise OSError("bind resolv.conf")
+
+    resolver = subprocess.Popen([sys.executable, "-c", world.SERVE], stdout=subprocess.PIPE, text=True)
+    try:
+        assert resolver.stdout.readline() == "listening\n"
+        with Hearth(binary, before_exec=elsewhere) as hearth:
+            hearth.cli.deploy(write(tmp_path / "f", PROBE), "f", "python3.11", "app.handler", flags=["--egress", "lan"])
+            found = invoke(hearth, "f", {"names": ["names.example"], "try": [["udp", HERE[0], 80], ["tcp", HERE[1], 80]]})
+            assert found["names"] == {"names.example": INTERNET} and found["reached"] == []
+    finally:
+        resolver.kill()
+        resolver.wait(10)
 
 
 def test_what_cannot_be_is_refused_with_what_was_expected(networked, probe, tmp_path):

@@ -85,7 +85,6 @@ impl Bed {
         limits: Limits,
         code: Option<CodeHash>,
         invoke_streams: u16,
-        egress: model::Egress::None,
     ) -> (Started, std::io::PipeReader) {
         let spec = SandboxSpec {
             root: driver::RootFs::Host,
@@ -97,6 +96,7 @@ impl Bed {
             code,
             limits,
             invoke_streams,
+            egress: model::Egress::None,
         };
         let (control, _) = UnixStream::pair().expect("a socket pair");
         let invoke = (0..invoke_streams).map(|_| UnixStream::pair().expect("a socket pair").0.into()).collect();

@@ -150,7 +150,7 @@ impl Router {
     }
 
     fn build(options: &Options, home: &Space, ends: Ends, device: String, apart: Vec<String>) -> io::Result<Self> {
-            let space = Space::make(home)?;
+        let space = Space::make(home)?;
         let mut netlink = space.inside(home, || {
             set("ipv4/ip_forward", "1")?;
             // Every refusal is told: it goes no further than to the sandbox that asked.
@@ -346,11 +346,11 @@ fn undo(options: &Options) -> io::Result<()> {
     fs::remove_file(&options.state)
 }
 
-/// The devices of this network namespace, without loopback.
+/// The devices of this network namespace, without loopback and what is ours.
 fn devices() -> io::Result<Vec<String>> {
     let text = fs::read_to_string("/proc/thread-self/net/dev")?;
     let names = text.lines().skip(2).filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned());
-    Ok(names.filter(|name| name != "lo").collect())
+    Ok(names.filter(|name| name != "lo" && !name.starts_with(DEVICE)).collect())
 }
 
 fn name_to_index(device: &str) -> io::Result<u32> {
