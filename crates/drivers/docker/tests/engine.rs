@@ -74,6 +74,13 @@ fn options(dir: &Path, rootless: bool) -> Options {
         data_dir: dir.to_owned(),
         runtime_dir: dir.join("runtime"),
         rootless,
+        // No container of these tests asks for one.
+        network: linux::net::Options {
+            name: "hearth-test-docker".into(),
+            range: linux::net::Range::default(),
+            state: dir.join("network"),
+            rootless: true,
+        },
         gvisor: Some(GvisorRuntime::Found),
     }
 }

@@ -133,7 +133,7 @@ mod tests {
     const TABLE: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
         eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
         eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
-        hth-aa\t0000C90A\t00000000\t0001\t0\t0\t0\tFCFFFFFF\t0\t0\t0\n";
+        hrt-aa\t0000C90A\t00000000\t0001\t0\t0\t0\tFCFFFFFF\t0\t0\t0\n";
 
     #[test]
     fn a_wire_is_where_nobody_is() {

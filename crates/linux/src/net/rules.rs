@@ -240,7 +240,7 @@ mod tests {
     fn what_was_apart_stays_apart() {
         let apart = ["eth0".to_owned(), "eth1".to_owned()];
         let with = |apart: &[String]| {
-            host(&Host { table: "hearth-00", device: "hth-00", ends: ends(), resolver: None, apart })
+            host(&Host { table: "hearth-00", device: "hrt-00", ends: ends(), resolver: None, apart })
         };
         assert!(with(&apart).contains(r#"iifname { "eth0", "eth1" } oifname { "eth0", "eth1" } drop"#));
         assert!(!with(&[]).contains("iifname {"));
