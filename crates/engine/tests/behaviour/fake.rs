@@ -96,7 +96,7 @@ impl Default for FakeDriver {
 impl FakeDriver {
     pub fn of(isolation: Isolation, works: bool) -> Self {
         let (script, specs, seen, ends) = Default::default();
-        Self { isolation, works, overhead: 0, no_egress: None, script, specs, seen, ends }
+        Self { isolation, works, overhead: 0, script, specs, seen, ends }
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Script)) {
@@ -132,7 +132,13 @@ impl Driver for FakeDriver {
     }
 
     fn capability(&self) -> Capability {
-        Capability { isolation: self.isolation, works: self.works, overhead: self.overhead, findings: Vec::new() }
+        Capability {
+            isolation: self.isolation,
+            works: self.works,
+            overhead: self.overhead,
+            no_egress: None,
+            findings: Vec::new(),
+        }
     }
 
     fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {
