@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
 use model::{
-    CodeHash, EnvValue, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice, Mount,
-    PinnedImage, SecretName,
+    CodeHash, Egress, EnvValue, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice,
+    Mount, PinnedImage, SecretName,
 };
 use serde::{Deserialize, Serialize};
 use store::StoreError;
@@ -75,11 +75,12 @@ pub struct FunctionView {
     /// What `idle = "auto"` does at present, on each isolation; empty where the function says a time itself.
     #[serde(default)]
     pub keeping: Vec<KeepingView>,
-    #[schema(example = "none")]
-    pub egress: String,
     /// Whether instances go on from an image that was made after init.
     #[serde(default)]
     pub snapstart: bool,
+    /// `none`, `internet`, `lan`, or a list of addresses.
+    #[schema(value_type = serde_json::Value, example = "none")]
+    pub egress: Egress,
     /// Whether the ingress answers for it.
     pub url: bool,
     /// Where it answers, if it does.
@@ -302,10 +303,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
             concurrency: scale.concurrency,
             idle: scale.idle.to_string(),
         },
-        egress: match egress {
-            model::Egress::None => "none".to_owned(),
-        },
         snapstart,
+        egress,
         url,
         asynchronous: asynchronous.into(),
         revision: revision.0,
@@ -343,6 +342,9 @@ fn require_works_here(api: &Shared, spec: &FunctionSpec) -> Result<(), ApiError>
         let message = format!("{why}: `hearth doctor` tells what to do");
         return Err(Fault::new(FaultCode::IsolationUnavailable, message).into());
     }
+    if !spec.egress.is_none() {
+        require_network(&known, spec)?;
+    }
     if spec.image.is_some() {
         // The image's own.
         return Ok(());
@@ -355,6 +357,22 @@ fn require_works_here(api: &Shared, spec: &FunctionSpec) -> Result<(), ApiError>
         return Err(Fault::new(FaultCode::RuntimeUnavailable, message).into());
     }
     Ok(())
+}
+
+/// Where a function shall reach something, each isolation that it may run on has to let it.
+fn require_network(known: &[IsolationView], spec: &FunctionSpec) -> Result<(), ApiError> {
+    let works = |isolation: Isolation| why_not(known, isolation).is_none();
+    let without = spec.isolation.resolve(spec.at_least, works).into_iter().find_map(|(isolation, _)| {
+        let found = known.iter().find(|one| one.isolation == isolation)?;
+        Some((isolation, found.no_egress.clone()?))
+    });
+    let Some((isolation, why)) = without else { return Ok(()) };
+    let message = format!(
+        "egress = {} cannot be had with the {isolation} isolation here ({why}): expected egress = none, or another \
+         isolation",
+        spec.egress
+    );
+    Err(Fault::new(FaultCode::IsolationUnavailable, message).into())
 }
 
 /// Why an isolation does not work here, in the doctor's words; none if it does.

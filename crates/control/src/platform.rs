@@ -130,6 +130,9 @@ pub struct IsolationView {
     /// Why functions that mount folders of the host's cannot run with it; none: they can.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub no_mounts: Option<String>,
+    /// Why its functions can have no network (egress); none where they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_egress: Option<String>,
     pub findings: Vec<FindingView>,
 }
 

@@ -79,8 +79,9 @@ pub struct FunctionWrite {
     pub mounts: Option<Vec<Mount>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleWrite>,
-    /// What the function may reach over the network; default `none`.
-    #[schema(value_type = Option<String>, example = "none")]
+    /// What the function may reach over the network: `none`, the default; `internet`; `lan`, which is private addresses
+    /// too; or exactly a list: `["192.168.1.10:5432", "10.0.0.0/8"]`.
+    #[schema(value_type = Option<serde_json::Value>, example = "internet")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress: Option<Egress>,
     /// Whether instances go on from an image that is made after init, once for each revision; default false. For Python in

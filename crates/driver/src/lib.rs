@@ -23,7 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{CodeHash, Cpu, ImageDigest, InstanceId, Isolation, MAX_MOUNTS, Memory, Mount};
+use model::{CodeHash, Cpu, Egress, ImageDigest, InstanceId, Isolation, MAX_MOUNTS, Memory, Mount};
 use serde::{Deserialize, Serialize};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -56,6 +56,9 @@ pub struct SandboxSpec {
     pub mounts: Vec<Mount>,
     /// How many invoke streams are opened into it.
     pub invoke_streams: u16,
+    /// What it may reach over the network.
+    #[serde(default)]
+    pub egress: Egress,
 }
 
 /// A root file system, read-only.
@@ -188,6 +191,8 @@ pub enum StartError {
     Spec(String),
     #[error("the {isolation} isolation does not work here: {reason}")]
     Unavailable { isolation: Isolation, reason: String },
+    #[error("functions cannot have a network (egress) with the {isolation} isolation here: {reason}")]
+    NoEgress { isolation: Isolation, reason: String },
     #[error("image {0} is not on this machine any more: pull it again with `hearth image pull`")]
     NoImage(ImageDigest),
     /// For the caller to read: what is wrong with a folder of the host's, and what to do.
@@ -213,6 +218,9 @@ pub struct Capability {
     /// Why functions that mount folders of the host's cannot run with it; none: they can.
     #[serde(default)]
     pub no_mounts: Option<String>,
+    /// Why its sandboxes can have no network; none where they can.
+    #[serde(default)]
+    pub no_egress: Option<String>,
     /// One finding each: what was looked at, how it is, what to do.
     pub findings: Vec<Finding>,
 }
@@ -245,6 +253,14 @@ pub struct InstalledRuntime {
     pub runtime: model::Runtime,
     /// The interpreter, as seen inside a sandbox.
     pub program: String,
+}
+
+// === impl StartError ===
+
+impl StartError {
+    pub fn no_egress(isolation: Isolation, reason: &str) -> Self {
+        Self::NoEgress { isolation, reason: reason.to_owned() }
+    }
 }
 
 // === impl User ===

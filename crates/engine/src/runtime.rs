@@ -138,6 +138,7 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
         secret_files: !spec.secrets.is_empty(),
         mounts: spec.mounts.clone(),
         invoke_streams: 1,
+        egress: spec.egress.clone(),
     })
 }
 

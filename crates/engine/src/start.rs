@@ -304,7 +304,9 @@ fn watch(
 
 pub fn refused(error: StartError) -> Fault {
     let (code, text) = match &error {
-        StartError::Unavailable { .. } => (FaultCode::IsolationUnavailable, error.to_string()),
+        StartError::Unavailable { .. } | StartError::NoEgress { .. } => {
+            (FaultCode::IsolationUnavailable, error.to_string())
+        }
         StartError::Mount(_) => (FaultCode::MountRefused, error.to_string()),
         StartError::NoImage(_) => (FaultCode::RuntimeUnavailable, error.to_string()),
         _ => (FaultCode::SandboxFailed, "a sandbox could not be made".to_owned()),

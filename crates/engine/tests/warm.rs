@@ -36,7 +36,14 @@ impl Driver for Threads {
     }
 
     fn capability(&self) -> Capability {
-        Capability { isolation: Isolation::Namespace, works: true, overhead: 0, no_mounts: None, findings: Vec::new() }
+        Capability {
+            isolation: Isolation::Namespace,
+            works: true,
+            overhead: 0,
+            no_mounts: None,
+            no_egress: None,
+            findings: Vec::new(),
+        }
     }
 
     fn start(&self, spec: SandboxSpec) -> BoxFuture<'_, Result<Sandbox, StartError>> {

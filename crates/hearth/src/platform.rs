@@ -70,8 +70,8 @@ impl Platform {
 
 fn isolation_view(capability: Capability) -> IsolationView {
     let findings = capability.findings.into_iter().map(finding_view).collect();
-    let Capability { isolation, works, no_mounts, .. } = capability;
-    IsolationView { isolation, works, no_mounts, findings }
+    let Capability { isolation, works, no_mounts, no_egress, .. } = capability;
+    IsolationView { isolation, works, no_mounts, no_egress, findings }
 }
 
 fn finding_view(finding: driver::Finding) -> FindingView {

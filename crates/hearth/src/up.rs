@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use linux::inotify;
+use linux::{inotify, net};
 use rustix::fs::FlockOperation;
 use sha2::{Digest, Sha256};
 use spawner::{Ended, HelperOptions, ServerUser};
@@ -97,6 +97,12 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         runtime_dir: runtime_dir.clone(),
         allowed_mounts: allowed_mounts.clone(),
         rootless: !root,
+        network: net::Options {
+            name: format!("{name}-docker"),
+            range: args.network_range,
+            state: run_dir.join("network-docker"),
+            rootless: !root,
+        },
         gvisor: through_docker.clone(),
     };
     let docker = ["/proc/self/exe", "docker-host", "--config", &serde_json::to_string(&docker)?].map(String::from);
@@ -112,6 +118,12 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         rootless: !root,
         runsc: args.runsc,
     };
+    let network = net::Network::new(net::Options {
+        name: name.clone(),
+        range: args.network_range,
+        state: run_dir.join("network"),
+        rootless: !root,
+    });
     let options = namespace::Options {
         name,
         run_dir: run_dir.clone(),
@@ -123,14 +135,16 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let mut namespace = namespace::Namespace::new(&options, !root).context("prepare the namespace isolation")?;
     let raised = raise_limits(args.fork_servers, root, &mut namespace);
+    let namespace = namespace.with_network(network.clone());
     let mut hosts: Vec<Box<dyn driver::Host>> = vec![Box::new(namespace)];
     if through_docker.is_none() {
-        hosts.push(Box::new(gvisor::Gvisor::new(direct)));
+        hosts.push(Box::new(gvisor::Gvisor::new(direct).with_network(network.clone())));
     }
     let leash = if args.until_stdin_closes { Some(io::stdin().as_fd().try_clone_to_owned()?) } else { None };
     let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user, leash };
     let ended = spawner::run(options)?;
     drop(raised);
+    network.close();
     if root {
         // Before anything below is removed: this is the data itself.
         namespace::unbind(&run_dir.join("data"))?;

@@ -1,5 +1,5 @@
 //! What every isolation made of Linux's own parts is built from: control groups, the system-call filter, the root
-//! file system made of the host's `/usr`, packages' mounts, the system calls that no safe crate wraps, and what weakens
+//! file system made of the host's `/usr`, packages' mounts, sandboxes' networks, the system calls that no safe crate wraps, and what weakens
 //! them all.
 //!
 //! The drivers decide when; this crate knows how. It makes no sandbox and knows no driver.
@@ -10,6 +10,7 @@ pub mod folders;
 pub mod host;
 pub mod image;
 pub mod inotify;
+pub mod net;
 pub mod root;
 pub mod roots;
 pub mod seccomp;

@@ -170,7 +170,8 @@ pub fn etc_texts() -> [(&'static str, String); 5] {
         ("group", format!("sbx_user1051:x:{id}:\nnogroup:x:65534:\n")),
         ("hosts", "127.0.0.1 localhost\n::1 localhost\n".into()),
         ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n".into()),
-        ("resolv.conf", String::new()),
+        // Where there is no network, nobody is there either.
+        ("resolv.conf", format!("nameserver {}\n", crate::net::GATEWAY)),
     ]
 }
 

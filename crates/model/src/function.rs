@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::Egress;
 use crate::event::AsyncRules;
 use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision, SecretName};
 use crate::isolation::{Isolation, IsolationChoice};
@@ -66,14 +67,6 @@ const EARLY_ENV_PREFIXES: &[&str] = &["LC_", "LD_", "MALLOC_", "UV_"];
 /// Whether a variable is there when the interpreter starts, and so passes the spawner; all others come later.
 pub fn is_early_env(name: &str) -> bool {
     EARLY_ENV.contains(&name) || EARLY_ENV_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// What a function may reach over the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Egress {
-    /// Its own loopback only.
-    None,
 }
 
 /// How long an instance without work is kept.
@@ -141,7 +134,8 @@ pub struct FunctionSpec {
     pub mounts: Vec<Mount>,
     #[serde(default)]
     pub scale: Scale,
-    #[serde(default = "default_egress")]
+    /// What it may reach over the network.
+    #[serde(default)]
     pub egress: Egress,
     /// Whether instances go on from an image that was made after init, once for each revision, instead of running init
     /// themselves: AWS's `SnapStart` with `ApplyOn` `PublishedVersions`, every revision being one.
@@ -226,9 +220,6 @@ fn default_tmp() -> Memory {
 fn default_isolation() -> IsolationChoice {
     IsolationChoice::One(Isolation::Namespace)
 }
-fn default_egress() -> Egress {
-    Egress::None
-}
 fn default_url() -> bool {
     true
 }
@@ -254,7 +245,7 @@ impl FunctionSpec {
             secrets: BTreeMap::new(),
             mounts: Vec::new(),
             scale: Scale::default(),
-            egress: default_egress(),
+            egress: Egress::None,
             snapstart: false,
             url: default_url(),
             asynchronous: AsyncRules::default(),

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod egress;
 mod event;
 mod fault;
 mod function;
@@ -21,11 +22,10 @@ mod secret;
 mod time;
 pub mod waterfall;
 
+pub use egress::{Destination, Destinations, Egress, InvalidEgress, NEVER, PRIVATE};
 pub use event::{AsyncRules, MAX_EVENT_BYTES};
 pub use fault::{Blame, Fault, FaultCode};
-pub use function::{
-    Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale, is_early_env,
-};
+pub use function::{Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale, is_early_env};
 pub use id::{
     CodeHash, ComparisonId, FunctionName, ImageDigest, InstanceId, InvalidId, PinnedImage, RequestId, Revision,
     SecretName,

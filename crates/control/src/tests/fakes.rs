@@ -252,13 +252,19 @@ impl Platform for FakePlatform {
             state: if works { "allowed".into() } else { "forbidden by sysctl".into() },
             advice: String::new(),
         };
-        let mut all =
-            vec![IsolationView { isolation: Isolation::Namespace, works, no_mounts: None, findings: vec![finding] }];
+        let mut all = vec![IsolationView {
+            isolation: Isolation::Namespace,
+            works,
+            no_mounts: None,
+            no_egress: None,
+            findings: vec![finding],
+        }];
         if self.gvisor.load(Ordering::SeqCst) {
             all.push(IsolationView {
                 isolation: Isolation::Gvisor,
                 works: true,
                 no_mounts: Some("not with this one".into()),
+                no_egress: Some("a fake has none".into()),
                 findings: Vec::new(),
             });
         }

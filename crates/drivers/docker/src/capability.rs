@@ -176,6 +176,12 @@ mod tests {
             runtime_dir: none,
             allowed_mounts: vec![],
             rootless: false,
+            network: linux::net::Options {
+                name: "hearth-00-docker".into(),
+                range: linux::net::Range::default(),
+                state: "/nonexistent/network".into(),
+                rootless: false,
+            },
             gvisor: None,
         }
     }

@@ -128,7 +128,9 @@ pub fn body(
         readonly_rootfs: Some(true),
         cap_drop: Some(vec!["ALL".into()]),
         security_opt: Some(vec!["no-new-privileges:true".into()]),
+        // What it may reach it is connected to later, by us.
         network_mode: Some("none".into()),
+        dns: (!spec.egress.is_none()).then(|| vec![linux::net::GATEWAY.to_string()]),
         ipc_mode: Some("private".into()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         // What the function prints goes through the agent's pipe.
@@ -181,6 +183,7 @@ mod tests {
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         }
     }
 

@@ -83,8 +83,19 @@ pub fn without_engine(findings: &[Finding]) -> (Capability, Wall) {
     (capability(false, missing.cloned().collect()), Wall::Gvisor("".into()))
 }
 
+/// The network is there when the container has begun, and this kernel looks for one only when it starts.
+pub const NO_NETWORK: &str = "Docker starts the sandbox's kernel before it could be given one: let Hearth run runsc itself \
+                          (hearth up --gvisor-through runsc)";
+
 fn capability(works: bool, findings: Vec<Finding>) -> Capability {
-    Capability { isolation: Isolation::Gvisor, works, overhead: sentry::WAITING, no_mounts: None, findings }
+    Capability {
+        isolation: Isolation::Gvisor,
+        works,
+        overhead: sentry::WAITING,
+        no_mounts: None,
+        no_egress: Some(NO_NETWORK.into()),
+        findings,
+    }
 }
 
 /// What can be told without a trial; an error where it is not worth one.
@@ -342,6 +353,7 @@ fn example() -> SandboxSpec {
         secret_files: false,
         mounts: vec![],
         invoke_streams: 1,
+        egress: model::Egress::None,
     }
 }
 

@@ -38,6 +38,7 @@ use std::time::Duration;
 use bollard::models::SystemInfo;
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, RemoveContainerOptions};
 use driver::{BoxFuture, Capability, Driver, Sandbox, SandboxSpec, Severity, StartError};
+use linux::net::Network;
 use linux::seccomp;
 use linux::slots::{self, Slots};
 use model::{AllowedMount, Isolation};
@@ -89,6 +90,8 @@ pub struct Options {
     pub allowed_mounts: Vec<AllowedMount>,
     /// Without root: there is no wall between this process and the server.
     pub rootless: bool,
+    /// How containers get a network, if they do.
+    pub network: linux::net::Options,
     /// Offers the isolation `gvisor` too, by this runtime of the engine's. None: somebody else does.
     pub gvisor: Option<GvisorRuntime>,
 }
@@ -112,6 +115,7 @@ struct Offered {
 
 struct Inner {
     options: Options,
+    network: Network,
     api: bollard::Docker,
     code_dir: OwnedFd,
     /// Or why there can be no stems.
@@ -170,7 +174,16 @@ impl Docker {
             None => None,
         };
         let gvisor = gvisor.map(|(capability, wall)| (Capability { no_mounts: no_mounts.clone(), ..capability }, wall));
-        let docker = Capability { isolation: Isolation::Docker, works, overhead: 0, no_mounts, findings };
+        let why_no_network = inner.as_ref().and_then(|inner| inner.network.why_not());
+        findings.extend(inner.as_ref().map(|inner| inner.network.finding()));
+        let docker = Capability {
+            isolation: Isolation::Docker,
+            works,
+            overhead: 0,
+            no_mounts,
+            no_egress: why_no_network,
+            findings,
+        };
         let docker = (docker, Wall::Host);
         let offer =
             |(capability, wall)| -> Arc<dyn Driver> { Arc::new(Offered { capability, wall, inner: inner.clone() }) };
@@ -194,6 +207,7 @@ impl Docker {
             tracing::warn!("containers are still being removed after {CLOSE_LIMIT:?}: the next start goes on with it");
         }
         if let Some(inner) = &self.inner {
+            inner.network.close();
             inner.slots.iter().for_each(Slots::close);
             let _ = fs::remove_file(inner.nothing());
             let _ = fs::remove_dir(&inner.options.run_dir);
@@ -271,8 +285,10 @@ impl Inner {
         let filter = program.instructions().iter().flat_map(sandbox::instruction_bytes).collect();
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let starts = Semaphore::new(STARTS);
+        let network = Network::new(options.network.clone());
         Ok(Self {
             options,
+            network,
             api,
             code_dir,
             slots,

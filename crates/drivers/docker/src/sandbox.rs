@@ -24,6 +24,7 @@ use driver::{
 use futures_util::StreamExt;
 use linux::code;
 use linux::folders::{self, Viewer};
+use linux::net::{Lease, Space};
 use linux::seccomp::SockFilter;
 use linux::sentry::NO_DEVICE;
 use linux::slots::{Shelf, Slot};
@@ -66,6 +67,8 @@ struct Made {
     /// Its `/mnt`, if it has one.
     _shelf: Option<Shelf>,
     busy: Option<mpsc::Sender<Infallible>>,
+    /// Given back when it is gone.
+    network: Option<Lease>,
 }
 
 struct Held {
@@ -144,6 +147,7 @@ impl Inner {
             slot,
             _shelf: shelf,
             busy,
+            network: None,
         };
 
         let options = CreateContainerOptions { name: Some(made.name.clone()), ..CreateContainerOptions::default() };
@@ -161,6 +165,7 @@ impl Inner {
         for bound in image.iter().flat_map(|image| &image.layout.binds) {
             self.has(agent.pid, &bound.path, bound.what.as_fd())?;
         }
+        made.network = self.connect(&spec, &wall, agent.pid)?;
         let (streams, guest) = streams(spec.invoke_streams, spec.user).map_err(system("make its streams"))?;
         let launch = Launch {
             filter: self.filter.clone(),
@@ -196,6 +201,20 @@ impl Inner {
         let folders = folders::open_all(&self.options.allowed_mounts, &spec.mounts, viewer)?;
         let shelf = self.slots(wall.isolation())?.shelve(spec.id.as_str(), &folders);
         shelf.map(Some).map_err(|error| StartError::System(format!("mount folders of the host's: {error}")))
+    }
+
+    /// Gives the container its network from outside, before anything of the function's runs in it. Docker itself gives it
+    /// none.
+    fn connect(&self, spec: &SandboxSpec, wall: &Wall, pid: i32) -> Result<Option<Lease>, StartError> {
+        if spec.egress.is_none() {
+            return Ok(None);
+        }
+        let refused = |why: &str| StartError::no_egress(wall.isolation(), why);
+        if *wall != Wall::Host {
+            return Err(refused(crate::gvisor::NO_NETWORK));
+        }
+        let space = Space::of_process(pid).map_err(|error| refused(&format!("hold its network: {error}")))?;
+        self.network.attach(&spec.egress, &space).map_err(|why| refused(&why))
     }
 
     /// Whether the container has that folder at this path. Docker was given a path, in whose place the server could

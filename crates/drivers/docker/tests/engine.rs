@@ -75,6 +75,13 @@ fn options(dir: &Path, rootless: bool) -> Options {
         runtime_dir: dir.join("runtime"),
         allowed_mounts: vec![],
         rootless,
+        // No container of these tests asks for one.
+        network: linux::net::Options {
+            name: "hearth-test-docker".into(),
+            range: linux::net::Range::default(),
+            state: dir.join("network"),
+            rootless: true,
+        },
         gvisor: Some(GvisorRuntime::Found),
     }
 }
@@ -159,6 +166,7 @@ impl Shell {
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let sandbox = driver.start(spec).await?;
         let control = UnixStream::from(sandbox.streams.control.try_clone().expect("a descriptor"));

@@ -29,12 +29,18 @@ pub struct Files<'a> {
 }
 
 /// The `config.json`.
-pub fn config(spec: &SandboxSpec, files: &Files<'_>) -> Value {
+///
+/// `network`: the network namespace, if it is to be in one that is there.
+pub fn config(spec: &SandboxSpec, files: &Files<'_>, network: Option<&Path>) -> Value {
     let SandboxSpec { id, limits, user, .. } = spec;
     let &Files { root, in_var, slot, runtimes, shelf } = files;
     let rlimit = |name: &str, value: u64| json!({ "type": name, "soft": value, "hard": value });
     let none: [&str; 0] = [];
-    let namespaces = ["pid", "network", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind }));
+    let mut namespaces = ["pid", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind })).to_vec();
+    namespaces.push(match network {
+        None => json!({ "type": "network" }),
+        Some(path) => json!({ "type": "network", "path": path }),
+    });
     let mut mounts = vec![
         json!({ "destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "nodev", "noexec"] }),
         // runsc would mount a made-up one.
@@ -138,10 +144,11 @@ mod tests {
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let files =
             Files { root: Path::new("/r"), in_var: &[], slot: Path::new("/s"), runtimes: Path::new("/b"), shelf: None };
-        config(&spec, &files)
+        config(&spec, &files, None)
     }
 
     #[test]

@@ -38,6 +38,7 @@ use driver::{
 };
 use linux::cgroup::{Cgroups, Group};
 use linux::folders::{self, Viewer};
+use linux::net::{Lease, Network, Space};
 use linux::root::at;
 use linux::roots::{Extra, Roots, Var};
 use linux::{seccomp, sentry, sys};
@@ -79,6 +80,8 @@ pub struct Gvisor {
     works: Option<Works>,
     running: HashMap<InstanceId, Running>,
     removing: Vec<Remains>,
+    /// None: no sandbox reaches anything.
+    network: Option<Network>,
 }
 
 /// What all sandboxes share.
@@ -116,6 +119,8 @@ struct Failed(StartError);
 struct Remains {
     id: InstanceId,
     group: Arc<Group>,
+    /// Its network namespace and its place in the network; none: runsc makes it one with loopback only.
+    network: Option<(Space, Lease)>,
 }
 
 // === impl Gvisor ===
@@ -140,11 +145,13 @@ impl Gvisor {
                 works: false,
                 overhead: sentry::WAITING,
                 no_mounts,
+                no_egress: None,
                 findings: vec![],
             },
             works,
             running: HashMap::new(),
             removing: Vec::new(),
+            network: None,
         };
         if driver.works.is_some() {
             findings.extend(probe::choose(&mut driver));
@@ -156,6 +163,29 @@ impl Gvisor {
         driver.capability.works = works;
         driver.capability.findings = findings;
         driver
+    }
+
+    /// Lets sandboxes have a network that ask for one.
+    pub fn with_network(mut self, network: Network) -> Self {
+        if self.capability.works {
+            self.capability.findings.push(network.finding());
+        }
+        self.capability.no_egress = network.why_not();
+        self.network = Some(network);
+        self
+    }
+
+    /// A namespace with the network in it that it asked for. runsc takes over what it finds there when it starts.
+    fn connect(&self, spec: &SandboxSpec) -> Result<Option<(Space, Lease)>, StartError> {
+        if spec.egress.is_none() {
+            return Ok(None);
+        }
+        let refused = |why: &str| StartError::no_egress(Isolation::Gvisor, why);
+        let Some(network) = &self.network else { return Err(refused("it has none")) };
+        let made = Space::current().and_then(|home| Space::make(&home));
+        let space = made.map_err(|error| StartError::System(format!("make its network namespace: {error}")))?;
+        let lease = network.attach(&spec.egress, &space).map_err(|why| refused(&why))?;
+        Ok(lease.map(|lease| (space, lease)))
     }
 
     fn unavailable(&self) -> StartError {
@@ -173,11 +203,12 @@ impl Gvisor {
         platform: Option<Platform>,
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
+        let network = self.connect(spec)?;
         let Some(works) = &mut self.works else { return Err(self.unavailable()) };
         let code = spec.code.as_ref().map(|code| works.code(code)).transpose()?;
         let limits = sentry::host_limits(&spec.limits);
         let group = Arc::new(works.cgroups.create(&spec.id, &limits).map_err(system("make its cgroup"))?);
-        let remains = Remains { id: spec.id.clone(), group };
+        let remains = Remains { id: spec.id.clone(), group, network };
         let begun = works.begin(spec, &remains, code, streams, platform).and_then(|(pidfd, socket)| {
             let started = Started {
                 steps: vec![],
@@ -298,7 +329,7 @@ impl Works {
         let shelf = self.shelves.add(&spec.id, &folders)?;
         let in_var = &var.unwrap_or(&nothing).binds;
         let files = Files { root, in_var, slot: &slot, runtimes: &self.options.runtime_dir, shelf: shelf.as_deref() };
-        let config = bundle::config(spec, &files);
+        let config = bundle::config(spec, &files, remains.network.as_ref().map(|(space, _)| space.path()).as_deref());
         fs::write(folder.join("config.json"), config.to_string()).map_err(at("describe it in", &folder))?;
 
         let (ours, theirs) =
@@ -306,7 +337,7 @@ impl Works {
         self.tell(&ours, spec, streams)?;
         // Theirs, the other open file, stays one that waits.
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let place = Place { folder: &folder, id: &spec.id };
+        let place = Place { folder: &folder, id: &spec.id, network: remains.network.is_some() };
         let platform = platform.unwrap_or(self.platform);
         let pidfd = self.runsc.run(platform, &place, remains.group.clone(), theirs);
         Ok((pidfd.map_err(at("run", self.runsc.program()))?, ours))

@@ -50,6 +50,8 @@ pub struct Runsc {
 pub struct Place<'a> {
     pub folder: &'a Path,
     pub id: &'a InstanceId,
+    /// It is to have one: the network stack of gVisor's own, on what is in its namespace.
+    pub network: bool,
 }
 
 // === impl Platform ===
@@ -108,7 +110,7 @@ impl Runsc {
             format!("--root={}", file("state")),
             format!("--log={}", file("log")),
             format!("--platform={}", platform.name()),
-            "--network=none".to_owned(),
+            format!("--network={}", if place.network { "sandbox" } else { "none" }),
             // Hearth's own hold it already.
             "--ignore-cgroups".to_owned(),
         ];
@@ -140,9 +142,13 @@ impl Runsc {
         command.args(self.options(platform, place)).arg("run").arg("--bundle").arg(place.folder).arg(place.id.as_str());
         command.env_clear().current_dir("/").stdin(socket).stdout(Stdio::null()).stderr(errors);
         let parent = rustix::process::getpid();
+        let network = place.network;
         // SAFETY: this process has one thread, so that the new one may do what any process may.
         unsafe {
             command.pre_exec(move || {
+                if network {
+                    hide_settings()?;
+                }
                 // What is open here is nobody else's business, whether it was marked so or not.
                 check(libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC))?;
                 rustix::process::setsid()?;
@@ -156,6 +162,16 @@ impl Runsc {
         let child = command.spawn()?;
         Ok(rustix::process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?)
     }
+}
+
+/// runsc takes the host's network away from no host: it refuses to use one where it finds settings that, when it was
+/// written, only the host's own namespace had. Linux 6 has them in all. Covered in a mount namespace of its own, in which
+/// what is mounted for its sandbox later still appears.
+fn hide_settings() -> io::Result<()> {
+    // SAFETY: a mount namespace is no memory and no descriptors.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?;
+    // Not the folder that it is in: each network namespace has one of its own.
+    sys::mount(c"none", c"/proc/sys/net", c"tmpfs", libc::MS_RDONLY | libc::MS_NOEXEC, c"size=0,nr_inodes=1")
 }
 
 fn check(result: libc::c_long) -> io::Result<()> {
@@ -231,7 +247,7 @@ mod tests {
     fn only_flags_that_the_release_has_are_given() {
         let id = InstanceId::random();
         let options = |flags| {
-            let place = Place { folder: Path::new("/run/x"), id: &id };
+            let place = Place { folder: Path::new("/run/x"), id: &id, network: false };
             release(flags).options(Platform::Ptrace, &place)
         };
         let has = |flags, flag: &str| options(flags).iter().any(|option| option == flag);

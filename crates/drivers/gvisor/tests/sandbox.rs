@@ -99,6 +99,7 @@ impl Bed {
             secret_files: false,
             mounts: vec![],
             invoke_streams,
+            egress: model::Egress::None,
         };
         let (control, _) = UnixStream::pair().expect("a socket pair");
         let invoke = (0..invoke_streams).map(|_| UnixStream::pair().expect("a socket pair").0.into()).collect();
@@ -332,6 +333,7 @@ const CASES: &[Case] = &[
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };
         match bed.driver.start(&spec, streams) {

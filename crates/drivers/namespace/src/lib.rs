@@ -44,6 +44,7 @@ pub use forks::ForkKind;
 use forks::{Forks, KindId};
 use linux::cgroup::{Cgroups, Group};
 use linux::folders::{self, Viewer};
+use linux::net::{Lease, Network, Space};
 use linux::root::{self, at};
 use linux::roots::Roots;
 use linux::{code, seccomp, sys};
@@ -93,6 +94,8 @@ pub struct Namespace {
     /// Groups whose removal failed because the kernel was not done with their processes.
     removing: Vec<Group>,
     forks: Forks,
+    /// None: no sandbox reaches anything.
+    network: Option<Network>,
 }
 
 struct Running {
@@ -105,6 +108,8 @@ struct Running {
     out_of_memory: bool,
     /// It has no code yet.
     stem: bool,
+    /// Given back when it is gone.
+    _network: Option<Lease>,
 }
 
 /// Gives the calling process a mount namespace of its own and, for an ordinary user, a user namespace in which it
@@ -178,13 +183,21 @@ impl Namespace {
             allowed_mounts: options.allowed_mounts.clone(),
             seccomp: seccomp::Program::compile(&seccomp::Policy::default()),
             arguments: sys::ArgumentArea::of_self(),
-            capability: Capability { isolation: Isolation::Namespace, works, overhead: 0, no_mounts: None, findings },
+            capability: Capability {
+                isolation: Isolation::Namespace,
+                works,
+                overhead: 0,
+                no_mounts: None,
+                no_egress: None,
+                findings,
+            },
             rootless,
             first_uid: FIRST_UID + UIDS * u32::from(options.name.bytes().fold(0u8, |sum, b| sum.wrapping_mul(31) ^ b)),
             next_uid: 0,
             running: HashMap::new(),
             removing: Vec::new(),
             forks: Forks::default(),
+            network: None,
         };
         if works && let Err(reason) = probe::trial(&mut driver) {
             driver.capability.works = false;
@@ -198,6 +211,26 @@ impl Namespace {
             }
         }
         Ok(driver)
+    }
+
+    /// Lets sandboxes have a network that ask for one.
+    pub fn with_network(mut self, network: Network) -> Self {
+        self.capability.findings.push(network.finding());
+        self.capability.no_egress = network.why_not();
+        self.network = Some(network);
+        self
+    }
+
+    /// Gives a new sandbox its network, from outside: its own first process need not know.
+    fn connect(&self, spec: &SandboxSpec, pid: i32) -> Result<Option<Lease>, StartError> {
+        if spec.egress.is_none() {
+            return Ok(None);
+        }
+        let Some(network) = &self.network else {
+            return Err(StartError::no_egress(Isolation::Namespace, "it has none"));
+        };
+        let space = Space::of_process(pid).map_err(|error| StartError::System(format!("hold its network: {error}")))?;
+        network.attach(&spec.egress, &space).map_err(|why| StartError::no_egress(Isolation::Namespace, &why))
     }
 
     /// The package's folder, as a mount of its own that can be attached inside.
@@ -312,8 +345,25 @@ impl Namespace {
 
         // Not kept: this process has the group, and a clone takes the longer the more descriptors there are.
         let (files, stem) = (group.files(), spec.code.is_none());
-        let running =
-            Running { pidfd, status: status_read, group: Some(group), killed: false, out_of_memory: false, stem };
+        let mut running = Running {
+            pidfd,
+            status: status_read,
+            group: Some(group),
+            killed: false,
+            out_of_memory: false,
+            stem,
+            _network: None,
+        };
+        match self.connect(spec, pid) {
+            Ok(lease) => running._network = lease,
+            Err(error) => {
+                self.abandon(running);
+                return Err(error);
+            }
+        }
+        if !spec.egress.is_none() {
+            steps.lap("network");
+        }
         let result = self.release(pid, (spec.user, outside), &running, in_v2_group, go_write);
         steps.lap("ids");
         let running = match result {

@@ -100,6 +100,7 @@ pub fn trial(driver: &mut Namespace) -> Result<(), String> {
         secret_files: false,
         mounts: vec![],
         invoke_streams: 1,
+        egress: model::Egress::None,
     };
     let (control, _host_control) = std::os::unix::net::UnixStream::pair().map_err(say("make a socket pair"))?;
     let (invoke, _host_invoke) = std::os::unix::net::UnixStream::pair().map_err(say("make a socket pair"))?;

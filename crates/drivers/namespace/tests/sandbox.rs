@@ -82,6 +82,7 @@ impl Bed {
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         self.try_start(&spec).expect("a sandbox")
     }
@@ -120,6 +121,7 @@ impl Bed {
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let (started, mut log) = self.try_start(&spec).expect("a sandbox");
         if !wait(&started, Duration::from_secs(20)) {
@@ -318,6 +320,7 @@ const CASES: &[Case] = &[
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: guest_log.into() };
         match bed.driver.start(&spec, streams) {
@@ -450,6 +453,7 @@ const CASES: &[Case] = &[
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         match bed.try_start(&spec) {
             Err(driver::StartError::NoImage(named)) if named == image => {}
@@ -477,6 +481,7 @@ const CASES: &[Case] = &[
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
+            egress: model::Egress::None,
         };
         match bed.try_start(&spec) {
             Err(driver::StartError::System(_)) => Ok(()),

@@ -137,6 +137,7 @@ impl Driver for FakeDriver {
             works: self.works,
             overhead: self.overhead,
             no_mounts: None,
+            no_egress: None,
             findings: Vec::new(),
         }
     }

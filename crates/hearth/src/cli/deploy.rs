@@ -20,7 +20,8 @@ use anyhow::Context;
 use clap::Args;
 use control::{FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
 use model::{
-    CodeHash, Cpu, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory, Runtime,
+    CodeHash, Cpu, Egress, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory,
+    Runtime,
 };
 
 use super::access::{self, AccessArgs};
@@ -74,6 +75,9 @@ pub struct DeployArgs {
     pub env: Vec<(String, String)>,
     #[command(flatten)]
     access: AccessArgs,
+    /// What it may reach: none, internet, lan, or addresses: 192.168.1.10:5432,10.0.0.0/8 [default: none]
+    #[arg(long, value_name = "EGRESS")]
+    egress: Option<Egress>,
     /// How long an instance without work is kept: auto, or a time; 0s: none outlives its call [default: auto]
     #[arg(long, value_name = "TIME", value_parser = manifest::idle)]
     idle: Option<Idle>,
@@ -195,6 +199,7 @@ impl DeployArgs {
         set(&mut write.timeout, &self.timeout);
         set(&mut write.cpu, &self.cpu.map(Some));
         set(&mut write.tmp, &self.tmp);
+        set(&mut write.egress, &self.egress);
         set(&mut write.description, &self.description);
         if self.url || self.no_url {
             write.url = Some(self.url);
@@ -403,6 +408,7 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
         one("isolation", write.isolation.is_none(), &before.isolation.to_string(), d.isolation.to_string()),
         one("image", write.image.is_none(), before.image.as_deref().unwrap_or_default(), String::new()),
         one("at-least", write.at_least.is_none(), &floor, String::new()),
+        one("egress", write.egress.is_none(), &before.egress.to_string(), d.egress.to_string()),
         one("min", said.min.is_none(), &scale.min.to_string(), d.scale.min.to_string()),
         one("max", said.max.is_none(), &scale.max.to_string(), d.scale.max.to_string()),
         one("concurrency", said.concurrency.is_none(), &scale.concurrency.to_string(), d.scale.concurrency.to_string()),

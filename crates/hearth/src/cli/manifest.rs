@@ -87,7 +87,7 @@ struct RawScale {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawNetwork {
-    /// `none`, the default.
+    /// `none`, the default; `internet`; `lan`: private addresses too; or exactly a list of addresses.
     egress: Option<Spanned<toml::Value>>,
 }
 
@@ -286,14 +286,8 @@ fn isolation_of(text: &str, choice: Spanned<toml::Value>) -> Result<IsolationCho
 
 fn egress_of(text: &str, egress: Spanned<toml::Value>) -> Result<Egress, Usage> {
     let at = egress.span().start;
-    match egress.get_ref().as_str() {
-        Some("none") => Ok(Egress::None),
-        _ => Err(refuse(
-            text,
-            at,
-            &format!("network.egress = {} is not supported yet: only \"none\" is", egress.get_ref()),
-        )),
-    }
+    let value = egress.into_inner();
+    value.try_into().map_err(|error: toml::de::Error| refuse(text, at, &format!("network.{}", error.message())))
 }
 
 fn word<T: FromStr<Err: std::fmt::Display>>(
@@ -417,6 +411,13 @@ mod tests {
     }
 
     #[test]
+    fn a_network_is_a_word_or_a_list() {
+        let egress = |text: &str| parse(&format!("[network]\negress = {text}")).unwrap().egress.unwrap();
+        assert_eq!(egress("\"internet\""), Egress::Internet);
+        assert_eq!(egress("[\"10.0.0.0/8\", \"1.2.3.4:5\"]").to_string(), "1.2.3.4:5,10.0.0.0/8");
+    }
+
+    #[test]
     fn what_is_not_said_is_left_unsaid() {
         assert_eq!(parse("").unwrap(), FunctionWrite::default());
         assert_eq!(parse("memory = 512\ntimeout = 1.5").unwrap().timeout.unwrap().as_millis(), 1500);
@@ -451,6 +452,11 @@ mod tests {
             ("[secrets]\n\"a\" = \"b/c\"", "line 2: secrets.a: secret name"),
             ("[[mount]]\nhost = \"srv\"\npath = \"/mnt/a\"", "line 2: mount: host folder"),
             ("[[mount]]\nhost = \"/srv\"\npath = \"/etc\"", "line 3: mount: mount path"),
+            (
+                "[network]\negress = [\"127.0.0.1:80\"]",
+                "line 2: network.egress \"127.0.0.1:80\" is this machine's loopback",
+            ),
+            ("[network]\negress = 3", "line 2: network.expected none, internet"),
             ("name = ", "line 1"),
             ("\n[[schedule]]\ncron = \"61 * * * *\"", "line 2: schedule \"schedule-1\": minute \"61\" is not valid"),
             ("[[schedule]]\ncron = \"* * * * *\"\noverlap = \"x\"", "line 3"),
@@ -463,14 +469,7 @@ mod tests {
 
     #[test]
     fn what_does_not_work_yet_is_said_to_be_so() {
-        for text in [
-            "[[http]]\nroute = \"GET /\"",
-            "web = true",
-            "port = 80",
-            "health = \"/\"",
-            "[network]\negress = \"internet\"",
-            "[network]\negress = [\"10.0.0.0/8\"]",
-        ] {
+        for text in ["[[http]]\nroute = \"GET /\"", "web = true", "port = 80", "health = \"/\""] {
             let said = said(text);
             assert!(said.contains("not supported yet") && said.contains("line "), "{text}: {said}");
         }

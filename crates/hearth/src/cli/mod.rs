@@ -131,6 +131,9 @@ pub struct UpArgs {
     /// A registry on another machine to speak plain HTTP to; may be given many times
     #[arg(long, value_name = "HOST:PORT")]
     pub insecure_registry: Vec<String>,
+    /// A private network that is nobody's here, for the functions that have one (egress), /12 to /22
+    #[arg(long, env = "HEARTH_NETWORK_RANGE", hide_env_values = true, default_value_t = linux::net::Range::default(), value_name = "NETWORK")]
+    pub network_range: linux::net::Range,
     /// gVisor's program [default: where packages put it]
     #[arg(long, env = "HEARTH_RUNSC", hide_env_values = true, value_name = "PATH")]
     pub runsc: Option<PathBuf>,

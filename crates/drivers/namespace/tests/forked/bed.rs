@@ -116,6 +116,7 @@ impl Bed {
                 tmp: Memory::mib(4),
             },
             secret_files: false,
+            egress: model::Egress::None,
             mounts: vec![],
             invoke_streams: 1,
         }
