@@ -45,7 +45,8 @@ def test_a_guest_encodes_what_it_sends(runtime):
 
 
 def test_a_guest_decodes_what_it_gets(runtime):
-    vectors = [v for v in VALID if v["direction"] != "guest_to_host"]
+    # CONNECT is for the agent alone: a bootstrap knows no such kind.
+    vectors = [v for v in VALID if v["direction"] != "guest_to_host" and v["kind"] != "CONNECT"]
     jobs = [{"do": "decode", "stream": v["stream"], "hex": v["hex"]} for v in vectors]
     for vector, result in zip(vectors, ask(runtime, jobs), strict=True):
         assert result == {"fields": vector["fields"]}, name(vector)

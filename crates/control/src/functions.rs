@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
 use model::{
-    CodeHash, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice, PinnedImage,
+    CodeHash, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice, PinnedImage, Web,
 };
 use serde::{Deserialize, Serialize};
 use store::StoreError;
@@ -20,7 +20,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Input, Segment};
 use crate::platform::{IsolationView, KeepingView, Severity};
 use crate::write::{CodeRef, FunctionWrite};
-use crate::{Api, Shared, images};
+use crate::{Api, Shared, images, program};
 
 /// How long a write waits until calls see it. It is durable before; this is only about the answer.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -42,6 +42,13 @@ pub struct FunctionView {
     pub image: Option<String>,
     #[schema(example = "app.handler")]
     pub handler: String,
+    /// Where its HTTP server listens, if it is one.
+    #[schema(value_type = Option<serde_json::Value>, example = json!({"port": 8080}))]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub web: Option<Web>,
+    /// Its server, or what is run once for each event, if that was said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub command: Option<Vec<String>>,
     #[schema(example = "256MB")]
     pub memory: String,
     #[schema(example = "10s")]
@@ -144,6 +151,7 @@ pub(crate) async fn put(
     let (spec, code) = write.create(name, image)?;
     require_works_here(&api, &spec)?;
     images::require_fits(&api, &spec).await?;
+    program::require_runs(&api, &spec, &code).await?;
     let existed = match api.functions.get(&spec.name).await {
         Ok(_) => true,
         Err(StoreError::NoSuchFunction(_)) => false,
@@ -184,6 +192,9 @@ pub(crate) async fn patch(
         if moves || image.is_some() {
             require_works_here(&api, &spec)?;
             images::require_fits(&api, &spec).await?;
+        }
+        if moves || image.is_some() || write.code.is_some() || write.command.is_some() || write.web.is_some() {
+            program::require_runs(&api, &spec, &code).await?;
         }
         match api.functions.put(spec, code, Some(expect.unwrap_or(revision.0))).await {
             Ok(function) => {
@@ -240,6 +251,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         runtime,
         image,
         handler,
+        web,
+        command,
         memory,
         timeout,
         cpu,
@@ -259,6 +272,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         runtime: runtime.into(),
         image: image.map(|image| image.to_string()),
         handler,
+        web,
+        command,
         memory: memory.to_string(),
         timeout: model::show_duration(timeout),
         cpu: cpu.map(|cpu| f64::from(cpu.as_millis()) / 1000.0),

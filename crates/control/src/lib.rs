@@ -27,6 +27,7 @@ mod openapi;
 mod packages;
 mod platform;
 mod prices;
+mod program;
 mod token;
 mod write;
 

@@ -30,6 +30,9 @@ pub trait Platform: Send + Sync + 'static {
     /// Runtimes that functions can use here, oldest first within a language.
     fn runtimes(&self) -> Vec<RuntimeView>;
 
+    /// Whether a sandbox without an image finds a file at that absolute path, in what it sees of this machine.
+    fn has_program(&self, path: &str) -> bool;
+
     /// Resolves when calls see the store's change of this number (`Functions::changes`). Cancel-safe.
     fn settled(&self, change: u64) -> BoxFuture<'_, ()>;
 

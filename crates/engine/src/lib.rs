@@ -45,7 +45,7 @@ use model::{Fault, FaultCode, Function, FunctionName, InstanceView, Invocation, 
 pub use decide::stems::Rules as StemRules;
 pub use image::{ImageRun, Images, NoImages};
 pub use limits::EngineLimits;
-pub use runtime::{Base as RuntimeBase, base as runtime_base};
+pub use runtime::{AGENT, Base as RuntimeBase, base as runtime_base};
 pub use stems::StemView;
 
 use crate::invoke::Unstoppable;

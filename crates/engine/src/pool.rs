@@ -109,7 +109,7 @@ impl Pool {
             return None;
         }
         let spec = runtime::sandbox(shared, function, &InstanceId::zero()).ok()?;
-        Some(Arc::new(Shape::of(isolation, function.spec.runtime.clone(), spec)))
+        Some(Arc::new(Shape::of(isolation, runtime::says(&function.spec), spec)))
     }
 
     fn with(

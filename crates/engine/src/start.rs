@@ -305,7 +305,7 @@ impl<'a> Birth<'a> {
         // AWS gives it ten seconds; a function that may take longer for a call may take as long for this.
         let limit = shared.limits.init.max(pool.function.spec.timeout);
         let until = Instant::now() + limit;
-        let init = runtime::init(shared, &pool.function, &info.id, Timestamp::now());
+        let init = runtime::init(shared, &pool.function, &info.id, Timestamp::now()).map_err(Why::Fault)?;
         let body = serde_json::to_vec(&init).map_err(|error| Why::Protocol(error.to_string()))?;
         let mut bytes = BytesMut::new();
         Frame::Init(body.into()).encode(&mut bytes).map_err(|error| Why::Protocol(error.to_string()))?;

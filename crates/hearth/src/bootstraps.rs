@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
         fs::write(&path, content)?;
     }
     fs::write(folder.join(FORK_LIBRARY), fork_image::BYTES)?;
+    let agent = folder.join("hearth-agent");
+    fs::write(&agent, agent_image::BYTES)?;
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755))?;
     let compiling: Vec<_> = pythons().map(|python| (compile(&python, &folder.join("python")), python)).collect();
     for (child, python) in compiling {
         let ended = child.and_then(|child| wait(child, COMPILE_LIMIT));

@@ -40,6 +40,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "namespace",
             "docker",
             "gvisor",
+            "agent-image",
             "fork-image",
             "spawner",
             "engine",

@@ -18,7 +18,9 @@ mod time;
 pub mod waterfall;
 
 pub use fault::{Blame, Fault, FaultCode};
-pub use function::{Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale};
+pub use function::{
+    Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, RUNTIME_API_PORT, Scale, WEB_CONCURRENCY, Web,
+};
 pub use id::{
     CodeHash, ComparisonId, FunctionName, ImageDigest, InstanceId, InvalidId, PinnedImage, RequestId, Revision,
 };

@@ -36,7 +36,7 @@ impl Frame {
             Frame::Log(log) => log.message.as_bytes(),
             Frame::Invoke(invoke) => &invoke.payload,
             Frame::Response { payload, .. } => payload,
-            Frame::Hello { .. } | Frame::Trace(_) | Frame::Ready | Frame::End => &[],
+            Frame::Hello { .. } | Frame::Trace(_) | Frame::Ready | Frame::End | Frame::Connect => &[],
         };
         match self {
             Frame::Hello { version, runtime } => {
@@ -78,7 +78,13 @@ impl Frame {
                 put_header(out, Kind::Response, 1, payload.len())?;
                 out.put_u8(if *last { FLAG_LAST } else { 0 });
             }
-            Frame::Init(_) | Frame::Ready | Frame::InitError(_) | Frame::Data(_) | Frame::End | Frame::Error(_) => {
+            Frame::Init(_)
+            | Frame::Ready
+            | Frame::InitError(_)
+            | Frame::Data(_)
+            | Frame::End
+            | Frame::Error(_)
+            | Frame::Connect => {
                 put_header(out, self.kind(), 0, payload.len())?;
             }
         }

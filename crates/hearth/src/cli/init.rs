@@ -53,7 +53,7 @@ fn kind(text: &str) -> Result<Kind, String> {
     let template = match runtime.language() {
         Language::Python => Template::Python,
         Language::Node => Template::Node,
-        Language::Image => return Err("expected python, node, or a runtime like python3.11".into()),
+        Language::Image | Language::Native => return Err("expected python, node, or a runtime like python3.11".into()),
     };
     Ok(Kind(template, Some(runtime)))
 }
@@ -124,7 +124,7 @@ fn newest(template: Template, connect: &ConnectArgs) -> Runtime {
             let minor = text.trim().strip_prefix("Python 3.").and_then(|rest| rest.split('.').next());
             minor.and_then(|minor| format!("python3.{minor}").parse().ok()).unwrap_or_else(|| Runtime::python("3.11"))
         }
-        Language::Node | Language::Image => {
+        Language::Node | Language::Image | Language::Native => {
             let text = output("node", "--version").unwrap_or_default();
             let major = text.trim().strip_prefix('v').and_then(|rest| rest.split('.').next());
             major.and_then(|major| format!("nodejs{major}.x").parse().ok()).unwrap_or_else(|| Runtime::node("20"))

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use control::{FunctionWrite, ScaleWrite, explain_unknown};
-use model::{Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Runtime};
+use model::{Cpu, Egress, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Runtime, Web};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
@@ -26,6 +26,15 @@ struct RawConfig {
     runtime: Option<Spanned<String>>,
     /// `file.function`. Default: found in the files.
     handler: Option<String>,
+    /// It is an HTTP server; default false.
+    web: Option<bool>,
+    /// Where that listens, 1024 to 65535; default 8080, and told in `PORT`.
+    port: Option<Spanned<u16>>,
+    /// A path that it answers with a status below 400 once it takes requests; default: as soon as it listens.
+    health: Option<Spanned<String>>,
+    /// Program and arguments: a web function's server; else what is run once for each event, with the event on standard
+    /// input and the result on standard output.
+    command: Option<Vec<String>>,
     /// The root file system of its sandboxes: an image, by its name in a registry. Default: this machine's own `/usr`.
     image: Option<String>,
     /// Of the whole sandbox, 32MB to 10GB; default 128MB.
@@ -51,9 +60,6 @@ struct RawConfig {
     // Not yet.
     http: Option<Spanned<toml::Value>>,
     schedule: Option<Spanned<toml::Value>>,
-    web: Option<Spanned<toml::Value>>,
-    port: Option<Spanned<toml::Value>>,
-    health: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,9 +116,20 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
     };
     later("[[http]]", &raw.http)?;
     later("[[schedule]]", &raw.schedule)?;
-    later("web", &raw.web)?;
-    later("port", &raw.port)?;
-    later("health", &raw.health)?;
+    let web = raw.web.unwrap_or(false);
+    for (key, at) in [
+        ("port", raw.port.as_ref().map(|port| port.span())),
+        ("health", raw.health.as_ref().map(|health| health.span())),
+    ] {
+        if let Some(at) = at.filter(|_| !web) {
+            return Err(refuse(text, at.start, &format!("{key} is a web function's: say web = true beside it")));
+        }
+    }
+    let mut server = Web::default();
+    if let Some(port) = raw.port {
+        server.port = port.into_inner();
+    }
+    server.health = raw.health.map(Spanned::into_inner);
     let scale = raw.scale.unwrap_or_default();
     let wait = scale.idle.map(|time| {
         let at = time.span().start;
@@ -129,6 +146,8 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         description: raw.description,
         runtime: word::<Runtime>(text, "runtime", raw.runtime)?,
         handler: raw.handler,
+        web: raw.web.map(|web| web.then_some(server)),
+        command: raw.command.map(Some),
         memory: read::<Memory>(text, "memory", raw.memory)?,
         timeout: timeout.transpose()?,
         image: raw.image.map(Some),
@@ -280,6 +299,17 @@ mod tests {
     }
 
     #[test]
+    fn a_web_function_says_where_it_listens() {
+        let manifest = parse("web = true\ncommand = [\"node\", \"server.js\"]").unwrap();
+        assert_eq!(manifest.web, Some(Some(Web { port: 8080, health: None })));
+        assert_eq!(manifest.command, Some(Some(vec!["node".into(), "server.js".into()])));
+        let manifest = parse("web = true\nport = 3000\nhealth = \"/up\"").unwrap();
+        assert_eq!(manifest.web, Some(Some(Web { port: 3000, health: Some("/up".into()) })));
+        assert_eq!(parse("web = false").unwrap().web, Some(None));
+        assert!(said("\nport = 80").contains("line 2: port is a web function's"));
+    }
+
+    #[test]
     fn what_is_not_said_is_left_unsaid() {
         assert_eq!(parse("").unwrap(), FunctionWrite::default());
         assert_eq!(parse("memory = 512\ntimeout = 1.5").unwrap().timeout.unwrap().as_millis(), 1500);
@@ -323,9 +353,6 @@ mod tests {
         for text in [
             "[[http]]\nroute = \"GET /\"",
             "[[schedule]]\ncron = \"* * * * *\"",
-            "web = true",
-            "port = 80",
-            "health = \"/\"",
             "[env]\nK = { secret = \"k\" }",
             "[network]\negress = \"internet\"",
             "[network]\negress = [\"10.0.0.0/8\"]",
