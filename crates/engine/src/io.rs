@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -178,6 +178,11 @@ impl Io {
     /// Whether the other end takes more events: it closes the control stream before its last answer, if it is to end.
     pub fn is_open(&self) -> bool {
         self.control.is_some()
+    }
+
+    /// The invoke stream itself, for what is handed over beside it.
+    pub fn invoke_fd(&self) -> BorrowedFd<'_> {
+        self.invoke.as_fd()
     }
 
     /// Takes what came while nothing ran, as far as the reactor knows.

@@ -19,6 +19,7 @@ use crate::runtime;
 use crate::shared::{Shared, lock};
 use crate::start::{self, Claimed, NotStarted};
 use crate::stems::{Shape, Stem};
+use crate::web::Seats;
 
 /// What callers who are told to come back later are told.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -42,6 +43,8 @@ pub struct Pool {
     arn: OnceLock<String>,
     shared: Weak<Shared>,
     state: Mutex<State>,
+    /// Of a web function: the calls in its instances.
+    pub seats: Seats,
     /// The most that an instance of this pool was seen to use, bytes.
     peak: AtomicU64,
 }
@@ -130,6 +133,7 @@ impl Pool {
             telemetry: shared.telemetry.clone(),
             arn: OnceLock::new(),
             shared: Arc::downgrade(shared),
+            seats: Seats::default(),
             state: Mutex::new(State { roster: Roster::new(rules, estimate), due: None }),
             peak: AtomicU64::new(0),
         })
@@ -491,13 +495,13 @@ impl Pool {
         }
     }
 
-    fn too_many(&self) -> Fault {
+    pub fn too_many(&self) -> Fault {
         let (name, max) = (&self.function.spec.name, self.function.spec.scale.max);
         let text = format!("function {name} is at its limits (scale.max = {max}) and no instance came free in time");
         Fault::new(FaultCode::TooManyRequests, text).with_retry_after(RETRY_AFTER)
     }
 
-    fn no_capacity(&self) -> Fault {
+    pub fn no_capacity(&self) -> Fault {
         let text = format!("there is no memory left to start an instance of function {}", self.function.spec.name);
         Fault::new(FaultCode::NoCapacity, text).with_retry_after(RETRY_AFTER)
     }

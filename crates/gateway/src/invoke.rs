@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::Full;
 use hyper::body::Body;
 use model::{Blame, Door, FaultCode, FunctionName, Invocation, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp};
 use percent_encoding::percent_decode_str;
@@ -83,7 +82,7 @@ impl<I: Invoker> Gateway<I> {
         let name = self.function_name(parts)?;
         let wanted = Wanted::read(&parts.headers)?;
         if wanted.kind == Kind::DryRun {
-            let mut response = Response::new(Full::default());
+            let mut response = Response::new(Default::default());
             *response.status_mut() = StatusCode::NO_CONTENT;
             reference.stamp(response.headers_mut());
             return Ok(response);
@@ -285,7 +284,7 @@ fn failed(reference: &Reference, payload: Bytes, code: FaultCode, tail: Option<V
 }
 
 fn ran(reference: &Reference, payload: Bytes, tail: Option<Vec<u8>>) -> Response {
-    let mut response = Response::new(Full::new(payload));
+    let mut response = Response::new(payload.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert("x-amz-executed-version", HeaderValue::from_static("$LATEST"));

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod body;
 mod guard;
 mod ingress;
@@ -21,22 +22,23 @@ mod respond;
 mod serve;
 mod timer;
 mod trace;
+mod web;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
+use engine::{ReplyBody, WebCall};
 use model::{Fault, Function, FunctionName, Invocation, Outcome};
 use tokio::net::TcpListener;
 
+pub use answer::Answer;
 pub use ingress::IngressService;
 pub use limits::Limits;
 pub use serve::serve;
 
 /// Every answer of a door.
-pub type Response = http::Response<Full<Bytes>>;
+pub type Response = http::Response<Answer>;
 
 /// What the doors need of the engine.
 pub trait Invoker: Clone + Send + Sync + 'static {
@@ -45,6 +47,9 @@ pub trait Invoker: Clone + Send + Sync + 'static {
 
     /// Runs one invocation to its end, also if the future is dropped because the caller went away.
     fn invoke(&self, invocation: Invocation) -> impl Future<Output = Result<Outcome, Fault>> + Send;
+
+    /// Sends a request to a web function, until the answer is dropped.
+    fn web(&self, call: WebCall) -> impl Future<Output = Result<http::Response<ReplyBody>, Fault>> + Send;
 }
 
 /// Who may use the Invoke door. Called once for each request: must not block.

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{any, post};
 use bytes::Bytes;
-use engine::Engine;
+use engine::{Engine, ReplyBody, WebCall};
 use gateway::{Gateway, Invoker};
 use hyper_util::service::TowerToHyperService;
 use model::{Fault, Function, FunctionName, Invocation, Outcome, RequestId};
@@ -102,6 +102,10 @@ impl Invoker for Dispatch {
 
     async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
         self.0.invoke(invocation).await
+    }
+
+    async fn web(&self, call: WebCall) -> Result<axum::http::Response<ReplyBody>, Fault> {
+        self.0.web(call).await
     }
 }
 

@@ -23,7 +23,7 @@ pub fn is_our_cookie(name: &str) -> bool {
 }
 
 /// Headers that belong to one connection, RFC 9110 section 7.6.1 and the customary ones.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
         header::CONNECTION

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::{ReplyBody, WebCall};
 use gateway::{Gateway, Invoker, Keys, Limits, Options, Response, serve_ingress};
 use http_body_util::BodyExt;
 use model::{
@@ -105,6 +106,10 @@ impl Invoker for Fake {
         };
         let tail = invocation.tail.then(|| [b"x".repeat(5000), b"END".to_vec()].concat());
         Ok(Outcome { reply: reply?, instance: InstanceId::random(), tail, record })
+    }
+
+    async fn web(&self, call: WebCall) -> Result<http::Response<ReplyBody>, Fault> {
+        Err(Fault::new(FaultCode::NotFound, format!("{} is no web function", call.function)))
     }
 }
 
