@@ -326,3 +326,16 @@ def test_a_new_revision_takes_over_and_the_old_one_finishes(hearth, deploy):
     chatter.say(str(first))
     assert chatter.hear() == (1, str(first)), "its connection outlives the deploy"
     chatter.close()
+
+
+def test_invoke_makes_a_request_of_an_event(hearth, deploy):
+    deploy("web-invoke")
+    event = {"version": "2.0", "rawPath": "/a", "rawQueryString": "x=1", "headers": {"x-mine": "1"},
+             "requestContext": {"http": {"method": "PUT"}}, "body": "hello"}
+    answer = hearth.cli.run("invoke", "web-invoke", json.dumps(event)).json()
+    assert answer["statusCode"] == 200 and answer["headers"]["content-type"] == "application/json"
+    seen = json.loads(answer["body"])
+    assert (seen["method"], seen["target"], seen["bytes"]) == ("PUT", "/a?x=1", 5)
+    assert hearth.cli.run("invoke", "web-invoke", "[1, 2]").json() == {"events": 6}
+    crashed = hearth.cli.run("invoke", "web-invoke", json.dumps({**event, "rawPath": "/crash"}))
+    assert crashed.code == 3 and "exit status 9" in crashed.text, crashed

@@ -92,6 +92,7 @@ async def websocket(reader, writer, headers):
         print("a chatter left", flush=True)
     finally:
         chat.discard(writer)
+        writer.close()
 
 
 async def one(reader, writer):
@@ -117,7 +118,7 @@ async def one(reader, writer):
                 continue
             digest.update(piece)
             size += len(piece)
-        if route == "events":
+        if route == "events" and method == "GET":
             writer.write(b"HTTP/1.1 200 X\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
             try:
                 for number in range(int(query.get("n", 3))):
@@ -151,6 +152,8 @@ async def one(reader, writer):
                 waiting.clear()
             await mine
             answer(writer, 200, {"pid": os.getpid()})
+        elif method == "POST" and target == "/events":
+            answer(writer, 200, {"events": size})
         elif route == "sleep":
             await asyncio.sleep(float(query["s"]))
             answer(writer, 200, {"slept": True})

@@ -65,7 +65,8 @@ pub(crate) async fn require_runs(api: &Shared, spec: &FunctionSpec, code: &CodeH
     };
     match needs {
         Some((needed, what)) if spec.image.is_none() && !api.platform.has_program(&needed) => {
-            let advice = if what == "the loader" { ": link it statically, or against this system's C library" } else { "" };
+            let advice =
+                if what == "the loader" { ": link it statically, or against this system's C library" } else { "" };
             Err(refuse(format!("{path} needs {what} {needed}, which is not on this machine{advice}")))
         }
         _ => Ok(()),

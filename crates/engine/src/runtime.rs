@@ -179,9 +179,9 @@ fn run(shared: &Shared, spec: &FunctionSpec) -> Result<Option<Run>, Fault> {
     let in_image = || match &spec.image {
         Some(image) => {
             let found = shared.images.find(&image.digest, &spec.runtime);
-            found.map(|found| found.command.clone()).map_err(|why| {
-                Fault::new(FaultCode::RuntimeUnavailable, format!("function {}: {why}", spec.name))
-            })
+            found
+                .map(|found| found.command.clone())
+                .map_err(|why| Fault::new(FaultCode::RuntimeUnavailable, format!("function {}: {why}", spec.name)))
         }
         None => Ok(vec![interpreter(shared, spec)?.to_owned()]),
     };

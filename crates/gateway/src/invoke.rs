@@ -90,6 +90,12 @@ impl<I: Invoker> Gateway<I> {
         let payload = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
         json::check(&payload)
             .map_err(|why| AwsError::invalid_content(format!("Could not parse request body into json: {why}")))?;
+        if self.invoker.function(&name).is_some_and(|function| function.spec.web.is_some()) {
+            return Ok(match self.invoke_web(name, &payload, received, reference).await? {
+                Ok(payload) => ran(reference, payload, None),
+                Err((payload, code)) => failed(reference, payload, code, None),
+            });
+        }
         let invocation = Invocation {
             id: reference.id,
             function: name,

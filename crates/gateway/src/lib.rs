@@ -23,6 +23,7 @@ mod serve;
 mod timer;
 mod trace;
 mod web;
+mod web_event;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -8,8 +8,10 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use aws::http_event::{is_hop_by_hop, is_our_cookie};
 use bytes::Bytes;
@@ -20,10 +22,15 @@ use http::{HeaderMap, Request, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use model::{Blame, Door, Fault, FunctionName, Timestamp};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::respond::Reference;
 use crate::{Gateway, Invoker, Response};
+
+/// How long one end of a connection that changed its protocol may go on when the other has closed it.
+const LAST: Duration = Duration::from_secs(10);
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -224,7 +231,8 @@ fn cookies(headers: &mut HeaderMap) {
     }
     headers.remove(header::COOKIE);
     for value in given {
-        let kept: Vec<_> = text(&value).split(';').map(str::trim).filter(|one| !is_our_cookie(one)).map(str::to_owned).collect();
+        let kept: Vec<_> =
+            text(&value).split(';').map(str::trim).filter(|one| !is_our_cookie(one)).map(str::to_owned).collect();
         if let (false, Ok(value)) = (kept.is_empty(), HeaderValue::from_str(&kept.join("; "))) {
             headers.append(header::COOKIE, value);
         }
@@ -244,17 +252,35 @@ fn failed(reference: &Reference, fault: &Fault) -> Response {
 }
 
 /// Bytes both ways, until either end closes. `held` is the call, which lasts as long.
-async fn join(client: OnUpgrade, server: OnUpgrade, held: ReplyBody) {
+async fn join(client: OnUpgrade, server: OnUpgrade, mut held: ReplyBody) {
+    // Who ends the server does not wait for it.
+    held.leave();
     match tokio::try_join!(client, server) {
         Ok((client, server)) => {
-            let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-            if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
-                debug!(%error, "a connection that changed its protocol ended early");
+            let (mut from_client, mut to_client) = split(TokioIo::new(client));
+            let (mut from_server, mut to_server) = split(TokioIo::new(server));
+            let up = carry(&mut from_client, &mut to_server);
+            let down = carry(&mut from_server, &mut to_client);
+            let (mut up, mut down) = (pin!(up), pin!(down));
+            // When one end is done, the other may say its last.
+            let last = tokio::select! {
+                () = &mut up => timeout(LAST, down).await,
+                () = &mut down => timeout(LAST, up).await,
+            };
+            if last.is_err() {
+                debug!("a connection that changed its protocol was cut, since only one end closed it");
             }
         }
         Err(error) => debug!(%error, "a connection did not change its protocol after all"),
     }
     drop(held);
+}
+
+/// One way, up to its end.
+async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) {
+    // An error is an end too.
+    let _ = tokio::io::copy(from, to).await;
+    let _ = to.shutdown().await;
 }
 
 #[cfg(test)]

@@ -154,9 +154,13 @@ pub enum InvalidSpec {
     OutOfRange { key: &'static str, given: String, expected: &'static str },
     #[error("handler {0:?} is not valid: expected MODULE.FUNCTION, like app.handler, at most 128 bytes and no spaces")]
     Handler(String),
-    #[error("command is not valid: expected a program and its arguments, at most 64 texts of 4096 bytes together, without NUL")]
+    #[error(
+        "command is not valid: expected a program and its arguments, at most 64 texts of 4096 bytes together, without NUL"
+    )]
     Command,
-    #[error("health {0:?} is not valid: expected a path that begins with /, like /healthz, at most 512 bytes and no spaces")]
+    #[error(
+        "health {0:?} is not valid: expected a path that begins with /, like /healthz, at most 512 bytes and no spaces"
+    )]
     Health(String),
     #[error("runtime = \"image\" runs the program of an image: say which with image = \"NAME:TAG\"")]
     NoImage,

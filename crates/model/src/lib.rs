@@ -19,7 +19,8 @@ pub mod waterfall;
 
 pub use fault::{Blame, Fault, FaultCode};
 pub use function::{
-    Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, RUNTIME_API_PORT, Scale, WEB_CONCURRENCY, Web,
+    Egress, Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, RUNTIME_API_PORT, Scale,
+    WEB_CONCURRENCY, Web,
 };
 pub use id::{
     CodeHash, ComparisonId, FunctionName, ImageDigest, InstanceId, InvalidId, PinnedImage, RequestId, Revision,

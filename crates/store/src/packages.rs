@@ -27,8 +27,8 @@ use bytes::Bytes;
 use model::CodeHash;
 use sha2::{Digest, Sha256};
 
-use crate::{FileHead, StoreError};
 use crate::unpack::{Limits, unpack};
+use crate::{FileHead, StoreError};
 
 /// The packages beneath one directory. One process at a time: the caller holds the lock. All methods block.
 #[derive(Debug)]

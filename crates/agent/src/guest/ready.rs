@@ -55,7 +55,8 @@ pub fn healthy(address: SocketAddr, path: &str) {
 fn ask(address: SocketAddr, path: &str) -> io::Result<u16> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(HEALTH))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: hearth-health\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: hearth-health\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let (mut head, mut piece) = (Vec::new(), [0; 1024]);
     while head.len() < 12 {

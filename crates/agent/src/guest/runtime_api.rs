@@ -162,7 +162,10 @@ impl Api {
             ("Lambda-Runtime-Aws-Request-Id", invoke.request_id.as_str()),
             ("Lambda-Runtime-Deadline-Ms", &deadline),
             ("Lambda-Runtime-Trace-Id", &invoke.trace_id),
-            ("Lambda-Runtime-Invoked-Function-Arn", if invoke.function_arn.is_empty() { &self.arn } else { &invoke.function_arn }),
+            (
+                "Lambda-Runtime-Invoked-Function-Arn",
+                if invoke.function_arn.is_empty() { &self.arn } else { &invoke.function_arn },
+            ),
             ("Lambda-Runtime-Client-Context", &invoke.client_context),
             ("Lambda-Runtime-Cognito-Identity", &invoke.cognito_identity),
             ("Content-Type", "application/json"),

@@ -2,7 +2,7 @@
 //! with its own end.
 //!
 //! ```text
-//! connecting ──► open ──► one end said its last: the other is told (half-closed) ──► both did: gone
+//! connecting ─1─► open ──► one end said its last: the other is told (half-closed) ──► both did: gone
 //!     │ refused    │ broken
 //!     └────────────┴──► gone: both sockets closed, which the host sees as the program's doing
 //! ```
@@ -13,6 +13,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// What the host is told once there is a connection to the program.
+const CONNECTED: u8 = 1;
 
 /// Bytes that are read at once.
 pub const PIECE: usize = 64 * 1024;
@@ -53,9 +56,9 @@ impl Tunnel {
     /// Begins a connection to the program.
     pub fn open(host: OwnedFd, address: SocketAddr) -> io::Result<Self> {
         unblock(&host)?;
-        let (program, connecting) = connect(address)?;
+        let program = connect(address)?;
         let (to, back) = (Way::default(), Way::default());
-        Ok(Self { host, program, connecting, to, back, watched: [0; 2] })
+        Ok(Self { host, program, connecting: true, to, back, watched: [0; 2] })
     }
 
     /// The host's socket, and the program's.
@@ -67,7 +70,13 @@ impl Tunnel {
     pub fn turn(&mut self, scratch: &mut [u8]) -> Go {
         if self.connecting {
             match connected(&self.program) {
-                Ok(true) => self.connecting = false,
+                Ok(true) => {
+                    self.connecting = false;
+                    // The host sends nothing before it: what could not be connected, it can take elsewhere.
+                    if !matches!(write(&self.host, &[CONNECTED]), Ok(1)) {
+                        return Go::Gone;
+                    }
+                }
                 Ok(false) => return Go::On,
                 Err(_) => return Go::Gone,
             }
@@ -182,7 +191,7 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 }
 
 /// A connection that may be still on its way.
-fn connect(address: SocketAddr) -> io::Result<(OwnedFd, bool)> {
+fn connect(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: plain numbers; the result is checked and owned.
@@ -191,7 +200,9 @@ fn connect(address: SocketAddr) -> io::Result<(OwnedFd, bool)> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // Requests and answers come whole: there is nothing to wait for.
     // SAFETY: reads one int of that length.
-    unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const one).cast(), length) };
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const one).cast(), length)
+    };
     let result = match address {
         SocketAddr::V4(to) => {
             // SAFETY: all zeroes is a valid address structure.
@@ -215,8 +226,8 @@ fn connect(address: SocketAddr) -> io::Result<(OwnedFd, bool)> {
         }
     };
     match check(result) {
-        Ok(_) => Ok((socket, false)),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok((socket, true)),
+        Ok(_) => Ok(socket),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
         Err(error) => Err(error),
     }
 }
@@ -231,13 +242,7 @@ fn connected(socket: &OwnedFd) -> io::Result<bool> {
     let (mut error, mut length): (libc::c_int, _) = (0, size_of::<libc::c_int>() as libc::socklen_t);
     // SAFETY: writes one int of that length.
     let got = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ERROR,
-            (&raw mut error).cast(),
-            &raw mut length,
-        )
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut length)
     };
     check(got)?;
     if error == 0 { Ok(true) } else { Err(io::Error::from_raw_os_error(error)) }
@@ -260,8 +265,11 @@ mod tests {
                 for (at, (_, wanted)) in tunnel.watch().into_iter().enumerate() {
                     events[at] = wanted as libc::c_short;
                 }
-                let mut both = [(host, events[0]), (program, events[1])]
-                    .map(|(fd, events)| libc::pollfd { fd: if events == 0 { -1 } else { fd }, events, revents: 0 });
+                let mut both = [(host, events[0]), (program, events[1])].map(|(fd, events)| libc::pollfd {
+                    fd: if events == 0 { -1 } else { fd },
+                    events,
+                    revents: 0,
+                });
                 // SAFETY: an array of two.
                 unsafe { libc::poll(both.as_mut_ptr(), 2, 5000) };
             }
@@ -279,6 +287,7 @@ mod tests {
             stream.read_to_end(&mut all).unwrap();
             stream.write_all(&all).unwrap();
         });
+        assert_eq!((ours.read(&mut [0; 1]).unwrap(), 1), (1, 1), "it is connected");
         let sent: Vec<u8> = (0..3_000_000u32).map(|number| number as u8).collect();
         ours.write_all(&sent).unwrap();
         ours.shutdown(std::net::Shutdown::Write).unwrap();

@@ -27,7 +27,9 @@ const EVENTS: usize = 64;
 pub fn serve(host: Arc<Host>, invokes: Invokes, init: &Init, run: &Run) -> io::Result<Infallible> {
     let connects = Connects::new(invokes.into_stream());
     host.follow()?;
-    let port = run.port.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "INIT does not say a web function's port"))?;
+    let port = run
+        .port
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "INIT does not say a web function's port"))?;
     let mut command = match child::command(init, run) {
         Ok(command) => command,
         Err(error) => host.init_error(error),

@@ -5,9 +5,11 @@
 
 mod reply;
 mod request;
+mod server;
 
 pub use reply::{BadReply, HttpReply, reply};
 pub use request::{Forwarded, HttpRequest, event};
+pub use server::{Posted, plain, posted, result};
 
 use http::HeaderName;
 use http::header;

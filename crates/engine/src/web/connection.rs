@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use model::{Fault, FaultCode};
 use rustix::io::IoSlice;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::AsyncReadExt;
 use wire::Frame;
 
 use crate::web::WebBody;
@@ -28,6 +29,8 @@ pub type Sender = SendRequest<WebBody>;
 
 /// Why there is no answer.
 pub enum Failed {
+    /// There is no connection to be had, and nothing of the request was sent.
+    Unmade(Request<WebBody>),
     /// The connection ended before.
     Closed,
     Refused(Fault),
@@ -52,7 +55,11 @@ pub async fn ask(open: &Open, request: Request<WebBody>, flight: &mut Flight) ->
             },
         }
     }
-    let mut sender = connect(open).await?;
+    let mut sender = match connect(open).await {
+        Ok(Some(sender)) => sender,
+        Ok(None) => return Err(Failed::Unmade(request)),
+        Err(fault) => return Err(Failed::Refused(fault)),
+    };
     let response = sender.try_send_request(request).await.map_err(|error| failed(error.into_error()))?;
     flight.keep(sender);
     Ok(response)
@@ -70,10 +77,11 @@ fn failed(error: hyper::Error) -> Failed {
     Failed::Closed
 }
 
-async fn connect(open: &Open) -> Result<Sender, Failed> {
+/// None: the agent is gone, or its program does not take the connection.
+async fn connect(open: &Open) -> Result<Option<Sender>, Fault> {
     let broken = |error: io::Error| {
         let fault = Fault::new(FaultCode::SandboxFailed, "no connection to the function's server could be made");
-        Failed::Refused(fault.with_detail(error))
+        fault.with_detail(error)
     };
     let (ours, theirs) = UnixStream::pair().map_err(broken)?;
     ours.set_nonblocking(true).map_err(broken)?;
@@ -81,18 +89,21 @@ async fn connect(open: &Open) -> Result<Sender, Failed> {
         Ok(()) => {}
         // The agent is gone.
         Err(error) if [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset].contains(&error.kind()) => {
-            return Err(Failed::Closed);
+            return Ok(None);
         }
         Err(error) => return Err(broken(error)),
     }
     drop(theirs);
-    let io = TokioIo::new(tokio::net::UnixStream::from_std(ours).map_err(broken)?);
-    let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(|_| Failed::Closed)?;
+    let mut ours = tokio::net::UnixStream::from_std(ours).map_err(broken)?;
+    if !matches!(ours.read(&mut [0; 1]).await, Ok(1)) {
+        return Ok(None);
+    }
+    let Ok((sender, connection)) = http1::Builder::new().handshake(TokioIo::new(ours)).await else { return Ok(None) };
     // Ends with the sender, or with the connection that it became.
     tokio::spawn(async move {
         let _ = connection.with_upgrades().await;
     });
-    Ok(sender)
+    Ok(Some(sender))
 }
 
 /// CONNECT, with a socket beside it. It is so short that it goes whole or not at all.

@@ -35,7 +35,7 @@ pub struct Flight {
     outcome: RecordOutcome,
     bytes: u64,
     /// Last: the engine does not end before it is recorded.
-    _inside: Within,
+    inside: Option<Within>,
 }
 
 /// The body of an answer; or, of an answer that changes the protocol, what holds the call until that is over.
@@ -63,7 +63,7 @@ impl Flight {
             progress: None,
             outcome: RecordOutcome::Ok,
             bytes: 0,
-            _inside: inside,
+            inside: Some(inside),
         }
     }
 
@@ -174,6 +174,11 @@ impl Drop for Flight {
 // === impl ReplyBody ===
 
 impl ReplyBody {
+    /// From here on an engine that ends does not wait for it, but kills its instance with the others.
+    pub fn leave(&mut self) {
+        self.flight.inside = None;
+    }
+
     /// The answer is whole: its connection may carry another.
     fn whole(&mut self) {
         if let (Some(sender), Some(seat), false) = (self.flight.sender.take(), &self.flight.seat, self.upgraded) {

@@ -26,6 +26,7 @@ use model::{Door, Fault, FaultCode, FunctionName, RequestId, Timestamp};
 pub use flight::ReplyBody;
 pub use seats::Seats;
 
+use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::web::connection::Failed;
 use crate::web::flight::Flight;
@@ -45,6 +46,9 @@ pub struct WebCall {
     pub request: http::Request<WebBody>,
 }
 
+/// How many instances a request is offered to whose servers take no connection.
+const ATTEMPTS: u32 = 4;
+
 /// How long the end of a sandbox is waited for whose server ended a connection without an answer.
 const END: Duration = Duration::from_millis(1000);
 
@@ -53,8 +57,55 @@ pub async fn call(shared: &Arc<Shared>, call: WebCall) -> Result<http::Response<
     let Some(inside) = shared.enter_owned() else { return Err(draining()) };
     let WebCall { id, function, door, received, request } = call;
     let mut flight = Flight::new(inside, id, door, received);
-    let pool = loop {
-        let Some(entry) = shared.catalogue.find(&function) else {
+    let progress = flight.progress();
+    let mut request = request.map(|body| progress.of(body));
+    for _ in 0..ATTEMPTS {
+        let pool = place(shared, &function, &mut flight).await;
+        let pool = match pool {
+            Ok(pool) => pool,
+            Err(fault) => return Err(flight.failed(fault)),
+        };
+        let limit = pool.function.spec.timeout;
+        let Some(open) = flight.open() else { break };
+        let asked = {
+            progress.restart();
+            let mut asking = pin!(connection::ask(&open, request, &mut flight));
+            tokio::select! {
+                biased;
+                asked = &mut asking => Some(asked),
+                () = progress.rests(limit) => None,
+            }
+        };
+        let fault = match asked {
+            Some(Ok(response)) => return Ok(flight.answered(response)),
+            Some(Err(Failed::Unmade(unsent))) => {
+                // Its server has just ended, or takes no connections any more.
+                flight.retire();
+                request = unsent;
+                continue;
+            }
+            Some(Err(Failed::Refused(fault))) => fault,
+            Some(Err(Failed::Closed)) => match open.ended(END).await {
+                _ if shared.is_stopped() => draining(),
+                Some(exit) => failure::exited(id, Some(&exit.cause)).fault,
+                None => no_answer(),
+            },
+            None => {
+                // It may be stuck: those who come next get another.
+                flight.retire();
+                open.say(&pool, id, format!("{} Task timed out after {:.2} seconds", id, limit.as_secs_f64()));
+                failure::timed_out(id, limit, FaultCode::Timeout).fault
+            }
+        };
+        return Err(flight.failed(fault));
+    }
+    Err(flight.failed(no_answer()))
+}
+
+/// Finds a seat.
+async fn place(shared: &Arc<Shared>, function: &FunctionName, flight: &mut Flight) -> Result<Arc<Pool>, Fault> {
+    loop {
+        let Some(entry) = shared.catalogue.find(function) else {
             return Err(if shared.is_stopped() {
                 draining()
             } else {
@@ -64,40 +115,8 @@ pub async fn call(shared: &Arc<Shared>, call: WebCall) -> Result<http::Response<
         // None: it was replaced at this moment.
         let Some(pool) = entry.pool(shared, None) else { continue };
         flight.is_for(&pool);
-        match seats::sit(shared, &pool, &mut flight).await {
-            Ok(true) => break pool,
-            Ok(false) => {}
-            Err(fault) => return Err(flight.failed(fault)),
-        }
-    };
-    let limit = pool.function.spec.timeout;
-    let Some(open) = flight.open() else { return Err(flight.failed(no_answer())) };
-    let progress = flight.progress();
-    let request = request.map(|body| progress.of(body));
-    let asked = {
-        let mut asking = pin!(connection::ask(&open, request, &mut flight));
-        tokio::select! {
-            biased;
-            asked = &mut asking => Some(asked),
-            () = progress.rests(limit) => None,
-        }
-    };
-    match asked {
-        Some(Ok(response)) => Ok(flight.answered(response)),
-        Some(Err(Failed::Refused(fault))) => Err(flight.failed(fault)),
-        Some(Err(Failed::Closed)) => {
-            let fault = match open.ended(END).await {
-                Some(exit) => failure::exited(id, Some(&exit.cause)).fault,
-                None => no_answer(),
-            };
-            Err(flight.failed(if shared.is_stopped() { draining() } else { fault }))
-        }
-        None => {
-            // It may be stuck: those who come next get another.
-            flight.retire();
-            let fault = failure::timed_out(id, limit, FaultCode::Timeout).fault;
-            open.say(&pool, id, format!("{} Task timed out after {:.2} seconds", id, limit.as_secs_f64()));
-            Err(flight.failed(fault))
+        if seats::sit(shared, &pool, flight).await? {
+            return Ok(pool);
         }
     }
 }

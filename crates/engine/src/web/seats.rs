@@ -26,6 +26,7 @@ use model::{Fault, RequestId};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::decide::roster::Take;
+use crate::draining;
 use crate::instance::Info;
 use crate::log::Sink;
 use crate::pool::{Grant, Lease, Pool};
@@ -33,7 +34,6 @@ use crate::shared::{Shared, lock};
 use crate::start::Why;
 use crate::web::connection::Sender;
 use crate::web::flight::Flight;
-use crate::draining;
 
 /// How long an instance stays open with no call in it: who calls again soon finds its connection, and a server whose client
 /// left has the time to notice before its processes are stopped. Servers keep idle connections for seconds.
@@ -257,7 +257,8 @@ async fn tend(pool: Arc<Pool>, open: Arc<Open>, mut lease: Lease) {
             changed.as_mut().poll(cx).map(|()| false)
         });
         let over = over.await;
-        if ended {
+        // Once: it tells of itself that something changed.
+        if ended && !retired {
             open.retire();
         }
         if over {

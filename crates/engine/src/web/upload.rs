@@ -43,6 +43,11 @@ impl Progress {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
+    /// The time counts from now.
+    pub fn restart(&self) {
+        self.0.last.store(self.0.begun.elapsed().as_micros() as u64, Ordering::Relaxed);
+    }
+
     /// Waits until nothing was taken for that long: as long as a request comes in, its function is not slow.
     pub async fn rests(&self, limit: Duration) {
         loop {

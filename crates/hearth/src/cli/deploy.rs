@@ -491,7 +491,12 @@ fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
         one("cpu", write.cpu.is_none(), &before.cpu.map_or(String::new(), |cpu| cpu.to_string()), String::new()),
         one("tmp", write.tmp.is_none(), &before.tmp, d.tmp.to_string()),
         one("isolation", write.isolation.is_none(), &before.isolation.to_string(), d.isolation.to_string()),
-        one("web", write.web.is_none(), &before.web.as_ref().map_or(String::new(), |web| web.port.to_string()), String::new()),
+        one(
+            "web",
+            write.web.is_none(),
+            &before.web.as_ref().map_or(String::new(), |web| web.port.to_string()),
+            String::new(),
+        ),
         one("command", write.command.is_none(), &before.command.clone().unwrap_or_default().join(" "), String::new()),
         one("image", write.image.is_none(), before.image.as_deref().unwrap_or_default(), String::new()),
         one("at-least", write.at_least.is_none(), &floor, String::new()),
