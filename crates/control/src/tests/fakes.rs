@@ -10,7 +10,7 @@ use bytes::Bytes;
 use model::*;
 use sha2::{Digest, Sha256};
 use store::{
-    Comparisons, Functions, LogPage, LogQuery, Packages, RecordQuery, StoreError, StoredComparison, Telemetry,
+    Comparisons, FileHead, Functions, LogPage, LogQuery, Packages, RecordQuery, StoreError, StoredComparison, Telemetry,
 };
 use tokio::sync::watch;
 
