@@ -133,7 +133,8 @@ impl Bare {
                 log_group: "/aws/lambda/bare".into(),
                 log_stream: "bare".into(),
             },
-            files: Default::default(),
+            files: Vec::new(),
+            run: None,
         };
         let mut out = BytesMut::new();
         Frame::Init(serde_json::to_vec(&init)?.into()).encode(&mut out)?;

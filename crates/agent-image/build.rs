@@ -21,7 +21,7 @@ const OUTER: [&str; 6] = [
 fn main() -> io::Result<()> {
     let var = |name: &str| env::var(name).map_err(|error| io::Error::other(format!("{name}: {error}")));
     let workspace = fs::canonicalize(PathBuf::from(var("CARGO_MANIFEST_DIR")?).join("../.."))?;
-    for part in ["crates/agent", "Cargo.lock"] {
+    for part in ["crates/agent", "crates/wire", "crates/model", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(part).display());
     }
     let (out, target) = (PathBuf::from(var("OUT_DIR")?), var("TARGET")?);

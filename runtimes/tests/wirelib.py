@@ -8,7 +8,7 @@ import struct
 KINDS = {
     "HELLO": 0x01, "INIT": 0x02, "READY": 0x03, "INIT_ERROR": 0x04, "LOG": 0x05,
     "TRACE": 0x06, "IMAGE": 0x08, "SNAPSHOT": 0x09,
-    "INVOKE": 0x10, "DATA": 0x11, "END": 0x12, "RESPONSE": 0x13, "ERROR": 0x14,
+    "INVOKE": 0x10, "DATA": 0x11, "END": 0x12, "RESPONSE": 0x13, "ERROR": 0x14, "CONNECT": 0x15,
 }  # fmt: skip
 NAMES = {code: name for name, code in KINDS.items()}
 

@@ -6,8 +6,12 @@
 //!                    └──► Report, exit
 //! ```
 //!
-//! When it exits, the kernel kills whatever else is in its pid namespace. It is linked statically, so that it runs in
+//! Or `hearth-agent guest`: what a sandbox runs for a program that does not speak Hearth's protocol ([`guest`]).
+//!
+//! When the first process exits, the kernel kills whatever else is in its pid namespace. It is linked statically, so that it runs in
 //! any image, and it is the whole of Hearth that is in one.
+
+mod guest;
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -21,6 +25,9 @@ use agent::{Launch, MAX_FDS, MAX_PACKET, Report, Step};
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
+    if args.len() == 2 && args[1] == "guest" {
+        return guest::main();
+    }
     let [_, command, socket] = &args[..] else { return usage() };
     if command != "run" {
         return usage();
@@ -39,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("hearth-agent is started by Hearth: hearth-agent run SOCKET|fd:NUMBER");
+    eprintln!("hearth-agent is started by Hearth: hearth-agent run SOCKET|fd:NUMBER, or hearth-agent guest");
     ExitCode::from(2)
 }
 

@@ -11,7 +11,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
 use model::{
     CodeHash, Egress, EnvValue, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice,
-    Mount, PinnedImage, SecretName,
+    Mount, PinnedImage, SecretName, Web,
 };
 use serde::{Deserialize, Serialize};
 use store::StoreError;
@@ -22,7 +22,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Input, Segment};
 use crate::platform::{IsolationView, KeepingView, Severity};
 use crate::write::{CodeRef, FunctionWrite};
-use crate::{Api, Shared, images, mounts};
+use crate::{Api, Shared, images, mounts, program};
 
 /// How long a write waits until calls see it. It is durable before; this is only about the answer.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -44,6 +44,13 @@ pub struct FunctionView {
     pub image: Option<String>,
     #[schema(example = "app.handler")]
     pub handler: String,
+    /// Where its HTTP server listens, if it is one.
+    #[schema(value_type = Option<serde_json::Value>, example = json!({"port": 8080}))]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub web: Option<Web>,
+    /// Its server, or what is run once for each event, if that was said.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub command: Option<Vec<String>>,
     #[schema(example = "256MB")]
     pub memory: String,
     #[schema(example = "10s")]
@@ -164,6 +171,7 @@ pub(crate) async fn put(
     require_works_here(&api, &spec)?;
     mounts::require_allowed(&api, &spec)?;
     images::require_fits(&api, &spec).await?;
+    program::require_runs(&api, &spec, &code).await?;
     let existed = match api.functions.get(&spec.name).await {
         Ok(_) => true,
         Err(StoreError::NoSuchFunction(_)) => false,
@@ -207,6 +215,9 @@ pub(crate) async fn patch(
         if moves || image.is_some() {
             require_works_here(&api, &spec)?;
             images::require_fits(&api, &spec).await?;
+        }
+        if moves || image.is_some() || write.code.is_some() || write.command.is_some() || write.web.is_some() {
+            program::require_runs(&api, &spec, &code).await?;
         }
         match api.functions.put(spec, code, Some(expect.unwrap_or(revision.0))).await {
             Ok(function) => {
@@ -263,6 +274,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         runtime,
         image,
         handler,
+        web,
+        command,
         memory,
         timeout,
         cpu,
@@ -288,6 +301,8 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         runtime: runtime.into(),
         image: image.map(|image| image.to_string()),
         handler,
+        web,
+        command,
         memory: memory.to_string(),
         timeout: model::show_duration(timeout),
         cpu: cpu.map(|cpu| f64::from(cpu.as_millis()) / 1000.0),

@@ -29,6 +29,7 @@ mod openapi;
 mod packages;
 mod platform;
 mod prices;
+mod program;
 mod queue;
 mod schedules;
 mod secrets;

@@ -33,6 +33,9 @@ pub trait Platform: Send + Sync + 'static {
     /// Folders of the host's that functions may mount.
     fn allowed_mounts(&self) -> Vec<AllowedMount>;
 
+    /// Whether a sandbox without an image finds a file at that absolute path, in what it sees of this machine.
+    fn has_program(&self, path: &str) -> bool;
+
     /// Resolves when calls see the store's change of this number (`Functions::changes`). Cancel-safe.
     fn settled(&self, change: u64) -> BoxFuture<'_, ()>;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    CodeHash, Cpu, Egress, EnvValue, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory,
-    Mount, PinnedImage, Runtime, Scale, Schedule, SecretName,
+    CodeHash, Cpu, Egress, EnvValue, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Memory, Mount,
+    PinnedImage, Runtime, Scale, Schedule, SecretName, WEB_CONCURRENCY, Web,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -38,6 +38,16 @@ pub struct FunctionWrite {
     #[schema(example = "app.handler")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handler: Option<String>,
+    /// It is an HTTP server, which listens on `port` (8080 unless said; told in `PORT`) and answers `health`, if that is
+    /// said, once it takes requests; null: it takes events, the default.
+    #[schema(value_type = Option<serde_json::Value>, example = json!({"port": 8080, "health": "/healthz"}))]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
+    pub web: Option<Option<Web>>,
+    /// Program and arguments: a web function's server, or what is run once for each event, with the event on standard
+    /// input and the result on standard output; null: what the runtime usually runs, the default.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["perl", "report.pl"]))]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
+    pub command: Option<Option<Vec<String>>>,
     /// 32MB to 10GB; default 128MB.
     #[schema(value_type = Option<String>, example = "256MB")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,11 +152,9 @@ impl FunctionWrite {
     ) -> Result<(FunctionSpec, CodeHash), ApiError> {
         let missing = |key| ApiError::invalid(format!("{key} is missing: it has no default"));
         let runtime = self.runtime.clone().ok_or_else(|| missing("runtime"))?;
-        let handler = match self.handler.clone() {
-            // It is told, and need not care.
-            None if runtime.language() == Language::Image => "image".to_owned(),
-            handler => handler.ok_or_else(|| missing("handler"))?,
-        };
+        let (web, command) = (self.web.clone().flatten().is_some(), self.command.clone().flatten().is_some());
+        let usual = FunctionSpec::usual_handler(runtime.language(), web, command).map(str::to_owned);
+        let handler = self.handler.clone().or(usual).ok_or_else(|| missing("handler"))?;
         let code = self.code.clone().ok_or_else(|| missing("code.sha256"))?.sha256;
         if let Some((name, _)) = self.env.iter().flatten().find(|(_, value)| value.is_none()) {
             return Err(ApiError::invalid(format!("env.{name} is null: only PATCH removes by null")));
@@ -155,6 +163,9 @@ impl FunctionWrite {
             return Err(ApiError::invalid(format!("secrets.{path} is null: only PATCH removes by null")));
         }
         let mut spec = FunctionSpec::new(name, runtime, &handler);
+        if web {
+            spec.scale.concurrency = WEB_CONCURRENCY;
+        }
         if self.isolation.is_none() && self.at_least.flatten().is_some() {
             // Who says how strong it shall be leaves it to us which.
             spec.isolation = IsolationChoice::Auto;
@@ -173,6 +184,8 @@ impl FunctionWrite {
             runtime,
             image: _,
             handler,
+            web,
+            command,
             memory,
             timeout,
             cpu,
@@ -200,6 +213,16 @@ impl FunctionWrite {
         set(&mut spec.runtime, runtime);
         set(&mut spec.image, image);
         set(&mut spec.handler, handler);
+        if let Some(web) = web {
+            // How many calls one instance takes at once goes with what it is.
+            match (&spec.web, &web) {
+                (None, Some(_)) => spec.scale.concurrency = WEB_CONCURRENCY,
+                (Some(_), None) => spec.scale.concurrency = 1,
+                _ => {}
+            }
+            spec.web = web;
+        }
+        set(&mut spec.command, command);
         set(&mut spec.memory, memory);
         set(&mut spec.timeout, timeout);
         set(&mut spec.cpu, cpu);
@@ -289,6 +312,8 @@ mod tests {
         let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler");
         spec.cpu = Some(Cpu::millis(500));
         spec.isolation = "namespace=90,gvisor=10".parse().unwrap();
+        spec.web = Some(Web { port: 3000, health: Some("/up".into()) });
+        spec.command = Some(vec!["node".into(), "server.js".into()]);
         spec.at_least = Some(Isolation::Docker);
         spec.env.insert("API_KEY".into(), "key".parse::<SecretName>().unwrap().into());
         spec.secrets.insert("tls/key".into(), "tls".parse().unwrap());
@@ -306,6 +331,17 @@ mod tests {
         assert_eq!(serde_json::to_value(&back).unwrap(), stored, "every key of the model is a key of the API");
         back.code = Some(CodeRef { sha256: CodeHash::from_digest(&[1; 32]) });
         assert_eq!(back.create("f".parse().unwrap(), spec.image.clone()).unwrap().0, spec);
+    }
+
+    #[test]
+    fn what_becomes_a_web_function_takes_many_calls_at_once() {
+        let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::provided(), "bootstrap");
+        read(r#"{"web":{}}"#).apply(&mut spec, None).unwrap();
+        assert_eq!((spec.scale.concurrency, spec.web.as_ref().map(|web| web.port)), (WEB_CONCURRENCY, Some(8080)));
+        read(r#"{"web":{"port":3000},"scale":{"concurrency":2}}"#).apply(&mut spec, None).unwrap();
+        assert_eq!((spec.scale.concurrency, spec.web.as_ref().map(|web| web.port)), (2, Some(3000)));
+        read(r#"{"web":null}"#).apply(&mut spec, None).unwrap();
+        assert_eq!((spec.scale.concurrency, spec.web), (1, None));
     }
 
     #[test]

@@ -101,6 +101,10 @@ async fn run(shared: Arc<Shared>, invocation: Invocation) -> Result<Outcome, Fau
         };
         // None: it was replaced at this moment.
         let Some(pool) = entry.pool(shared, invocation.probe) else { continue };
+        if pool.function.spec.web.is_some() {
+            let text = format!("function {name} is a web function: it takes HTTP requests, not events");
+            return Err(work.refuse(&pool, Fault::new(FaultCode::InvalidRequest, text)));
+        }
         if invocation.payload.len() > MAX_REQUEST_BYTES {
             let text = format!("the payload is over the limit of {MAX_REQUEST_BYTES} bytes");
             return Err(work.refuse(&pool, Fault::new(FaultCode::RequestTooLarge, text)));

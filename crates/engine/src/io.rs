@@ -197,6 +197,11 @@ impl Io {
         self.control.is_some()
     }
 
+    /// The invoke stream itself, for what is handed over beside it.
+    pub fn invoke_fd(&self) -> BorrowedFd<'_> {
+        self.invoke.as_fd()
+    }
+
     /// Takes what came while nothing ran, as far as the reactor knows.
     pub fn catch_up(&mut self, sink: &mut Sink<'_>) -> Result<(), Broken> {
         let mut cx = Context::from_waker(std::task::Waker::noop());

@@ -38,6 +38,7 @@ mod socket;
 mod start;
 mod stems;
 mod timer;
+mod web;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,9 +48,10 @@ use model::{Fault, FaultCode, Function, FunctionName, InstanceView, Invocation, 
 pub use decide::stems::Rules as StemRules;
 pub use image::{ImageRun, Images, NoImages};
 pub use limits::EngineLimits;
-pub use runtime::{Base as RuntimeBase, base as runtime_base};
+pub use runtime::{AGENT, Base as RuntimeBase, base as runtime_base};
 pub use secrets::NoSecrets;
 pub use stems::StemView;
+pub use web::{ReplyBody, WebBody, WebCall};
 
 use crate::invoke::Unstoppable;
 use crate::shared::Shared;
@@ -96,6 +98,14 @@ impl Engine {
     /// `Err` means that the function's code did not run, or that the server ended before it did.
     pub async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
         Unstoppable::new(&self.shared, invocation).await
+    }
+
+    /// Sends an HTTP request to a web function, and gives the answer as soon as its head is there. The call lasts until the
+    /// answer's body is dropped; dropping it, or this future, ends the call.
+    ///
+    /// `Err`: there is no answer, because it could not run, or failed before it began to answer.
+    pub async fn web(&self, call: WebCall) -> Result<http::Response<ReplyBody>, Fault> {
+        web::call(&self.shared, call).await
     }
 
     pub fn function(&self, name: &FunctionName) -> Option<Arc<Function>> {

@@ -21,6 +21,7 @@ use crate::runtime;
 use crate::shared::{Shared, lock};
 use crate::start::{self, Claimed, NotStarted, Origin};
 use crate::stems::{Shape, Stem};
+use crate::web::Seats;
 
 /// What callers who are told to come back later are told.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -46,6 +47,8 @@ pub struct Pool {
     arn: OnceLock<String>,
     shared: Weak<Shared>,
     state: Mutex<State>,
+    /// Of a web function: the calls in its instances.
+    pub seats: Seats,
     /// The most that an instance of this pool was seen to use after a call, bytes.
     peak: AtomicU64,
     /// The most that one was seen to use when it was ready for its first.
@@ -115,7 +118,7 @@ impl Pool {
             return None;
         }
         let spec = runtime::sandbox(shared, function, &InstanceId::zero()).ok()?;
-        Some(Arc::new(Shape::of(isolation, function.spec.runtime.clone(), spec)))
+        Some(Arc::new(Shape::of(isolation, runtime::says(&function.spec), spec)))
     }
 
     fn with(
@@ -138,6 +141,7 @@ impl Pool {
             fork_point: (function.spec.snapstart && !visits).then(ForkPoint::default),
             arn: OnceLock::new(),
             shared: Arc::downgrade(shared),
+            seats: Seats::default(),
             state: Mutex::new(State { roster: Roster::new(rules, estimate), due: None }),
             peak: AtomicU64::new(0),
             fresh: AtomicU64::new(0),
@@ -519,13 +523,13 @@ impl Pool {
         }
     }
 
-    fn too_many(&self) -> Fault {
+    pub fn too_many(&self) -> Fault {
         let (name, max) = (&self.function.spec.name, self.function.spec.scale.max);
         let text = format!("function {name} is at its limits (scale.max = {max}) and no instance came free in time");
         Fault::new(FaultCode::TooManyRequests, text).with_retry_after(RETRY_AFTER)
     }
 
-    fn no_capacity(&self) -> Fault {
+    pub fn no_capacity(&self) -> Fault {
         let name = &self.function.spec.name;
         let crowded = self.shared.upgrade().filter(|shared| shared.ledger.is_crowded());
         let text = match crowded {

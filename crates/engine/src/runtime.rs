@@ -7,13 +7,21 @@ use std::collections::BTreeMap;
 
 use driver::{InstalledRuntime, Limits, RootFs, SandboxSpec, User};
 use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Memory, Runtime, Timestamp, is_early_env};
-use wire::{Init, InitFunction};
+use wire::{Init, InitFunction, Mode, Run};
 
 use crate::image::ImageRun;
 use crate::shared::Shared;
 
 pub const PYTHON_BOOTSTRAP: &str = "/var/runtime/python/bootstrap.py";
 pub const NODE_BOOTSTRAP: &str = "/var/runtime/node/bootstrap.cjs";
+/// Speaks our protocol for programs that do not.
+pub const AGENT: &str = "/var/runtime/hearth-agent";
+
+/// What a native function's package has to hold, as on AWS Lambda.
+const BOOTSTRAP: &str = "./bootstrap";
+
+/// How the agent says HELLO.
+const AGENT_HELLO: &str = "provided";
 
 /// Goes on from an image.
 pub const RESTORE: &str = "/var/runtime/hearth-restore";
@@ -34,23 +42,32 @@ pub struct Base {
 
 /// Whether a sandbox whose runtime started before the function's code was there can become its instance.
 pub fn takes_stems(spec: &FunctionSpec) -> bool {
+    if !spec.mounts.is_empty() {
+        // A folder of the host's is mounted before anything runs.
+        return false;
+    }
+    if spec.is_through_agent() {
+        // The agent is the same for all, and starts the program when it knows the function.
+        return true;
+    }
     // An instance of a fork point needs no runtime to start.
     !spec.snapstart
         && spec.runtime.language() != Language::Image
-        // A folder of the host's is mounted before anything runs.
-        && spec.mounts.is_empty()
         && !spec.env.keys().any(|name| name.starts_with("LD_") || NAME_FILES.contains(&name.as_str()))
 }
 
 /// Program and arguments.
 fn command(program: &str, spec: &FunctionSpec) -> Vec<String> {
+    if spec.is_through_agent() {
+        return vec![AGENT.into(), "guest".into()];
+    }
     let program = program.to_owned();
     match spec.runtime.language() {
         // The packages that are installed in an image are what it is for.
         Language::Python if spec.image.is_some() => vec![program, "-s".into(), PYTHON_BOOTSTRAP.into()],
         // Isolated and without `site`: nothing of the host's packages, and 8 ms less.
         Language::Python => vec![program, "-I".into(), "-S".into(), PYTHON_BOOTSTRAP.into()],
-        Language::Image => vec![program],
+        Language::Image | Language::Native => vec![program],
         Language::Node => vec![
             program,
             "--max-http-header-size=81920".into(),
@@ -109,16 +126,14 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
     let image = spec.image.as_ref().map(|image| shared.images.find(&image.digest, &spec.runtime)).transpose();
     let image = image.map_err(|why| unavailable(format!("function {}: {why}", spec.name)))?;
     let (command, work_dir) = match &image {
+        _ if spec.is_through_agent() => {
+            // What it will run is looked for now, while there is somebody to tell.
+            run(shared, spec)?;
+            (command("", spec), TASK_ROOT.to_owned())
+        }
         Some(image) if spec.runtime.language() == Language::Image => (image.command.clone(), image.work_dir.clone()),
         Some(image) => (command(image.command.first().map_or("", String::as_str), spec), TASK_ROOT.to_owned()),
-        None => {
-            let found = shared.runtimes.iter().find(|installed| installed.runtime == spec.runtime);
-            let found = found.ok_or_else(|| {
-                let (runtime, name) = (&spec.runtime, &spec.name);
-                unavailable(format!("runtime {runtime} of function {name} is not on this machine: see `hearth doctor`"))
-            })?;
-            (command(&found.program, spec), TASK_ROOT.to_owned())
-        }
+        None => (command(interpreter(shared, spec)?, spec), TASK_ROOT.to_owned()),
     };
     Ok(SandboxSpec {
         id: id.clone(),
@@ -157,6 +172,46 @@ pub fn restored(shared: &Shared, function: &Function, id: &InstanceId) -> Result
     Ok(SandboxSpec { command: vec![RESTORE.into()], env, ..sandbox(shared, function, id)? })
 }
 
+/// The runtime's own program on this machine.
+fn interpreter<'a>(shared: &'a Shared, spec: &FunctionSpec) -> Result<&'a str, Fault> {
+    let found = shared.runtimes.iter().find(|installed| installed.runtime == spec.runtime);
+    found.map(|installed| installed.program.as_str()).ok_or_else(|| {
+        let (runtime, name) = (&spec.runtime, &spec.name);
+        let text = format!("runtime {runtime} of function {name} is not on this machine: see `hearth doctor`");
+        Fault::new(FaultCode::RuntimeUnavailable, text)
+    })
+}
+
+/// What the agent runs; none for a function whose runtime speaks our protocol itself.
+fn run(shared: &Shared, spec: &FunctionSpec) -> Result<Option<Run>, Fault> {
+    if !spec.is_through_agent() {
+        return Ok(None);
+    }
+    let mode = match (&spec.web, &spec.command) {
+        (Some(_), _) => Mode::Web,
+        (None, Some(_)) => Mode::Command,
+        (None, None) => Mode::Runtime,
+    };
+    let in_image = || match &spec.image {
+        Some(image) => {
+            let found = shared.images.find(&image.digest, &spec.runtime);
+            found
+                .map(|found| found.command.clone())
+                .map_err(|why| Fault::new(FaultCode::RuntimeUnavailable, format!("function {}: {why}", spec.name)))
+        }
+        None => Ok(vec![interpreter(shared, spec)?.to_owned()]),
+    };
+    let command = match (&spec.command, spec.runtime.language()) {
+        (Some(command), _) => command.clone(),
+        (None, Language::Native) => vec![BOOTSTRAP.to_owned()],
+        (None, Language::Image) => in_image()?,
+        // The handler is the server's file.
+        (None, Language::Python | Language::Node) => [in_image()?, vec![spec.handler.clone()]].concat(),
+    };
+    let web = spec.web.as_ref();
+    Ok(Some(Run { mode, command, port: web.map(|web| web.port), health: web.and_then(|web| web.health.clone()) }))
+}
+
 /// Whether this is how that runtime says HELLO.
 pub fn is_that(runtime: &Runtime, hello: &str) -> bool {
     let version = runtime.version();
@@ -164,16 +219,22 @@ pub fn is_that(runtime: &Runtime, hello: &str) -> bool {
         Language::Python => format!("python{version}"),
         Language::Node => format!("nodejs{version}"),
         Language::Image => return true,
+        Language::Native => AGENT_HELLO.to_owned(),
     };
     hello.strip_prefix(&begins).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Whether what said HELLO is what the function asked for. Only an image's can be another: nobody has run it before.
 pub fn check_hello(spec: &FunctionSpec, hello: &str) -> Result<(), Fault> {
-    let Some(image) = spec.image.as_ref().filter(|_| !is_that(&spec.runtime, hello)) else { return Ok(()) };
+    let Some(image) = spec.image.as_ref().filter(|_| !is_that(&says(spec), hello)) else { return Ok(()) };
     let hello: String = hello.chars().filter(|c| !c.is_control()).take(40).collect();
     let text = format!("function {} asks for {}, and image {} has {hello}", spec.name, spec.runtime, image.name);
     Err(Fault::new(FaultCode::RuntimeUnavailable, text))
+}
+
+/// The runtime that says HELLO for a function: its own, or the agent.
+pub fn says(spec: &FunctionSpec) -> Runtime {
+    if spec.is_through_agent() { Runtime::provided() } else { spec.runtime.clone() }
 }
 
 /// The function's name for the world.
@@ -184,8 +245,15 @@ pub fn arn(shared: &Shared, function: &Function) -> String {
 /// All that the bootstrap is told about its function, but for its secrets.
 ///
 /// `copied`: it becomes a fork point, or goes on from one.
-pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestamp, copied: bool) -> Init {
+pub fn init(
+    shared: &Shared,
+    function: &Function,
+    id: &InstanceId,
+    now: Timestamp,
+    copied: bool,
+) -> Result<Init, Fault> {
     let spec = &function.spec;
+    let run = run(shared, spec)?;
     let log_group = format!("/aws/lambda/{}", spec.name);
     // Begins with the instance's id, so that the one leads to the other.
     let log_stream = format!("{}/[{VERSION}]{id}{}", now.rfc3339()[..10].replace('-', "/"), InstanceId::random());
@@ -207,7 +275,7 @@ pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestam
     // A function may say otherwise, as on AWS Lambda.
     env.entry("AWS_XRAY_CONTEXT_MISSING".into()).or_insert_with(|| "LOG_ERROR".into());
     env.entry("TZ".into()).or_insert_with(|| ":UTC".into());
-    Init {
+    Ok(Init {
         handler: spec.handler.clone(),
         task_root: TASK_ROOT.into(),
         env,
@@ -221,7 +289,8 @@ pub fn init(shared: &Shared, function: &Function, id: &InstanceId, now: Timestam
             log_group,
             log_stream,
         },
-    }
+        run,
+    })
 }
 
 #[cfg(test)]

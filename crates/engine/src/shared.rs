@@ -68,6 +68,9 @@ struct Gate {
 /// An invocation inside the engine.
 pub struct Inside<'a>(&'a Gate);
 
+/// The same, for what outlives the task that entered.
+pub struct Within(Arc<Shared>);
+
 /// Locks, also after a panic elsewhere: what is kept under these locks is whole between any two statements
 /// that can panic.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -129,6 +132,13 @@ impl Shared {
         self.gate.inside.fetch_add(1, Ordering::SeqCst);
         let inside = Inside(&self.gate);
         if self.gate.closed.load(Ordering::SeqCst) { None } else { Some(inside) }
+    }
+
+    /// The same, for what outlives the caller.
+    pub fn enter_owned(self: &Arc<Self>) -> Option<Within> {
+        self.gate.inside.fetch_add(1, Ordering::SeqCst);
+        let within = Within(self.clone());
+        if self.gate.closed.load(Ordering::SeqCst) { None } else { Some(within) }
     }
 
     pub fn is_draining(&self) -> bool {
@@ -226,6 +236,12 @@ impl Gate {
             }
             empty.await;
         }
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        drop(Inside(&self.0.gate));
     }
 }
 

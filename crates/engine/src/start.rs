@@ -400,7 +400,7 @@ impl<'a> Birth<'a> {
         let limit = shared.limits.init.max(pool.function.spec.timeout);
         let until = Instant::now() + limit;
         let copied = pool.fork_point.is_some();
-        let mut init = runtime::init(shared, &pool.function, &info.id, Timestamp::now(), copied);
+        let mut init = runtime::init(shared, &pool.function, &info.id, Timestamp::now(), copied).map_err(Why::Fault)?;
         secrets.tell(&pool.function, &mut init);
         let body = serde_json::to_vec(&init).map_err(|error| Why::Protocol(error.to_string()))?;
         let (mut bytes, body) = (BytesMut::with_capacity(body.len() + 16), Bytes::from(body));

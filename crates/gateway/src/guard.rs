@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::limits::Limits;
+use crate::web::Passage;
 
 /// Of a line that came in pieces no more than this is kept: the lines that matter are shorter.
 const LINE: usize = 128;
@@ -77,6 +78,8 @@ pub(crate) struct Guarded<S> {
     first: bool,
     reading: Timer,
     writing: Timer,
+    /// Whether what follows is no HTTP any more.
+    passage: Passage,
 }
 
 /// A deadline that costs nothing until something is waited for.
@@ -256,7 +259,7 @@ impl Timer {
 // === impl Guarded ===
 
 impl<S> Guarded<S> {
-    pub fn new(stream: S, limits: &Limits) -> Self {
+    pub fn new(stream: S, limits: &Limits, passage: Passage) -> Self {
         Self {
             stream,
             framing: Framing::new(),
@@ -265,6 +268,7 @@ impl<S> Guarded<S> {
             first: true,
             reading: Timer::default(),
             writing: Timer::default(),
+            passage,
         }
     }
 
@@ -282,6 +286,9 @@ impl<S> Guarded<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.passage.is_open() {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(cx, buf) {
             read?;

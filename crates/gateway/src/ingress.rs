@@ -13,13 +13,14 @@ use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::{Request, StatusCode};
-use http_body_util::Full;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use model::{Door, FaultCode, FunctionName, Invocation, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp};
 use tracing::warn;
 
 use crate::body::{self, BodyError};
 use crate::respond::{Reference, and_close};
+use crate::web::Origin;
 use crate::{Gateway, Invoker, Options, Response};
 
 /// The ingress for one peer, as hyper wants it.
@@ -61,7 +62,8 @@ impl<I: Invoker> Gateway<I> {
     /// Answers one request for a function.
     pub async fn handle_ingress<B>(&self, request: Request<B>, peer: SocketAddr) -> Response
     where
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let received = Timestamp::now();
         let (parts, body) = request.into_parts();
@@ -78,11 +80,20 @@ impl<I: Invoker> Gateway<I> {
             }
         };
         let name = route.name.parse::<FunctionName>().ok();
-        let Some(name) = name.filter(|name| self.invoker.function(name).is_some_and(|f| f.spec.url)) else {
+        let function = name.as_ref().and_then(|name| self.invoker.function(name)).filter(|found| found.spec.url);
+        let (Some(name), Some(function)) = (name, function) else {
             let shown: String = route.name.chars().take(80).collect();
             let message = format!("no function {shown:?} with a URL: deploy it, or set url = true in its hearth.toml");
             return and_close(reference.refuse(StatusCode::NOT_FOUND, FaultCode::NotFound, &message));
         };
+        if function.spec.web.is_some() {
+            let body = body.map_err(Into::into).boxed_unsync();
+            // As it was said, with its port.
+            let said = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(host).to_owned();
+            let path = route.path.to_owned();
+            let origin = Origin { peer, host: &said, path: &path, received };
+            return self.handle_web(parts, body, name, &origin, &reference).await;
+        }
         let (body, reserved) = match body::read(body, MAX_REQUEST_BYTES, &options.limits, &self.shared.budget).await {
             Ok(body) => body,
             Err(error) => return and_close(refuse_body(&reference, error)),
@@ -212,7 +223,7 @@ fn answer(reference: &Reference, outcome: Outcome) -> Response {
     };
     match http_event::reply(&payload) {
         Ok(reply) => {
-            let mut response = Response::new(Full::new(reply.body));
+            let mut response = Response::new(reply.body.into());
             *response.status_mut() = reply.status;
             *response.headers_mut() = reply.headers;
             reference.stamp(response.headers_mut());

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::Full;
 use hyper::body::Body;
 use model::{
     Blame, Door, FaultCode, FunctionName, Invocation, MAX_EVENT_BYTES, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp,
 };
 use percent_encoding::percent_decode_str;
 
+use crate::answer::Answer;
 use crate::body::{self, BodyError};
 use crate::respond::{Reference, and_close};
 use crate::{Gateway, Invoker, NewEvent, Response, json};
@@ -90,7 +90,7 @@ impl<I: Invoker> Gateway<I> {
         let name = self.function_name(parts)?;
         let wanted = Wanted::read(&parts.headers)?;
         if wanted.kind == Kind::DryRun {
-            let mut response = Response::new(Full::default());
+            let mut response = Response::new(Default::default());
             *response.status_mut() = StatusCode::NO_CONTENT;
             reference.stamp(response.headers_mut());
             return Ok(response);
@@ -98,8 +98,19 @@ impl<I: Invoker> Gateway<I> {
         let payload = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
         json::check(&payload)
             .map_err(|why| AwsError::invalid_content(format!("Could not parse request body into json: {why}")))?;
+        let web = self.invoker.function(&name).is_some_and(|function| function.spec.web.is_some());
+        if web && wanted.kind == Kind::Event {
+            let text = format!("{name} is a web function, which takes no asynchronous events: call it, or its URL");
+            return Err(AwsError::invalid_parameter(text).into());
+        }
         if wanted.kind == Kind::Event {
             return self.enqueue(name, payload, wanted, reference, received).await;
+        }
+        if web {
+            return Ok(match self.invoke_web(name, &payload, received, reference).await? {
+                Ok(payload) => ran(reference, payload, None),
+                Err((payload, code)) => failed(reference, payload, code, None),
+            });
         }
         let invocation = Invocation {
             id: reference.id,
@@ -157,7 +168,7 @@ impl<I: Invoker> Gateway<I> {
             }
             error
         })?;
-        let mut response = Response::new(Full::default());
+        let mut response = Response::new(Answer::default());
         *response.status_mut() = StatusCode::ACCEPTED;
         let headers = response.headers_mut();
         reference.stamp(headers);
@@ -357,7 +368,7 @@ fn failed(reference: &Reference, payload: Bytes, code: FaultCode, tail: Option<V
 }
 
 fn ran(reference: &Reference, payload: Bytes, tail: Option<Vec<u8>>) -> Response {
-    let mut response = Response::new(Full::new(payload));
+    let mut response = Response::new(payload.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert("x-amz-executed-version", HeaderValue::from_static("$LATEST"));

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod answer;
 mod body;
 mod guard;
 mod ingress;
@@ -21,23 +22,25 @@ mod respond;
 mod serve;
 mod timer;
 mod trace;
+mod web;
+mod web_event;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http_body_util::Full;
+use engine::{ReplyBody, WebCall};
 use model::{Fault, Function, FunctionName, Invocation, Outcome};
 use tokio::net::TcpListener;
 
+pub use answer::Answer;
 pub use ingress::IngressService;
 pub use limits::Limits;
 pub use serve::serve;
 pub use store::queue::{Enqueued, NewEvent};
 
 /// Every answer of a door.
-pub type Response = http::Response<Full<Bytes>>;
+pub type Response = http::Response<Answer>;
 
 /// What the doors need of the engine.
 pub trait Invoker: Clone + Send + Sync + 'static {
@@ -50,6 +53,9 @@ pub trait Invoker: Clone + Send + Sync + 'static {
     /// Keeps an event to be run; durable when it resolves. A fault of the store with a time to come back after: the disk
     /// has no room.
     fn enqueue(&self, event: NewEvent) -> impl Future<Output = Result<Enqueued, Fault>> + Send;
+
+    /// Sends a request to a web function, until the answer is dropped.
+    fn web(&self, call: WebCall) -> impl Future<Output = Result<http::Response<ReplyBody>, Fault>> + Send;
 }
 
 /// Who may use the Invoke door. Called once for each request: must not block.

@@ -9,7 +9,6 @@ use aws::errors::FAULT_HEADER;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
-use http_body_util::Full;
 use model::{Blame, Fault, FaultCode, RequestId, Timestamp};
 
 use crate::Response;
@@ -50,7 +49,7 @@ impl Reference {
     }
 
     fn failed(&self, status: StatusCode, code: FaultCode, body: Bytes) -> Response {
-        let mut response = Response::new(Full::new(body));
+        let mut response = Response::new(body.into());
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

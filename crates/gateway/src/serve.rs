@@ -12,20 +12,21 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::UPGRADE;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::guard::Guarded;
 use crate::limits::Limits;
 use crate::timer::ConnectionTimer;
+use crate::web::Passage;
 
 /// Serves what `service` gives for each peer, until `shutdown`; then lets open requests finish within
 /// [`Limits::drain`]. An axum `Router` fits as `|_| TowerToHyperService::new(router.clone())`.
@@ -40,7 +41,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let places = Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
+    let closing = watch::Sender::new(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -61,10 +62,26 @@ where
         };
         // A small answer must not wait for the peer's acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let io = TokioIo::new(Guarded::new(stream, &limits));
-        let connection = graceful.watch(http(&limits).serve_connection(io, service(peer)));
+        let passage = Passage::default();
+        let io = TokioIo::new(Guarded::new(stream, &limits, passage.clone()));
+        let service = Passing { service: service(peer), passage };
+        let connection = http(&limits).serve_connection(io, service).with_upgrades();
+        let mut closing = closing.subscribe();
         connections.spawn(async move {
-            if let Err(error) = connection.await {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                biased;
+                ended = &mut connection => Some(ended),
+                _ = closing.wait_for(|closing| *closing) => None,
+            };
+            let ended = match ended {
+                Some(ended) => ended,
+                None => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 debug!(%peer, %error, "a connection ended early");
             }
             drop(place);
@@ -72,8 +89,29 @@ where
     }
     // Closed first: who connects now is refused and may try the next server.
     drop(listener);
-    if tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_err() {
+    closing.send_replace(true);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.drain, ended).await.is_err() {
         warn!(open = connections.len(), "requests that did not finish in time were cut");
+    }
+}
+
+/// A service that tells requests which want to change the protocol how the rest of their connection passes the guard.
+struct Passing<S> {
+    service: S,
+    passage: Passage,
+}
+
+impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Passing<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        if request.headers().contains_key(UPGRADE) {
+            request.extensions_mut().insert(self.passage.clone());
+        }
+        self.service.call(request)
     }
 }
 

@@ -42,6 +42,9 @@ pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
     let restore = folder.join(RESTORE_PROGRAM);
     fs::write(&restore, snapshot_image::PROGRAM)?;
     fs::set_permissions(&restore, fs::Permissions::from_mode(0o755))?;
+    let agent = folder.join("hearth-agent");
+    fs::write(&agent, agent_image::BYTES)?;
+    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755))?;
     let compiling: Vec<_> = pythons().map(|python| (compile(&python, &folder.join("python")), python)).collect();
     for (child, python) in compiling {
         let ended = child.and_then(|child| wait(child, COMPILE_LIMIT));

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{any, post};
 use bytes::Bytes;
-use engine::Engine;
+use engine::{Engine, ReplyBody, WebCall};
 use gateway::{Enqueued, Gateway, Invoker, NewEvent};
 use hyper_util::service::TowerToHyperService;
 use model::{Fault, FaultCode, Function, FunctionName, Invocation, Outcome, RequestId};
@@ -131,6 +131,10 @@ impl Invoker for Dispatch {
                 _ => Fault::new(FaultCode::Store, "the queue did not answer: the event is not kept").with_detail(text),
             }
         })
+    }
+
+    async fn web(&self, call: WebCall) -> Result<axum::http::Response<ReplyBody>, Fault> {
+        self.engine.web(call).await
     }
 }
 

@@ -53,6 +53,8 @@ impl Images {
         let path = env.get("PATH").map_or("", String::as_str).to_owned();
         let work_dir = run::work_dir(config, &run::Overrides::default());
         let command = match runtime.language() {
+            // The agent runs it, and is not of the image.
+            Language::Native => Vec::new(),
             Language::Image => {
                 let mut command = run::command(config, &run::Overrides::default())?;
                 command[0] = self.absolute(&image.digest, &command[0], &path, &work_dir)?;

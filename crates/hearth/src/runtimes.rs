@@ -38,6 +38,8 @@ pub async fn installed() -> Vec<InstalledRuntime> {
             break;
         }
     }
+    // Needs nothing but the agent, which Hearth brings along.
+    found.push(InstalledRuntime { runtime: Runtime::provided(), program: engine::AGENT.to_owned() });
     found
 }
 

@@ -44,6 +44,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "namespace",
             "docker",
             "gvisor",
+            "agent-image",
             "fork-image",
             "snapshot-image",
             "spawner",

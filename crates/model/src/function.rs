@@ -37,10 +37,14 @@ pub const RESERVED_ENV: &[&str] = &[
     "AWS_LAMBDA_RUNTIME_API",
     "LAMBDA_TASK_ROOT",
     "LAMBDA_RUNTIME_DIR",
+    "AWS_LAMBDA_HTTP_ENDPOINT",
     "HEARTH_INVOKE_STREAMS",
     "HEARTH_SNAPSHOT",
     "HEARTH_STEM",
 ];
+
+/// Where AWS Lambda's Runtime API answers within a sandbox.
+pub const RUNTIME_API_PORT: u16 = 9001;
 
 /// Variables of a function that its interpreter, or the C library under it, reads at its own start.
 const EARLY_ENV: &[&str] = &[
@@ -92,6 +96,21 @@ pub struct Scale {
     pub idle: Idle,
 }
 
+/// Invocations at once in one instance of a web function that does not say how many.
+pub const WEB_CONCURRENCY: u32 = 64;
+
+/// A function that is an HTTP server itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Web {
+    /// Where it listens in its sandbox. It is told in `PORT`; a program that has a port of its own says which.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// A path that it answers with a status below 400 as soon as it takes requests. None: as soon as it listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+}
+
 /// All that a function is told to be. Values of this type have passed [`FunctionSpec::validate`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +124,13 @@ pub struct FunctionSpec {
     pub image: Option<PinnedImage>,
     /// `module.function`, as AWS Lambda names it.
     pub handler: String,
+    /// It is an HTTP server. None: it takes events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<Web>,
+    /// Program and arguments: a web function's server; or what is run once for each event, with the event on standard
+    /// input and the result on standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
     /// What the whole sandbox may hold, 32 MB to 10 GB.
     #[serde(default = "default_memory")]
     pub memory: Memory,
@@ -170,6 +196,14 @@ pub enum InvalidSpec {
     OutOfRange { key: &'static str, given: String, expected: &'static str },
     #[error("handler {0:?} is not valid: expected MODULE.FUNCTION, like app.handler, at most 128 bytes and no spaces")]
     Handler(String),
+    #[error(
+        "command is not valid: expected a program and its arguments, at most 64 texts of 4096 bytes together, without NUL"
+    )]
+    Command,
+    #[error(
+        "health {0:?} is not valid: expected a path that begins with /, like /healthz, at most 512 bytes and no spaces"
+    )]
+    Health(String),
     #[error("runtime = \"image\" runs the program of an image: say which with image = \"NAME:TAG\"")]
     NoImage,
     #[error("environment variable {0:?} is not a valid name: expected a letter, then letters, digits and _")]
@@ -200,6 +234,14 @@ pub enum InvalidSpec {
     SnapStartIsolation(IsolationChoice),
     #[error("snapstart = true keeps what init read, and secrets and mounts may change: remove one or the other")]
     SnapStartAccess,
+    #[error(
+        "snapstart = true is for handlers of the Python runtime, and a command or a web function has none: remove it"
+    )]
+    SnapStartProgram,
+    #[error("secrets as files are for handlers of the Python and Node runtimes: refer to the secret in env instead")]
+    SecretFilesProgram,
+    #[error("a web function takes requests, and neither schedules nor asynchronous events: remove its schedules")]
+    WebSchedule,
     #[error("schedule {name:?}: {why}")]
     Schedule { name: String, why: String },
     #[error(transparent)]
@@ -220,6 +262,9 @@ fn default_tmp() -> Memory {
 fn default_isolation() -> IsolationChoice {
     IsolationChoice::One(Isolation::Namespace)
 }
+fn default_port() -> u16 {
+    8080
+}
 fn default_url() -> bool {
     true
 }
@@ -235,6 +280,8 @@ impl FunctionSpec {
             runtime,
             image: None,
             handler: handler.to_owned(),
+            web: None,
+            command: None,
             memory: default_memory(),
             timeout: default_timeout(),
             cpu: None,
@@ -269,7 +316,8 @@ impl FunctionSpec {
         let Scale { min, max, concurrency, idle } = self.scale;
         range("scale.max", (1..=10_000).contains(&max), max.to_string(), "1 to 10000")?;
         range("scale.min", min <= max, min.to_string(), "0 to scale.max")?;
-        range("scale.concurrency", concurrency == 1, concurrency.to_string(), "1 for an event function")?;
+        let (most, expected) = if self.web.is_some() { (1000, "1 to 1000") } else { (1, "1 for an event function") };
+        range("scale.concurrency", (1..=most).contains(&concurrency), concurrency.to_string(), expected)?;
         if let Idle::For(time) = idle {
             let given = show_duration(time);
             range("scale.idle", time <= Duration::from_secs(7 * 86_400), given, "0s to 7d, or auto")?;
@@ -296,7 +344,17 @@ impl FunctionSpec {
         if self.snapstart && !(self.secret_names().is_empty() && self.mounts.is_empty()) {
             return Err(InvalidSpec::SnapStartAccess);
         }
+        if self.snapstart && self.is_through_agent() {
+            return Err(InvalidSpec::SnapStartProgram);
+        }
+        if self.is_through_agent() && !self.secrets.is_empty() {
+            return Err(InvalidSpec::SecretFilesProgram);
+        }
+        if self.web.is_some() && !self.schedules.is_empty() {
+            return Err(InvalidSpec::WebSchedule);
+        }
         self.validate_handler()?;
+        self.validate_program()?;
         self.asynchronous.validate()?;
         schedule::validate(&self.schedules)?;
         self.validate_env()?;
@@ -333,6 +391,26 @@ impl FunctionSpec {
         self.env.values().filter_map(EnvValue::secret).chain(self.secrets.values()).cloned().collect()
     }
 
+    fn validate_program(&self) -> Result<(), InvalidSpec> {
+        if let Some(command) = &self.command {
+            let bytes: usize = command.iter().map(String::len).sum();
+            let fits = (1..=64).contains(&command.len()) && bytes <= 4096;
+            if !fits || command[0].is_empty() || command.iter().any(|text| text.contains('\0')) {
+                return Err(InvalidSpec::Command);
+            }
+        }
+        let Some(Web { port, health }) = &self.web else { return Ok(()) };
+        if *port < 1024 || *port == RUNTIME_API_PORT {
+            let (given, expected) = (port.to_string(), "1024 to 65535, and not 9001");
+            return Err(InvalidSpec::OutOfRange { key: "port", given, expected });
+        }
+        if let Some(path) = health {
+            let fits = path.starts_with('/') && path.len() <= 512 && path.bytes().all(|byte| byte.is_ascii_graphic());
+            return if fits { Ok(()) } else { Err(InvalidSpec::Health(path.chars().take(80).collect())) };
+        }
+        Ok(())
+    }
+
     fn validate_handler(&self) -> Result<(), InvalidSpec> {
         let handler = &self.handler;
         // Not more than AWS checks: a handler without a dot is deployed there too, and fails when called.
@@ -360,6 +438,24 @@ impl FunctionSpec {
         if size > MAX_ENV_BYTES { Err(InvalidSpec::EnvSize(size)) } else { Ok(()) }
     }
 
+    /// The handler of a function that needs not say one: its code is not chosen by a name, or has a usual one.
+    pub fn usual_handler(language: Language, web: bool, command: bool) -> Option<&'static str> {
+        match language {
+            Language::Image => Some("image"),
+            _ if command => Some("command"),
+            Language::Native => Some("bootstrap"),
+            // The server's file.
+            Language::Python if web => Some("app.py"),
+            Language::Node if web => Some("index.js"),
+            Language::Python | Language::Node => None,
+        }
+    }
+
+    /// Whether a program that does not speak Hearth's own protocol is run for it, by the agent.
+    pub fn is_through_agent(&self) -> bool {
+        self.web.is_some() || self.command.is_some() || self.runtime.language() == Language::Native
+    }
+
     /// The most processor time the sandbox may use, set or by default.
     pub fn cpu_cap(&self) -> Cpu {
         self.cpu.unwrap_or_else(|| Cpu::millis((self.memory.as_mib() * 1000 / 1769).max(1000)))
@@ -369,6 +465,14 @@ impl FunctionSpec {
     /// thousandths of a core, 1,769 MB to a core.
     pub fn cpu_share(&self) -> Cpu {
         self.cpu.unwrap_or_else(|| Cpu::millis((self.memory.as_mib() * 1000 / 1769).max(10)))
+    }
+}
+
+// === impl Web ===
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { port: default_port(), health: None }
     }
 }
 

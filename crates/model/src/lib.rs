@@ -25,7 +25,10 @@ pub mod waterfall;
 pub use egress::{Destination, Destinations, Egress, InvalidEgress, NEVER, PRIVATE};
 pub use event::{AsyncRules, MAX_EVENT_BYTES};
 pub use fault::{Blame, Fault, FaultCode};
-pub use function::{Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, Scale, is_early_env};
+pub use function::{
+    Function, FunctionSpec, Idle, InvalidSpec, MAX_ENV_BYTES, RESERVED_ENV, RUNTIME_API_PORT, Scale, WEB_CONCURRENCY,
+    Web, is_early_env,
+};
 pub use id::{
     CodeHash, ComparisonId, FunctionName, ImageDigest, InstanceId, InvalidId, PinnedImage, RequestId, Revision,
     SecretName,

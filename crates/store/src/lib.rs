@@ -95,6 +95,18 @@ pub trait Functions: Send + Sync {
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
+/// The beginning of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileHead {
+    /// At most [`FileHead::MOST`] bytes.
+    pub bytes: Vec<u8>,
+    pub executable: bool,
+}
+
+impl FileHead {
+    pub const MOST: u64 = 64 * 1024;
+}
+
 /// Packages, named by the SHA-256 of their bytes.
 #[async_trait]
 pub trait Packages: Send + Sync {
@@ -105,6 +117,10 @@ pub trait Packages: Send + Sync {
 
     /// The zip as it was uploaded.
     async fn read(&self, hash: &CodeHash) -> Result<Bytes, StoreError>;
+
+    /// A file of the package, by its path in it: how it begins, and whether it may be executed. None: there is no such
+    /// file. Links are followed within the package.
+    async fn head(&self, hash: &CodeHash, path: &str) -> Result<Option<FileHead>, StoreError>;
 
     /// Removes packages that no function uses and that are older than `age` (a deploy uploads first and
     /// refers later). Returns how many went.

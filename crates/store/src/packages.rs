@@ -15,10 +15,10 @@
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -27,8 +27,8 @@ use bytes::Bytes;
 use model::CodeHash;
 use sha2::{Digest, Sha256};
 
-use crate::StoreError;
 use crate::unpack::{Limits, unpack};
+use crate::{FileHead, StoreError};
 
 /// The packages beneath one directory. One process at a time: the caller holds the lock. All methods block.
 #[derive(Debug)]
@@ -180,6 +180,28 @@ impl DiskPackages {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::NoSuchPackage(hash.clone())),
             Err(error) => Err(StoreError::io(format_args!("reading package {hash}"), &error)),
         }
+    }
+
+    /// See [`crate::Packages::head`].
+    pub fn head(&self, hash: &CodeHash, path: &str) -> Result<Option<FileHead>, StoreError> {
+        let relative = Path::new(path);
+        // Nothing in a package leads out of it: so a path without `..` does not either.
+        if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Ok(None);
+        }
+        let failed = |error: io::Error| StoreError::io(format_args!("reading {path} of package {hash}"), &error);
+        let file = match File::open(self.folder(hash).join(relative)) {
+            Ok(file) => file,
+            Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let meta = file.metadata().map_err(failed)?;
+        if !meta.is_file() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.take(FileHead::MOST).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(Some(FileHead { bytes, executable: meta.permissions().mode() & 0o111 != 0 }))
     }
 
     /// Where the package's code is, or would be. Never changes while the package is there.

@@ -147,6 +147,10 @@ impl Body {
             }
             Kind::Response => Frame::Response { last: self.flags()?, payload: self.bytes },
             Kind::Error => Frame::Error(self.json()?),
+            Kind::Connect => {
+                self.end()?;
+                Frame::Connect
+            }
         })
     }
 

@@ -37,7 +37,7 @@ impl Frame {
             Frame::Invoke(invoke) => &invoke.payload,
             Frame::Response { payload, .. } => payload,
             Frame::Snapshot(why) => why.as_deref().unwrap_or_default().as_bytes(),
-            Frame::Hello { .. } | Frame::Trace(_) | Frame::Ready | Frame::Image | Frame::End => &[],
+            Frame::Hello { .. } | Frame::Trace(_) | Frame::Ready | Frame::Image | Frame::End | Frame::Connect => &[],
         };
         match self {
             Frame::Hello { version, runtime } => {
@@ -86,7 +86,8 @@ impl Frame {
             | Frame::Snapshot(_)
             | Frame::Data(_)
             | Frame::End
-            | Frame::Error(_) => {
+            | Frame::Error(_)
+            | Frame::Connect => {
                 put_header(out, self.kind(), 0, payload.len())?;
             }
         }

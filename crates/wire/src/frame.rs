@@ -36,6 +36,7 @@ pub enum Kind {
     End = 0x12,
     Response = 0x13,
     Error = 0x14,
+    Connect = 0x15,
 }
 
 /// One frame.
@@ -65,6 +66,8 @@ pub enum Frame {
     },
     /// Error JSON, checked to be a JSON object.
     Error(Bytes),
+    /// A socket comes beside it, to be joined with the web function's own.
+    Connect,
 }
 
 /// A line that a handler logged, with what only the runtime knows about it.
@@ -134,6 +137,7 @@ impl Kind {
         Kind::End,
         Kind::Response,
         Kind::Error,
+        Kind::Connect,
     ];
 
     pub fn from_u8(number: u8) -> Option<Self> {
@@ -155,6 +159,7 @@ impl Kind {
             Kind::End => "END",
             Kind::Response => "RESPONSE",
             Kind::Error => "ERROR",
+            Kind::Connect => "CONNECT",
         }
     }
 
@@ -162,7 +167,7 @@ impl Kind {
     pub fn longest(self) -> usize {
         match self {
             Kind::Hello | Kind::Snapshot => 4 << 10,
-            Kind::Ready | Kind::Image | Kind::End => 0,
+            Kind::Ready | Kind::Image | Kind::End | Kind::Connect => 0,
             Kind::Log => crate::MAX_LOG,
             Kind::Trace => Trace::LONGEST,
             Kind::Init | Kind::InitError | Kind::Invoke | Kind::Data | Kind::Response | Kind::Error => crate::MAX_BODY,
@@ -176,7 +181,7 @@ impl Kind {
                 (Stream::Control, Some(Side::Guest))
             }
             Kind::Init | Kind::Image => (Stream::Control, Some(Side::Host)),
-            Kind::Invoke => (Stream::Invoke, Some(Side::Host)),
+            Kind::Invoke | Kind::Connect => (Stream::Invoke, Some(Side::Host)),
             Kind::Data | Kind::End => (Stream::Invoke, None),
             Kind::Response | Kind::Error => (Stream::Invoke, Some(Side::Guest)),
         };
@@ -247,6 +252,7 @@ impl Frame {
             Frame::End => Kind::End,
             Frame::Response { .. } => Kind::Response,
             Frame::Error(_) => Kind::Error,
+            Frame::Connect => Kind::Connect,
         }
     }
 }

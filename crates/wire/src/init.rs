@@ -16,6 +16,35 @@ pub struct Init {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<InitFile>,
     pub function: InitFunction,
+    /// What the agent runs. Only the agent is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+}
+
+/// A program that speaks something else than this protocol, and is run by the agent, which does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub mode: Mode,
+    /// Program and arguments. A program without a slash is looked for in the task root and then in `PATH`.
+    pub command: Vec<String>,
+    /// Where a web function listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The path that a web function answers at once it takes requests. None: as soon as it listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+}
+
+/// How the program is told of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It asks for them, over AWS Lambda's Runtime API.
+    Runtime,
+    /// It is an HTTP server.
+    Web,
+    /// It is run for each: the event on standard input, the result on standard output.
+    Command,
 }
 
 /// A file that is made in the sandbox, by who starts the function there.

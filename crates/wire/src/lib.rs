@@ -14,7 +14,7 @@ mod init;
 pub use decode::Decoder;
 pub use encode::{InvokeHead, put_data_head, put_invoke_head};
 pub use frame::{Frame, Invoke, Kind, Log, SetUp, Side, Stream, Trace};
-pub use init::{Init, InitFile, InitFunction};
+pub use init::{Init, InitFile, InitFunction, Mode, Run};
 
 /// The version that HELLO carries.
 pub const VERSION: u16 = 1;

@@ -57,6 +57,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         Just(Frame::End),
         (any::<bool>(), payload()).prop_map(|(last, payload)| Frame::Response { last, payload }),
         json().prop_map(Frame::Error),
+        Just(Frame::Connect),
     ]
 }
 

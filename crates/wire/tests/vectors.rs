@@ -65,6 +65,7 @@ fn frame(vector: &Value) -> Frame {
         "END" => Frame::End,
         "RESPONSE" => Frame::Response { last: last(), payload: payload() },
         "ERROR" => Frame::Error(json()),
+        "CONNECT" => Frame::Connect,
         other => panic!("unknown kind {other}"),
     }
 }

@@ -5,9 +5,11 @@
 
 mod reply;
 mod request;
+mod server;
 
 pub use reply::{BadReply, HttpReply, reply};
 pub use request::{Forwarded, HttpRequest, event};
+pub use server::{Posted, plain, posted, result};
 
 use http::HeaderName;
 use http::header;
@@ -23,7 +25,7 @@ pub fn is_our_cookie(name: &str) -> bool {
 }
 
 /// Headers that belong to one connection, RFC 9110 section 7.6.1 and the customary ones.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
         header::CONNECTION

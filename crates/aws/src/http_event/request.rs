@@ -203,7 +203,7 @@ fn time(out: &mut Vec<u8>, at: Timestamp) {
 }
 
 /// Whether AWS takes a body of this content type for text.
-fn is_text(headers: &HeaderMap) -> bool {
+pub(super) fn is_text(headers: &HeaderMap) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
     let kind = kind.split(';').next().unwrap_or_default().trim();
     let is = |other: &str| kind.eq_ignore_ascii_case(other);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::{ReplyBody, WebCall};
 use gateway::{Enqueued, Gateway, Invoker, Keys, Limits, NewEvent, Options, Response, serve_ingress};
 use http_body_util::BodyExt;
 use model::{
@@ -121,6 +122,10 @@ impl Invoker for Fake {
             _ if event.key.is_some() => Ok(Enqueued { id: EARLIER.parse().unwrap(), repeated: true }),
             _ => Ok(Enqueued { id: event.id, repeated: false }),
         }
+    }
+
+    async fn web(&self, call: WebCall) -> Result<http::Response<ReplyBody>, Fault> {
+        Err(Fault::new(FaultCode::NotFound, format!("{} is no web function", call.function)))
     }
 }
 

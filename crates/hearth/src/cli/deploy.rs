@@ -28,6 +28,7 @@ use super::access::{self, AccessArgs};
 use super::client::{Client, ClientError, ConnectArgs};
 use super::guess::{self, RootFiles};
 use super::install::Install;
+use super::kept::kept;
 use super::pack::{self, Contents, Packer};
 use super::progress::Progress;
 use super::{Usage, init, manifest, out, text};
@@ -35,7 +36,7 @@ pub use once::Deployed;
 
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// A folder, with or without a hearth.toml; a zip; or a single .py, .js, .mjs or .cjs file
+    /// A folder, with or without a hearth.toml; a zip; a single .py, .js, .mjs or .cjs file; or a single program
     #[arg(default_value = ".")]
     pub path: PathBuf,
     /// The function's name [default: the folder's or file's]
@@ -51,6 +52,18 @@ pub struct DeployArgs {
     /// file.function [default: found in the files]
     #[arg(long)]
     handler: Option<String>,
+    /// It is an HTTP server, and listens on $PORT
+    #[arg(long)]
+    web: bool,
+    /// It is an HTTP server, and listens on this port [default with --web: 8080]
+    #[arg(long)]
+    port: Option<u16>,
+    /// It is an HTTP server, and answers at this path once it takes requests
+    #[arg(long, value_name = "PATH")]
+    health: Option<String>,
+    /// Program and arguments, separated by spaces: a web function's server, or what is run once for each event
+    #[arg(long, value_name = "TEXT")]
+    command: Option<String>,
     /// What the sandbox is made with; `hearth doctor` shows what works; auto: the cheapest that works;
     /// namespace=90,gvisor=10: several, with shares of the calls [default: namespace]
     #[arg(long)]
@@ -87,7 +100,7 @@ pub struct DeployArgs {
     /// Instances at once at most [default: 1000]
     #[arg(long, value_name = "COUNT")]
     max: Option<u32>,
-    /// Invocations at once in one instance; event functions take 1
+    /// Invocations at once in one instance; event functions take 1 [default for web functions: 64]
     #[arg(long, value_name = "COUNT")]
     concurrency: Option<u32>,
     /// For people, at most 256 bytes
@@ -123,6 +136,8 @@ pub enum Source {
     Folder(PathBuf),
     Zip(PathBuf),
     File(PathBuf),
+    /// An executable, which becomes the package's bootstrap.
+    Program(PathBuf),
 }
 
 pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
@@ -193,6 +208,14 @@ impl DeployArgs {
         set(&mut write.runtime, &self.runtime);
         set(&mut write.image, &self.image.clone().map(Some));
         set(&mut write.handler, &self.handler);
+        if self.web || self.port.is_some() || self.health.is_some() {
+            let web = write.web.get_or_insert_default().get_or_insert_default();
+            web.port = self.port.unwrap_or(web.port);
+            set(&mut web.health, &self.health);
+        }
+        if let Some(command) = &self.command {
+            write.command = Some(Some(command.split_whitespace().map(str::to_owned).collect()));
+        }
         set(&mut write.isolation, &self.isolation);
         set(&mut write.at_least, &self.at_least.map(Some));
         set(&mut write.memory, &self.memory);
@@ -250,6 +273,12 @@ impl DeployArgs {
                 self.identify(&contents.telling(), &has, client, before, write, told)?;
                 return packer.pack(&contents);
             }
+            Source::Program(path) => {
+                let contents = Contents::of_program(path, guess::BOOTSTRAP)?;
+                write.runtime.get_or_insert_with(Runtime::provided);
+                self.identify(&contents.telling(), &|_| false, client, before, write, told)?;
+                return packer.pack(&contents);
+            }
             Source::Folder(folder) => folder,
         };
         let mut contents = Contents::of_folder(folder, &[])?;
@@ -288,11 +317,18 @@ impl DeployArgs {
         let in_image = write.image.clone().unwrap_or_else(|| before.and_then(|one| one.image.clone())).is_some();
         let RuntimeList { runtimes } = client.get("/api/v1/runtimes")?;
         let here: Vec<&Runtime> = runtimes.iter().filter(|one| one.works).map(|one| &one.name).collect();
+        let command = said_or(&write.command, before.and_then(|one| one.command.as_ref()));
+        let web = said_or(&write.web, before.and_then(|one| one.web.as_ref()));
         let runtime = match write.runtime.clone() {
             Some(runtime) => runtime,
+            // Its interpreter, if it has one, is part of the command.
+            None if command => match before.and_then(|one| one.runtime.parse().ok()) {
+                Some(runtime) => runtime,
+                None => Runtime::provided(),
+            },
             None => {
                 let language = guess::language(files).ok_or_else(|| {
-                    let message = "no .py or .js file, no package.json and no requirements.txt";
+                    let message = "no .py or .js file, no package.json, no requirements.txt and no bootstrap";
                     Usage(format!("{message}: say --runtime and --handler"))
                 })?;
                 let same =
@@ -313,12 +349,14 @@ impl DeployArgs {
         if !in_image && !here.contains(&&runtime) {
             return Err(no_runtime(&runtime, &here).into());
         }
-        if let Some(handler) = write.handler.as_ref().filter(|one| !one.contains('.') && *one != "image") {
+        let usual = FunctionSpec::usual_handler(runtime.language(), web, command);
+        if let Some(handler) = write.handler.as_ref().filter(|one| !one.contains('.') && usual.is_none()) {
             // As on AWS it is deployed all the same, and fails when it is called.
             told.push(format!("handler {handler} has no dot: expected MODULE.FUNCTION"));
         }
         let handler = match write.handler.clone() {
             Some(handler) => handler,
+            None if usual.is_some() => usual.unwrap_or_default().to_owned(),
             None => {
                 let module = |handler: &str| handler.rsplit_once('.').map_or("", |(module, _)| module).to_owned();
                 let same = before.map(|one| one.handler.clone()).filter(|handler| has_module(&module(handler)));
@@ -371,6 +409,11 @@ fn check(write: &FunctionWrite, runtime: &Runtime, handler: &str, before: Option
         spec.scale.max = before.scale.max;
         spec.env.clone_from(&before.env);
     }
+    if let Some(web) = write.web.clone().or_else(|| Some(before?.web.clone())) {
+        spec.scale.concurrency = if web.is_some() { model::WEB_CONCURRENCY } else { 1 };
+        spec.web = web;
+    }
+    spec.command = write.command.clone().flatten();
     let said = write.scale.clone().unwrap_or_default();
     spec.memory = write.memory.unwrap_or(spec.memory);
     spec.timeout = write.timeout.unwrap_or(spec.timeout);
@@ -386,38 +429,14 @@ fn check(write: &FunctionWrite, runtime: &Runtime, handler: &str, before: Option
     spec.validate().map_err(|error| Usage(error.to_string()))
 }
 
+/// Whether the function has that, as it was said, or as it is.
+fn said_or<T>(said: &Option<Option<T>>, is: Option<&T>) -> bool {
+    said.as_ref().map_or(is.is_some(), Option::is_some)
+}
+
 /// Whether a handler's module is among the files, in any language.
 fn has_module(module: &str, has: impl Fn(&str) -> bool) -> bool {
     [".py", ".mjs", ".js", ".cjs"].iter().any(|end| has(&format!("{module}{end}")))
-}
-
-/// What an existing function keeps that differs from the default and was not said: for telling.
-fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
-    let (Ok(name), Ok(runtime)) = (before.name.parse(), before.runtime.parse()) else { return Vec::new() };
-    let defaults = FunctionSpec::new(name, runtime, "");
-    let (scale, said) = (&before.scale, write.scale.clone().unwrap_or_default());
-    let one =
-        |key: &str, unsaid: bool, is: &str, default: String| (unsaid && is != default).then(|| format!("{key} {is}"));
-    let d = &defaults;
-    let floor = before.at_least.map_or(String::new(), |floor| floor.to_string());
-    let keys = [
-        one("memory", write.memory.is_none(), &before.memory, d.memory.to_string()),
-        one("timeout", write.timeout.is_none(), &before.timeout, model::show_duration(d.timeout)),
-        one("cpu", write.cpu.is_none(), &before.cpu.map_or(String::new(), |cpu| cpu.to_string()), String::new()),
-        one("tmp", write.tmp.is_none(), &before.tmp, d.tmp.to_string()),
-        one("isolation", write.isolation.is_none(), &before.isolation.to_string(), d.isolation.to_string()),
-        one("image", write.image.is_none(), before.image.as_deref().unwrap_or_default(), String::new()),
-        one("at-least", write.at_least.is_none(), &floor, String::new()),
-        one("egress", write.egress.is_none(), &before.egress.to_string(), d.egress.to_string()),
-        one("min", said.min.is_none(), &scale.min.to_string(), d.scale.min.to_string()),
-        one("max", said.max.is_none(), &scale.max.to_string(), d.scale.max.to_string()),
-        one("concurrency", said.concurrency.is_none(), &scale.concurrency.to_string(), d.scale.concurrency.to_string()),
-        one("idle", said.idle.is_none(), &scale.idle, d.scale.idle.to_string()),
-        one("snapstart", write.snapstart.is_none(), &before.snapstart.to_string(), d.snapstart.to_string()),
-        one("url", write.url.is_none(), &before.url.to_string(), d.url.to_string()),
-    ];
-    let env = before.env.keys().filter(|name| !write.env.as_ref().is_some_and(|env| env.contains_key(*name)));
-    keys.into_iter().flatten().chain(env.map(|name| format!("env {name}"))).chain(access::kept(before, write)).collect()
 }
 
 // === impl Source ===
@@ -435,7 +454,11 @@ impl Source {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 Ok(Self::Folder(folder.unwrap_or(Path::new(".")).to_owned()))
             }
-            _ => Err(Usage(format!("{}: expected a folder, a .zip, or a .py, .js, .mjs or .cjs file", path.display()))),
+            _ if pack::is_program(path) => Ok(Self::Program(path.to_owned())),
+            _ => Err(Usage(format!(
+                "{}: expected a folder, a .zip, a .py, .js, .mjs or .cjs file, or a program",
+                path.display()
+            ))),
         }
     }
 
@@ -452,7 +475,7 @@ impl Source {
     fn name(&self) -> anyhow::Result<FunctionName> {
         match self {
             Self::Folder(folder) => init::function_name(folder),
-            Self::Zip(path) | Self::File(path) => init::function_name(&path.with_extension("")),
+            Self::Zip(path) | Self::File(path) | Self::Program(path) => init::function_name(&path.with_extension("")),
         }
     }
 }

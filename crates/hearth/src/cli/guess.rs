@@ -11,18 +11,24 @@ pub type RootFiles = BTreeMap<String, String>;
 const PYTHON_STEMS: &[&str] = &["app", "lambda_function", "main", "index", "handler", "function"];
 const NODE_STEMS: &[&str] = &["index", "app", "main", "handler", "function", "server"];
 
+/// What AWS Lambda starts where the runtime is the package's own.
+pub const BOOTSTRAP: &str = "bootstrap";
+
 /// Names of handlers, the likeliest first.
 const HANDLERS: &[&str] = &["handler", "lambda_handler"];
 
 /// Whether a file's text helps to guess.
 pub fn telling(name: &str) -> bool {
     let code = [".py", ".js", ".mjs", ".cjs"].iter().any(|end| name.ends_with(end));
-    code || name == "package.json" || name == "requirements.txt"
+    code || ["package.json", "requirements.txt", BOOTSTRAP].contains(&name)
 }
 
-/// What it is written in: a package list decides, then code.
+/// What it is written in: a program of its own decides, then a package list, then code.
 pub fn language(files: &RootFiles) -> Option<Language> {
     let has = |ends: &[&str]| files.keys().any(|name| ends.iter().any(|end| name.ends_with(end)));
+    if files.contains_key(BOOTSTRAP) {
+        return Some(Language::Native);
+    }
     if files.contains_key("requirements.txt") {
         return Some(Language::Python);
     }
@@ -51,7 +57,7 @@ pub fn handlers(files: &RootFiles, language: Language) -> Vec<String> {
     let ends: &[&str] = match language {
         Language::Python => &[".py"],
         Language::Node => &[".mjs", ".js", ".cjs"],
-        Language::Image => return Vec::new(),
+        Language::Image | Language::Native => return Vec::new(),
     };
     let stem = |name: &String| ends.iter().find_map(|end| name.strip_suffix(end)).map(str::to_owned);
     let mut stems: Vec<(String, &str)> =
@@ -59,7 +65,7 @@ pub fn handlers(files: &RootFiles, language: Language) -> Vec<String> {
     let main = files.get("package.json").and_then(|text| main_of(text));
     let likely = match language {
         Language::Python => PYTHON_STEMS,
-        Language::Node | Language::Image => NODE_STEMS,
+        Language::Node | Language::Image | Language::Native => NODE_STEMS,
     };
     stems.sort_by_key(|(stem, _)| {
         let named = main.as_ref() == Some(stem);
@@ -96,7 +102,7 @@ fn defines(text: &str, name: &str, language: Language) -> bool {
             let assigned = line.strip_prefix(name).map(str::trim_start);
             called || assigned.is_some_and(|rest| rest.starts_with('=') && !rest.starts_with("=="))
         }
-        Language::Image => false,
+        Language::Image | Language::Native => false,
         Language::Node => (line.contains("export") || line.contains("exports")) && words(line).any(|word| word == name),
     })
 }
@@ -119,6 +125,7 @@ mod tests {
         assert_eq!(language(&files(&[("index.mjs", "")])), Some(Language::Node));
         assert_eq!(language(&files(&[("package.json", "{}"), ("tool.py", "")])), Some(Language::Node));
         assert_eq!(language(&files(&[("requirements.txt", ""), ("x.js", "")])), Some(Language::Python));
+        assert_eq!(language(&files(&[("bootstrap", "\x7fELF"), ("main.py", "")])), Some(Language::Native));
         assert_eq!(language(&files(&[])), None);
     }
 

@@ -53,7 +53,7 @@ impl Install<'_> {
         match self.runtime.language() {
             Language::Python => self.pip(),
             Language::Node => self.npm(),
-            Language::Image => Ok(None),
+            Language::Image | Language::Native => Ok(None),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use control::{AsyncWrite, FunctionWrite, ScaleWrite, explain_unknown};
 use model::{
     Cpu, Egress, EnvValue, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Missed, Overlap,
-    Runtime, Schedule,
+    Runtime, Schedule, Web,
 };
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -30,6 +30,15 @@ struct RawConfig {
     runtime: Option<Spanned<String>>,
     /// `file.function`. Default: found in the files.
     handler: Option<String>,
+    /// It is an HTTP server; default false.
+    web: Option<bool>,
+    /// Where that listens, 1024 to 65535; default 8080, and told in `PORT`.
+    port: Option<Spanned<u16>>,
+    /// A path that it answers with a status below 400 once it takes requests; default: as soon as it listens.
+    health: Option<Spanned<String>>,
+    /// Program and arguments: a web function's server; else what is run once for each event, with the event on standard
+    /// input and the result on standard output.
+    command: Option<Vec<String>>,
     /// The root file system of its sandboxes: an image, by its name in a registry. Default: this machine's own `/usr`.
     image: Option<String>,
     /// Of the whole sandbox, 32MB to 10GB; default 128MB.
@@ -66,9 +75,6 @@ struct RawConfig {
     schedule: Option<Vec<Spanned<RawSchedule>>>,
     // Not yet.
     http: Option<Spanned<toml::Value>>,
-    web: Option<Spanned<toml::Value>>,
-    port: Option<Spanned<toml::Value>>,
-    health: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -168,9 +174,20 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         None => Ok(()),
     };
     later("[[http]]", &raw.http)?;
-    later("web", &raw.web)?;
-    later("port", &raw.port)?;
-    later("health", &raw.health)?;
+    let web = raw.web.unwrap_or(false);
+    for (key, at) in [
+        ("port", raw.port.as_ref().map(|port| port.span())),
+        ("health", raw.health.as_ref().map(|health| health.span())),
+    ] {
+        if let Some(at) = at.filter(|_| !web) {
+            return Err(refuse(text, at.start, &format!("{key} is a web function's: say web = true beside it")));
+        }
+    }
+    let mut server = Web::default();
+    if let Some(port) = raw.port {
+        server.port = port.into_inner();
+    }
+    server.health = raw.health.map(Spanned::into_inner);
     let placed = |(at, message): (usize, String)| refuse(text, at, &message);
     let scale = raw.scale.unwrap_or_default();
     let wait = scale.idle.map(|time| {
@@ -188,6 +205,8 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         description: raw.description,
         runtime: word::<Runtime>(text, "runtime", raw.runtime)?,
         handler: raw.handler,
+        web: raw.web.map(|web| web.then_some(server)),
+        command: raw.command.map(Some),
         memory: read::<Memory>(text, "memory", raw.memory)?,
         timeout: timeout.transpose()?,
         image: raw.image.map(Some),
@@ -418,6 +437,17 @@ mod tests {
     }
 
     #[test]
+    fn a_web_function_says_where_it_listens() {
+        let manifest = parse("web = true\ncommand = [\"node\", \"server.js\"]").unwrap();
+        assert_eq!(manifest.web, Some(Some(Web { port: 8080, health: None })));
+        assert_eq!(manifest.command, Some(Some(vec!["node".into(), "server.js".into()])));
+        let manifest = parse("web = true\nport = 3000\nhealth = \"/up\"").unwrap();
+        assert_eq!(manifest.web, Some(Some(Web { port: 3000, health: Some("/up".into()) })));
+        assert_eq!(parse("web = false").unwrap().web, Some(None));
+        assert!(said("\nport = 80").contains("line 2: port is a web function's"));
+    }
+
+    #[test]
     fn what_is_not_said_is_left_unsaid() {
         assert_eq!(parse("").unwrap(), FunctionWrite::default());
         assert_eq!(parse("memory = 512\ntimeout = 1.5").unwrap().timeout.unwrap().as_millis(), 1500);
@@ -469,7 +499,7 @@ mod tests {
 
     #[test]
     fn what_does_not_work_yet_is_said_to_be_so() {
-        for text in ["[[http]]\nroute = \"GET /\"", "web = true", "port = 80", "health = \"/\""] {
+        for text in ["[[http]]\nroute = \"GET /\""] {
             let said = said(text);
             assert!(said.contains("not supported yet") && said.contains("line "), "{text}: {said}");
         }

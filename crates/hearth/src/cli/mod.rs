@@ -24,6 +24,7 @@ mod image;
 mod init;
 mod install;
 mod invoke;
+mod kept;
 mod list;
 mod logs;
 mod manifest;

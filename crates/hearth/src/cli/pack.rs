@@ -100,6 +100,13 @@ impl Contents {
         Ok(Self([(name.to_owned(), entry)].into()))
     }
 
+    /// A single program, under another name.
+    pub fn of_program(path: &Path, name: &str) -> anyhow::Result<Self> {
+        let meta = fs::metadata(path).with_context(|| format!("reading {}", path.display()))?;
+        let entry = Entry::File { from: path.to_owned(), executable: true, stamp: Stamp::of(&meta) };
+        Ok(Self([(name.to_owned(), entry)].into()))
+    }
+
     /// Adds all of another folder below `inside`; what is there already stays.
     pub fn add_folder(&mut self, folder: &Path, inside: &str) -> anyhow::Result<()> {
         let mut added = Self::default();
@@ -257,6 +264,13 @@ pub fn open_zip(path: &Path) -> anyhow::Result<(Vec<u8>, RootFiles)> {
         }
     }
     Ok((bytes, files))
+}
+
+/// Whether a file is a program, by its first bytes.
+pub fn is_program(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start));
+    read.is_ok_and(|read| start[..read].starts_with(b"#!") || start[..read].starts_with(b"\x7fELF"))
 }
 
 fn check_packed(length: usize) -> Result<(), Usage> {

@@ -34,7 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::keyring::Keyring;
 use crate::packages::{self, DiskPackages};
 use crate::unpack::Limits;
-use crate::{Packages, StoreError};
+use crate::{FileHead, Packages, StoreError};
 use database::{Readers, blocking};
 use telemetry::TelemetryDb;
 use writer::Writer;
@@ -160,6 +160,11 @@ impl Packages for SqliteStore {
     async fn read(&self, hash: &CodeHash) -> Result<Bytes, StoreError> {
         let (packages, hash) = (self.packages.clone(), hash.clone());
         blocking(move || packages.read(&hash)).await
+    }
+
+    async fn head(&self, hash: &CodeHash, path: &str) -> Result<Option<FileHead>, StoreError> {
+        let (packages, hash, path) = (self.packages.clone(), hash.clone(), path.to_owned());
+        blocking(move || packages.head(&hash, &path)).await
     }
 
     async fn collect(&self, age: Duration) -> Result<usize, StoreError> {

@@ -74,7 +74,7 @@ pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
     let (name, _) = deploy.wanted(&source)?;
     let watch = match &source {
         Source::Folder(folder) => Watch::of_folder(folder)?,
-        Source::Zip(path) | Source::File(path) => Watch::of_file(path)?,
+        Source::Zip(path) | Source::File(path) | Source::Program(path) => Watch::of_file(path)?,
     };
     let (sender, ends) = mpsc::channel();
     let asked = listen(sender.clone())?;

@@ -154,7 +154,7 @@ impl Redeploy {
         let runtime = write.runtime.clone().or_else(|| self.answering.as_ref()?.runtime.parse().ok());
         let folder = match source {
             _ if in_image => return self.unchecked("an image has an interpreter of its own"),
-            Source::Zip(_) => return Ok(()),
+            Source::Zip(_) | Source::Program(_) => return Ok(()),
             Source::Folder(folder) => folder.clone(),
             Source::File(path) => parent(path),
         };
@@ -201,7 +201,7 @@ fn parent(path: &Path) -> PathBuf {
 fn files(path: &Path) -> anyhow::Result<BTreeMap<String, State>> {
     let folder = match Source::of(path)? {
         Source::Folder(folder) => folder,
-        Source::Zip(path) | Source::File(path) => return Ok(Contents::of_file(&path)?.state()),
+        Source::Zip(path) | Source::File(path) | Source::Program(path) => return Ok(Contents::of_file(&path)?.state()),
     };
     let mut files = Contents::of_folder(&folder, &[])?.state();
     for name in BESIDE {
