@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Up(args) => {
             log_to_stderr();
-            up::run(args)
+            up::run(*args)
         }
         cli::Command::Server(args) => {
             log_to_stderr();

@@ -77,7 +77,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start Hearth here and keep it running
-    Up(UpArgs),
+    Up(Box<UpArgs>),
     #[command(hide = true)]
     Server(ServerArgs),
     #[command(hide = true)]
