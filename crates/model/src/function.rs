@@ -1,5 +1,7 @@
 //! What a function is: the validated specification, and one deployed revision of it.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::Egress;
 use crate::event::AsyncRules;
-use crate::id::{CodeHash, FunctionName, InvalidId, PinnedImage, Revision, SecretName};
+use crate::id::{CodeHash, FunctionName, PinnedImage, Revision, SecretName};
 use crate::isolation::{Isolation, IsolationChoice};
-use crate::mount::{MAX_MOUNTS, Mount};
+use crate::mount::Mount;
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
 use crate::runtime::{Language, Runtime};
-use crate::schedule::{self, Schedule};
-use crate::secret::{self, EnvValue, MAX_SECRETS};
+use crate::schedule::Schedule;
+use crate::secret::EnvValue;
 use crate::time::Timestamp;
+
+pub use check::InvalidSpec;
 
 /// All environment variables of a function together, names and values: AWS Lambda's 4 KB.
 pub const MAX_ENV_BYTES: usize = 4 * 1024;
@@ -189,67 +193,6 @@ pub struct Function {
     pub modified: Timestamp,
 }
 
-/// What is wrong with a specification.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSpec {
-    #[error("{key} = {given} is out of range: expected {expected}")]
-    OutOfRange { key: &'static str, given: String, expected: &'static str },
-    #[error("handler {0:?} is not valid: expected MODULE.FUNCTION, like app.handler, at most 128 bytes and no spaces")]
-    Handler(String),
-    #[error(
-        "command is not valid: expected a program and its arguments, at most 64 texts of 4096 bytes together, without NUL"
-    )]
-    Command,
-    #[error(
-        "health {0:?} is not valid: expected a path that begins with /, like /healthz, at most 512 bytes and no spaces"
-    )]
-    Health(String),
-    #[error("runtime = \"image\" runs the program of an image: say which with image = \"NAME:TAG\"")]
-    NoImage,
-    #[error("environment variable {0:?} is not a valid name: expected a letter, then letters, digits and _")]
-    EnvName(String),
-    #[error("environment variable {0} is set by the platform and cannot be given: remove it, or choose another name")]
-    EnvReserved(String),
-    #[error("environment variable {0} holds a NUL byte, which no process environment can hold")]
-    EnvValue(String),
-    #[error("environment variables take {0} bytes together: at most {MAX_ENV_BYTES} are allowed, as on AWS Lambda")]
-    EnvSize(usize),
-    #[error("environment variable {0} is read by the interpreter before it is told any secret: give its text itself")]
-    EnvSecret(String),
-    #[error("secret file {0:?} is not valid: {1}")]
-    SecretPath(String, &'static str),
-    #[error("secret file {0:?} is to be a folder too, of another one's: name one of them otherwise")]
-    SecretFolder(String),
-    #[error("the function refers to {0} secrets: at most {MAX_SECRETS} are allowed, variables and files together")]
-    SecretCount(usize),
-    #[error("two mounts are at {0}: give each a path of its own")]
-    MountTwice(String),
-    #[error("the function has {0} mounts: at most {MAX_MOUNTS} are allowed")]
-    MountCount(usize),
-    #[error("isolation {isolation} is weaker than at_least = {floor}: name one that is as strong, or isolation = auto")]
-    TooWeak { isolation: Isolation, floor: Isolation },
-    #[error("snapstart = true is for Python functions without an image, and runtime is {0}: remove it, or the image")]
-    SnapStartRuntime(Runtime),
-    #[error("snapstart = true is for isolation = \"namespace\" alone, and isolation is {0}: remove it, or change that")]
-    SnapStartIsolation(IsolationChoice),
-    #[error("snapstart = true keeps what init read, and secrets and mounts may change: remove one or the other")]
-    SnapStartAccess,
-    #[error(
-        "snapstart = true is for handlers of the Python runtime, and a command or a web function has none: remove it"
-    )]
-    SnapStartProgram,
-    #[error("secrets as files are for handlers of the Python and Node runtimes: refer to the secret in env instead")]
-    SecretFilesProgram,
-    #[error("a web function takes requests, and neither schedules nor asynchronous events: remove its schedules")]
-    WebSchedule,
-    #[error("schedule {name:?}: {why}")]
-    Schedule { name: String, why: String },
-    #[error(transparent)]
-    Id(#[from] InvalidId),
-    #[error(transparent)]
-    Quantity(#[from] InvalidQuantity),
-}
-
 fn default_memory() -> Memory {
     Memory::mib(128)
 }
@@ -300,142 +243,9 @@ impl FunctionSpec {
         }
     }
 
-    /// Checks every limit; what passes can be stored and run.
-    pub fn validate(&self) -> Result<(), InvalidSpec> {
-        let range = |key, ok, given: String, expected| {
-            if ok { Ok(()) } else { Err(InvalidSpec::OutOfRange { key, given, expected }) }
-        };
-        let mib = self.memory.as_mib();
-        range("memory", (32..=10_240).contains(&mib), self.memory.to_string(), "32MB to 10GB")?;
-        let tmp = self.tmp.as_mib();
-        range("tmp", (1..=10_240).contains(&tmp), self.tmp.to_string(), "1MB to 10GB")?;
-        let longest = Duration::from_secs(900);
-        let timeout = self.timeout;
-        let given = show_duration(timeout);
-        range("timeout", timeout >= Duration::from_millis(1) && timeout <= longest, given, "1ms to 15m")?;
-        let Scale { min, max, concurrency, idle } = self.scale;
-        range("scale.max", (1..=10_000).contains(&max), max.to_string(), "1 to 10000")?;
-        range("scale.min", min <= max, min.to_string(), "0 to scale.max")?;
-        let (most, expected) = if self.web.is_some() { (1000, "1 to 1000") } else { (1, "1 for an event function") };
-        range("scale.concurrency", (1..=most).contains(&concurrency), concurrency.to_string(), expected)?;
-        if let Idle::For(time) = idle {
-            let given = show_duration(time);
-            range("scale.idle", time <= Duration::from_secs(7 * 86_400), given, "0s to 7d, or auto")?;
-        }
-        range("description", self.description.len() <= 256, "a longer text".into(), "at most 256 bytes")?;
-        if let IsolationChoice::Shares(shares) = &self.isolation {
-            let enough = max as usize >= shares.len();
-            range("scale.max", enough, max.to_string(), "one or more for each isolation that shares the calls")?;
-        }
-        if let Some(floor) = self.at_least
-            && let Some((isolation, _)) = self.isolation.named().into_iter().find(|(one, _)| !one.meets(Some(floor)))
-        {
-            return Err(InvalidSpec::TooWeak { isolation, floor });
-        }
-        if self.runtime.language() == Language::Image && self.image.is_none() {
-            return Err(InvalidSpec::NoImage);
-        }
-        if self.snapstart && (self.runtime.language() != Language::Python || self.image.is_some()) {
-            return Err(InvalidSpec::SnapStartRuntime(self.runtime.clone()));
-        }
-        if self.snapstart && self.isolation != IsolationChoice::One(Isolation::Namespace) {
-            return Err(InvalidSpec::SnapStartIsolation(self.isolation.clone()));
-        }
-        if self.snapstart && !(self.secret_names().is_empty() && self.mounts.is_empty()) {
-            return Err(InvalidSpec::SnapStartAccess);
-        }
-        if self.snapstart && self.is_through_agent() {
-            return Err(InvalidSpec::SnapStartProgram);
-        }
-        if self.is_through_agent() && !self.secrets.is_empty() {
-            return Err(InvalidSpec::SecretFilesProgram);
-        }
-        if self.web.is_some() && !self.schedules.is_empty() {
-            return Err(InvalidSpec::WebSchedule);
-        }
-        self.validate_handler()?;
-        self.validate_program()?;
-        self.asynchronous.validate()?;
-        schedule::validate(&self.schedules)?;
-        self.validate_env()?;
-        self.validate_secrets()?;
-        self.validate_mounts()
-    }
-
-    fn validate_secrets(&self) -> Result<(), InvalidSpec> {
-        if let Some(name) = self.env.iter().find(|(name, value)| value.secret().is_some() && is_early_env(name)) {
-            return Err(InvalidSpec::EnvSecret(name.0.clone()));
-        }
-        for path in self.secrets.keys() {
-            let shown = || path.chars().take(140).collect();
-            secret::check_path(path).map_err(|expected| InvalidSpec::SecretPath(shown(), expected))?;
-        }
-        if let Some(path) = secret::file_and_folder(&self.secrets) {
-            return Err(InvalidSpec::SecretFolder(path.to_owned()));
-        }
-        let count = self.secrets.len() + self.env.values().filter_map(EnvValue::secret).count();
-        if count > MAX_SECRETS { Err(InvalidSpec::SecretCount(count)) } else { Ok(()) }
-    }
-
-    fn validate_mounts(&self) -> Result<(), InvalidSpec> {
-        let mut paths = BTreeSet::new();
-        if let Some(twice) = self.mounts.iter().find(|mount| !paths.insert(&mount.path)) {
-            return Err(InvalidSpec::MountTwice(twice.path.to_string()));
-        }
-        let count = self.mounts.len();
-        if count > MAX_MOUNTS { Err(InvalidSpec::MountCount(count)) } else { Ok(()) }
-    }
-
     /// The secrets that it refers to, each once.
     pub fn secret_names(&self) -> BTreeSet<SecretName> {
         self.env.values().filter_map(EnvValue::secret).chain(self.secrets.values()).cloned().collect()
-    }
-
-    fn validate_program(&self) -> Result<(), InvalidSpec> {
-        if let Some(command) = &self.command {
-            let bytes: usize = command.iter().map(String::len).sum();
-            let fits = (1..=64).contains(&command.len()) && bytes <= 4096;
-            if !fits || command[0].is_empty() || command.iter().any(|text| text.contains('\0')) {
-                return Err(InvalidSpec::Command);
-            }
-        }
-        let Some(Web { port, health }) = &self.web else { return Ok(()) };
-        if *port < 1024 || *port == RUNTIME_API_PORT {
-            let (given, expected) = (port.to_string(), "1024 to 65535, and not 9001");
-            return Err(InvalidSpec::OutOfRange { key: "port", given, expected });
-        }
-        if let Some(path) = health {
-            let fits = path.starts_with('/') && path.len() <= 512 && path.bytes().all(|byte| byte.is_ascii_graphic());
-            return if fits { Ok(()) } else { Err(InvalidSpec::Health(path.chars().take(80).collect())) };
-        }
-        Ok(())
-    }
-
-    fn validate_handler(&self) -> Result<(), InvalidSpec> {
-        let handler = &self.handler;
-        // Not more than AWS checks: a handler without a dot is deployed there too, and fails when called.
-        let fits = (1..=128).contains(&handler.len()) && !handler.chars().any(|c| c.is_whitespace() || c.is_control());
-        if fits { Ok(()) } else { Err(InvalidSpec::Handler(handler.chars().take(128).collect())) }
-    }
-
-    fn validate_env(&self) -> Result<(), InvalidSpec> {
-        let mut size = 0;
-        for (name, value) in &self.env {
-            let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-            let fits = starts && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-            if RESERVED_ENV.contains(&name.as_str()) {
-                return Err(InvalidSpec::EnvReserved(name.clone()));
-            }
-            if !fits {
-                return Err(InvalidSpec::EnvName(name.chars().take(80).collect()));
-            }
-            let text = value.plain().unwrap_or_default();
-            if text.contains('\0') {
-                return Err(InvalidSpec::EnvValue(name.clone()));
-            }
-            size += name.len() + text.len();
-        }
-        if size > MAX_ENV_BYTES { Err(InvalidSpec::EnvSize(size)) } else { Ok(()) }
     }
 
     /// The handler of a function that needs not say one: its code is not chosen by a name, or has a usual one.
