@@ -47,7 +47,7 @@ pub use ground::{bind, enter, unbind};
 use linux::cgroup::{Cgroups, Group};
 use linux::folders::{self, Viewer};
 use linux::net::{Lease, Network, Space};
-use linux::root::{self, at};
+use linux::root::at;
 use linux::roots::Roots;
 use linux::{code, seccomp, sys};
 use report::Report;
