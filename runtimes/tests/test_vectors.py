@@ -36,7 +36,7 @@ def test_the_fake_host_encodes(vector):
     assert wirelib.encode(vector["kind"], vector["fields"]).hex() == vector["hex"]
 
 
-# TRACE is from whoever set the sandbox up, before there was a bootstrap; the others are a fork point's.
+# TRACE is from whoever set the sandbox up, before there was a bootstrap; the others are a fork point's, or the agent's.
 NOT_EVERYBODYS = {"TRACE", "IMAGE", "SNAPSHOT", "CONNECT"}
 
 
