@@ -10,12 +10,13 @@ export const handler = async ({ data, canary }) => {
       // not there: as it should be
     }
   }
-  for (const folder of ["/root", "/home", "/var/lib", "/boot", "/mnt", "/srv", "/run", data]) {
+  for (const folder of ["/root", "/home", "/var/lib", "/boot", "/mnt", "/srv", "/run", "/run/secrets", data]) {
     try {
       found.push(...readdirSync(folder).map((name) => `${folder}/${name}`));
     } catch {
       // not there: as it should be
     }
   }
-  return found;
+  // A folder of the sandbox's own, for secrets as files; what is in it was looked at above.
+  return found.filter((path) => path !== "/run/secrets");
 };
