@@ -78,9 +78,11 @@ impl Ledger {
 
     /// A charge for what is there in any case, if need be beyond the budget: others are evicted for it.
     pub fn hold(self: &Arc<Self>, bytes: u64) -> Charge {
-        let charge = Charge { ledger: self.clone(), bytes: AtomicU64::new(0), dying: AtomicBool::new(false) };
-        charge.at_least(bytes);
-        charge
+        let over = lock(&self.book).budget.hold(bytes);
+        if over > 0 {
+            self.wakeups.wake();
+        }
+        Charge { ledger: self.clone(), bytes: AtomicU64::new(bytes), dying: AtomicBool::new(false) }
     }
 
     /// Charges more for a stem that is to become an instance of this pool, if that fits and nobody is before it in line.

@@ -132,6 +132,12 @@ impl<K: Copy + Eq> Budget<K> {
         self.line.iter().map(|(_, who)| *who).collect()
     }
 
+    /// Takes a place and this much for what is there in any case; returns by how much that is over the budget.
+    pub fn hold(&mut self, bytes: u64) -> u64 {
+        self.taken += 1;
+        self.grow(bytes)
+    }
+
     /// An instance proved to be bigger than it was charged for. Returns what must be evicted to be within the
     /// budget again.
     pub fn grow(&mut self, by: u64) -> u64 {
@@ -403,6 +409,16 @@ mod tests {
         budget.release(10, true);
         assert_eq!(budget.ask(2, 10, now), Verdict::Start);
         assert!(budget.is_crowded());
+    }
+
+    #[test]
+    fn what_is_held_takes_a_place_and_gives_back_its_own() {
+        let (mut budget, now) = (Budget::new(100).with_places(1), Instant::now());
+        assert_eq!(budget.hold(150), 50);
+        assert!(budget.is_crowded());
+        budget.release(150, false);
+        assert!(!budget.is_crowded());
+        assert_eq!(budget.ask(1, 100, now), Verdict::Start);
     }
 
     #[test]
