@@ -213,8 +213,9 @@ impl Namespace {
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
-        // What a fork server is asked for has neither.
-        let plain = spec.mounts.is_empty() && !spec.secret_files;
+        // What a fork server is asked for has neither; and for a stem nobody waits, whose first call is then twice as quick
+        // without pages that are to be copied yet.
+        let plain = spec.mounts.is_empty() && !spec.secret_files && spec.code.is_some();
         let fork = self.forks.kind_of(spec).filter(|&kind| plain && self.forks.serves(kind));
         let viewer = if self.rootless { Viewer::Unmapped } else { Viewer::Ids { uid: outside, gid: outside } };
         let folders = folders::open_all(&self.allowed_mounts, &spec.mounts, viewer)?;
