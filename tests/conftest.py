@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def pytest_addoption(parser):
     parser.addoption("--hearth", default=str(REPOSITORY / "target/release/hearth"), help="the binary under test")
     parser.addoption("--gvisor-through", help="what makes gVisor's sandboxes, as `hearth up` takes it: docker=RUNTIME")
+    parser.addoption("--all-attacks", action="store_true", help="on docker and gVisor too, also attacks that hardly differ there")
     parser.addoption("--update-snapshots", action="store_true", help="rewrite conformance/snapshots")
 
 

@@ -132,13 +132,6 @@ impl Hearth {
         Api::open(self)?.call("DELETE", &format!("functions/{name}"), None).map(|_| ())
     }
 
-    /// The runtimes that functions can use here.
-    pub fn runtimes(&self) -> anyhow::Result<Vec<String>> {
-        let answer = self.get("runtimes")?;
-        let list = answer.get("runtimes").and_then(Value::as_array).into_iter().flatten();
-        Ok(list.filter_map(|one| Some(one.get("name")?.as_str()?.to_owned())).collect())
-    }
-
     fn get(&self, path: &str) -> anyhow::Result<Value> {
         Api::open(self)?.call("GET", path, None)
     }

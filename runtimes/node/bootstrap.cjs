@@ -92,6 +92,9 @@ function start(init) {
   } catch {
     // loading the handler says what is missing
   }
+  provideStreaming();
+  const extensions = findExtensions();
+  if (extensions.length > 0) return report(extensionsRefused(extensions));
   loadHandler(root, init.handler).then(
     // In the next turn of the event loop: a rejection that nobody handles is still an error of this phase.
     (handler) => setImmediate(serve, handler, aboutFunction(init.function)),
@@ -111,6 +114,39 @@ function setEnvironment(env) {
   }
   process.env.NODE_PATH ??= `/opt/nodejs/node${major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task`;
   module.constructor._initPaths();
+}
+
+// They would wait for a Runtime API, which only native functions get.
+function findExtensions() {
+  return fs.existsSync('/opt/extensions') ? fs.readdirSync('/opt/extensions') : [];
+}
+
+function extensionsRefused(names) {
+  const error = new Error(
+    `there are extensions in /opt/extensions (${names.join(', ')}), which are for runtime provided.al2023: ` +
+      'use that with aws-lambda-ric, or leave the layer out',
+  );
+  error.name = 'Extension.NotSupported';
+  return error;
+}
+
+// Marks of AWS's own, which others look at too.
+const STREAMING = Symbol.for('aws.lambda.runtime.handler.streaming');
+const HIGH_WATER_MARK = Symbol.for('aws.lambda.runtime.handler.streaming.highWaterMark');
+
+// The global by which a handler says that it answers in pieces.
+function provideStreaming() {
+  if (['1', 'true'].includes(process.env.AWS_LAMBDA_NODEJS_NO_GLOBAL_AWSLAMBDA)) return;
+  globalThis.awslambda = {
+    streamifyResponse(handler, options) {
+      handler[STREAMING] = 'response';
+      if (typeof options?.highWaterMark === 'number') handler[HIGH_WATER_MARK] = Math.trunc(options.highWaterMark);
+      return handler;
+    },
+    get HttpResponseStream() {
+      return require('./lib/streaming.cjs').HttpResponseStream;
+    },
+  };
 }
 
 function aboutFunction(f) {
@@ -140,10 +176,21 @@ function serve(handler, about) {
       logError('Invoke Error', error);
       stream.fail(errorJson(error));
     },
+    stream: {
+      begin: (contentType) => stream.beginStream(contentType),
+      data: (bytes, done) => stream.data(bytes, done),
+      end: () => stream.endStream(),
+      fail: (error) => {
+        logError('Invoke Error', error);
+        if (stream.streaming) stream.failStream(errorJson(error));
+        else stream.fail(errorJson(error));
+      },
+    },
   };
   report = (error, status) => {
     hangUp();
-    if (stream.busy) stream.fail(errorJson(error));
+    // Else its end is all that the host is told.
+    if (stream.busy && !stream.isHalfWritten) stream.fail(errorJson(error));
     process.exit(status);
   };
   writeControl(frame(KIND.READY));
@@ -232,9 +279,16 @@ async function loadModule(root, folder, name) {
     return await findAndLoad(root, folder, name);
   } catch (e) {
     if (e instanceof SyntaxError) throw runtimeError('UserCodeSyntaxError', e);
+    hintAtAwsSdk(e);
     if (e && e.code === 'MODULE_NOT_FOUND') throw runtimeError('ImportModuleError', e);
     throw e;
   }
+}
+
+// What is missing here and part of AWS's own runtimes: whoever moves a function here has to be told.
+function hintAtAwsSdk(e) {
+  const missing = /^Cannot find (?:module|package) '((?:@aws-sdk\/|@smithy\/|aws-sdk\b)[^']*)'/.exec((e && e.message) || '');
+  if (missing) e.message += `\n(AWS's runtimes have ${missing[1]}, Hearth's do not: put it into the package, or into a layer)`;
 }
 
 async function findAndLoad(root, folder, name) {
@@ -301,6 +355,14 @@ process.on('beforeExit', () => {
 //
 // `answer.respond(json)` and `answer.fail(error)` are called once, in all, per invocation.
 function invoke(handler, call, about, answer) {
+  if (handler[STREAMING] === 'response') {
+    const event = () => JSON.parse(call.payload.toString());
+    const context = contextOf({ callbackWaitsForEmptyEventLoop: true }, call, about);
+    const whenEmpty = (act) => {
+      whenLoopIsEmpty = act;
+    };
+    return require('./lib/streaming.cjs').invoke(handler, event, context, answer.stream, handler[HIGH_WATER_MARK], whenEmpty);
+  }
   let finished = false; // the function has said how it ends
   let answered = false; // and the host knows
   let waits = true;

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+import java as jdk
 from fakehost import Host
 from runtimes import BY_NAME, RUNTIMES, STEMS
 
@@ -21,6 +22,13 @@ def python(request):
 @pytest.fixture(params=[False, True], ids=["", "stem"])
 def node(request):
     return replace(BY_NAME["node"], stem=request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["", "stem"])
+def java(request):
+    if jdk.missing():
+        pytest.skip(f"{jdk.missing()}: the Java runtime is not tested")
+    return replace(BY_NAME["java"], stem=request.param)
 
 
 @pytest.fixture

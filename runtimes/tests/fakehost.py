@@ -30,6 +30,7 @@ class Answer:
     logs: list = field(default_factory=list)  # LOG frames that came before the answer, decoded
     output: str = ""  # what came through the log pipe before the answer
     frames: list = field(default_factory=list)  # kinds of the frames of the answer
+    content_type: str | None = None  # of a STREAM
 
     @property
     def json(self):
@@ -169,18 +170,24 @@ class Host:
     def answer(self):
         """What the guest answers, with all logs and output of the invocation."""
         kind, body = self.next_frame(self.invoke_stream)
-        frames = [kind]
-        if kind == "RESPONSE":
-            last, body = body[0], body[1:]
+        frames, content_type = [kind], None
+        if kind == "STREAM":
+            size = int.from_bytes(body[:2], "little")
+            content_type, body = body[2 : 2 + size].decode(), b"\0" + body[2 + size :]
+        if kind in ("RESPONSE", "STREAM"):
+            began, last, body = kind, body[0], body[1:]
             pieces = [body]
-            while not last and frames[-1] != "END":
+            while not last and frames[-1] not in ("END", "ERROR"):
                 kind, piece = self.next_frame(self.invoke_stream)
                 frames.append(kind)
                 pieces.append(piece)
-            kind, body = "RESPONSE", b"".join(pieces)
+            if frames[-1] == "ERROR":
+                kind, body = "ERROR", pieces[-1]
+            else:
+                kind, body = began, b"".join(pieces)
         self.drain()
         logs, self.logs = self.logs, []
-        return Answer(kind, body, logs, self.output.take_text(), frames)
+        return Answer(kind, body, logs, self.output.take_text(), frames, content_type)
 
     def drain(self):
         """Takes in what was sent before the answer: it is in the pipe and in the socket already."""

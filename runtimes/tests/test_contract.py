@@ -179,14 +179,14 @@ def test_the_context_is_awss(host):
     }
 
 
-def test_client_context_and_identity(host):
+def test_client_context_and_identity(runtime, host):
     client = {"client": {"app_title": "tïtle"}, "custom": {"k": [1]}, "env": {"locale": "de"}}
     identity = {"cognitoIdentityId": "id-1", "cognitoIdentityPoolId": "pool-1"}
     host.ready("app.client")
     answer = host.invoke({}, client_context=json.dumps(client), cognito_identity=json.dumps(identity))
     assert answer.json == {
         "title": "tïtle",
-        "custom": {"k": [1]},
+        "custom": runtime.expected.get("client_custom", {"k": [1]}),
         "env": {"locale": "de"},
         "identity": "id-1",
         "pool": "pool-1",
@@ -313,11 +313,14 @@ def test_log_lines_are_json_where_the_function_says_so(runtime, host):
     for log, (name, level), word in zip(answer.logs, runtime.expected["log_levels"], runtime.expected["log_words"]):
         line = json.loads(log["message"])
         assert log["level"] == level and line["level"] == name
-        assert line["message"] == f"at {word}: hällo" and line["requestId"] == "req-1"
+        assert line["message"] == f"at {word}: hällo"
+        assert line[runtime.expected.get("request_id_field", "requestId")] == "req-1"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z", line["timestamp"])
 
 
 def test_json_log_lines_carry_the_error(runtime, host):
+    if runtime.name == "java":
+        pytest.skip("AWS's LambdaLogger takes no exception")
     host.ready("app.log_exception", env={"AWS_LAMBDA_LOG_FORMAT": "json"})
     (log,) = host.invoke().logs
     line = json.loads(log["message"])
@@ -334,7 +337,7 @@ def test_a_failed_call_is_a_json_log_line_too(runtime, host):
 
 
 def test_logs_below_the_level_are_not_sent(runtime, host):
-    host.ready("app.log_size", env={"AWS_LAMBDA_LOG_LEVEL": "FATAL" if runtime.name == "node" else "CRITICAL"})
+    host.ready("app.log_size", env={"AWS_LAMBDA_LOG_LEVEL": "CRITICAL" if runtime.name == "python" else "FATAL"})
     assert host.invoke(3).logs == []
 
 
@@ -381,4 +384,6 @@ def test_a_crash_is_no_answer(runtime, host):
 
 
 def test_a_folder_leads_to_a_handler(runtime, host):
+    if runtime.name == "java":
+        pytest.skip("a handler is a class, and a class is found by its package")
     assert host.ready("pkg/inner.handler").invoke().json == "inner"

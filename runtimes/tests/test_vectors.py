@@ -40,8 +40,13 @@ def test_the_fake_host_encodes(vector):
 NOT_EVERYBODYS = {"TRACE", "IMAGE", "SNAPSHOT", "CONNECT"}
 
 
+# What a runtime has no way to say. Java's streams are whole before they are sent, as on AWS.
+NEVER_SENT = {"java": {"STREAM"}}
+
+
 def test_a_guest_encodes_what_it_sends(runtime):
-    vectors = [v for v in VALID if v["direction"] != "host_to_guest" and v["kind"] not in NOT_EVERYBODYS]
+    never = NOT_EVERYBODYS | NEVER_SENT.get(runtime.name, set())
+    vectors = [v for v in VALID if v["direction"] != "host_to_guest" and v["kind"] not in never]
     jobs = [{"do": "encode", "kind": v["kind"], "fields": v["fields"]} for v in vectors]
     for vector, result in zip(vectors, ask(runtime, jobs), strict=True):
         assert result == {"hex": vector["hex"]}, name(vector)

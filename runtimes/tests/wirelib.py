@@ -8,7 +8,7 @@ import struct
 KINDS = {
     "HELLO": 0x01, "INIT": 0x02, "READY": 0x03, "INIT_ERROR": 0x04, "LOG": 0x05,
     "TRACE": 0x06, "IMAGE": 0x08, "SNAPSHOT": 0x09,
-    "INVOKE": 0x10, "DATA": 0x11, "END": 0x12, "RESPONSE": 0x13, "ERROR": 0x14, "CONNECT": 0x15,
+    "INVOKE": 0x10, "DATA": 0x11, "END": 0x12, "RESPONSE": 0x13, "ERROR": 0x14, "CONNECT": 0x15, "STREAM": 0x16,
 }  # fmt: skip
 NAMES = {code: name for name, code in KINDS.items()}
 
@@ -48,6 +48,8 @@ def encode(kind, f):
         body += bytes([f["last"]]) + bytes.fromhex(f["payload_hex"])
     elif kind == "RESPONSE":
         body = bytes([f["last"]]) + bytes.fromhex(f["payload_hex"])
+    elif kind == "STREAM":
+        body = str16(f["content_type"]) + bytes.fromhex(f["payload_hex"])
     elif kind == "DATA":
         body = bytes.fromhex(f["payload_hex"])
     elif kind in ("INIT", "INIT_ERROR", "ERROR"):

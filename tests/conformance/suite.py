@@ -1,6 +1,6 @@
 """Conformance cases: reading them, making a package of one, checking what came of a call.
 
-    cases/NAME/case.toml + app.py | app.mjs | app.cjs  ──stage──►  package  ──invoke──►  Seen  ──check──►  ok
+    cases/NAME/case.toml + app.py | app.mjs | app.cjs | app.java | a program  ──stage──►  package  ──invoke──►  Seen  ──check──►  ok
 
 Standard library only (see `__main__.py`). Refuses a case.toml with a key it does not know, so that a
 misspelt expectation cannot pass by expecting nothing. The format is described in ../README.md.
@@ -13,12 +13,15 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from . import java_cases, programs
+
 CASES = Path(__file__).parent / "cases"
 
 # A later runtime or driver joins with one line here.
 RUNTIMES = {
     "python3.11": ("python", (".py",)),
     "nodejs20.x": ("node", (".mjs", ".cjs")),
+    "java17": ("java", (".java",)),
 }
 DRIVERS = [
     "namespace",
@@ -27,10 +30,14 @@ DRIVERS = [
 ]
 
 CASE_KEYS = {"title", "limits", "handler", "memory", "timeout", "env", "toml", "event", "event_json", "event_bytes",
-             "snapshot", "oracle", "expect", "then", "languages", "flags"}
+             "snapshot", "oracle", "expect", "then", "languages", "flags", "program"}
 EXPECT_KEYS = {"payload", "payload_json", "payload_bytes", "subset", "regex", "function_error", "error_type",
                "error_message", "error_regex", "tail", "lines", "not_lines", "client_error", "status", "cold"}
+# Not each case has to be told in these.
+OPTIONAL = {"java"}
 LANGUAGES = {language for language, _ in RUNTIMES.values()}
+# Of cases whose code is one of `programs`.
+NATIVE = "provided.al2023"
 ERROR_KEYS = {"function_error", "error_type", "error_message", "error_regex", "client_error"}
 
 
@@ -49,8 +56,14 @@ class Case:
 
     @property
     def id(self):
+        if self.program:
+            return f"{self.name}-{self.language}"
         several = len(variants(self.folder, RUNTIMES[self.runtime][1])) > 1
         return f"{self.name}-{self.runtime}" + (f"-{self.main.suffix[1:]}" if several else "")
+
+    @property
+    def program(self):
+        return self.raw.get("program")
 
     @property
     def function(self):
@@ -110,13 +123,18 @@ def load(folder=CASES):
         base = tomllib.loads((path / "case.toml").read_text())
         _known(path, base)
         forms = 0
+        if "program" in base:
+            for language in base.get("languages", programs.LANGUAGES):
+                raw = _merge(base, base.get(language, {}))
+                found.append(Case(path.name, path, raw, NATIVE, language, Path("bootstrap")))
+            continue
         for runtime, (language, suffixes) in RUNTIMES.items():
             for main in variants(path, suffixes):
                 raw = _merge(base, base.get(language, {}))
                 found.append(Case(path.name, path, raw, runtime, language, main.relative_to(path)))
                 forms += 1
         covered = {case.language for case in found if case.folder == path}
-        missing = set(base.get("languages", LANGUAGES)) ^ covered
+        missing = (set(base.get("languages", LANGUAGES)) ^ covered) - (OPTIONAL - set(base.get("languages", [])))
         if missing:
             raise BadCase(f"{path}: code and `languages` disagree on {', '.join(sorted(missing))}")
     return found
@@ -127,7 +145,8 @@ def variants(folder, suffixes):
 
 
 def _known(path, base):
-    parts = LANGUAGES | set(DRIVERS)
+    languages = set(programs.LANGUAGES) if "program" in base else LANGUAGES
+    parts = languages | set(DRIVERS)
     unknown = base.keys() - CASE_KEYS - parts
     for table in (base, *(base.get(part, {}) for part in parts)):
         unknown |= table.keys() - CASE_KEYS - parts
@@ -135,7 +154,7 @@ def _known(path, base):
         unknown |= table.get("then", {}).keys() - EXPECT_KEYS - {"event"}
     if unknown:
         raise BadCase(f"{path}: unknown keys: {', '.join(sorted(unknown))}")
-    if "title" not in base or not ("expect" in base or all("expect" in base.get(l, {}) for l in base.get("languages", LANGUAGES))):
+    if "title" not in base or not ("expect" in base or all("expect" in base.get(l, {}) for l in base.get("languages", languages - OPTIONAL))):
         raise BadCase(f"{path}: needs a title and an [expect]")
 
 
@@ -153,14 +172,19 @@ def _merge(base, over):
 def stage(case, into):
     """Copies the case's package: the one form of its code, and every file that is not another form."""
     into = Path(into)
+    if case.program:
+        into.mkdir(parents=True, exist_ok=True)
+        shutil.copy(programs.built(case.language, case.program), into / case.main)
     for path in sorted(case.folder.rglob("*")):
         relative = path.relative_to(case.folder)
         if path.is_dir() or relative.name == "case.toml" or "__pycache__" in relative.parts:
             continue
-        if relative.stem == "app" and relative != case.main:
+        if relative.stem == "app" and (relative != case.main or case.language == "java"):
             continue
         (into / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, into / relative)
+    if case.language == "java":
+        java_cases.stage(case, into)
     if "toml" in case.raw:
         (into / "hearth.toml").write_text(case["toml"])
     return into
@@ -169,7 +193,8 @@ def stage(case, into):
 def deploy_arguments(case, package, driver, places):
     """What follows `hearth`. No instance waits long: hundreds of cases share one machine."""
     arguments = ["deploy", str(package), "--name", case.function, "--runtime", case.runtime]
-    arguments += ["--handler", case.get("handler", "app.handler"), "--isolation", driver]
+    usual = "bootstrap" if case.program else "app::handler" if case.language == "java" else "app.handler"
+    arguments += ["--handler", case.get("handler", usual), "--isolation", driver]
     arguments += ["--memory", case.get("memory", "128MB"), "--timeout", case.get("timeout", "5s")]
     arguments += ["--idle", "30s", "--json", *case.get("flags", [])]
     for name, value in case.get("env", {}).items():

@@ -5,7 +5,7 @@ import json
 import pytest
 from botocore.exceptions import ClientError
 
-from conformance import snapshots, suite
+from conformance import java_cases, programs, snapshots, suite
 from harness import aws
 from harness.wait import until
 
@@ -39,9 +39,15 @@ def parameters():
 
 
 @pytest.mark.parametrize("case, driver", list(parameters()))
-def test_case(case, driver, hearth, boto, oracle, need_driver, need_runtime, tmp_path, update_snapshots):
+def test_case(case, driver, hearth, boto, oracle, doctor, need_driver, need_runtime, tmp_path, update_snapshots):
     need_driver(driver)
     need_runtime(case.runtime)
+    if case.program and (reason := programs.missing(case.language)):
+        pytest.skip(reason)
+    if case.language == "java" and not any(one["name"] == case.runtime for one in doctor["runtimes"]):
+        pytest.skip(f"{case.runtime} is not on this machine")
+    if case.language == "java" and java_cases.missing():
+        pytest.skip(f"the Java cases cannot be compiled here: {java_cases.missing()}")
     holds(case, driver, hearth, boto, oracle, tmp_path, update_snapshots)
 
 

@@ -11,10 +11,11 @@ import time
 
 import pytest
 
-from harness import leaks
+from harness import leaks, proc
 from harness.door import Door
 from harness.functions import ECHO, ECHO_NODE, WITNESS, write
 from harness.load import Load
+from harness.strace import Inject
 from harness.wait import until
 
 ROUNDS = int(os.environ.get("HEARTH_CRASH_ROUNDS", "6"))
@@ -26,6 +27,7 @@ def handler(event, context):
     time.sleep(0.05)
     return event
 """
+NAP = "import time\ndef handler(event, context):\n    time.sleep(0.5)\n"
 
 pytestmark = pytest.mark.crash
 
@@ -104,6 +106,24 @@ def test_with_both_killed_everything_ends_and_a_start_finds_all(busy):
         hearth.start()
 
     rounds(busy, kill)
+
+
+def test_a_sandbox_cloned_at_the_moment_of_a_crash_ends_too(new_hearth, tmp_path):
+    """Before it asks to die with the spawner, and before it is told to go on."""
+    hearth = new_hearth(arguments=["--fork-servers", "off"]).start()
+    hearth.cli.deploy(write(tmp_path / "nap", NAP), "nap", "python3.11", "app.handler", max=20)
+    spawner = hearth.process.pid
+
+    def held():
+        return [one for one in proc.everyone().values() if one.parent == spawner and one.state == "t"]
+
+    with Inject(spawner, ["prctl"], "delay_enter=1000000:when=1"):
+        with Load(hearth, "nap", {}, clients=8):
+            until("a sandbox that was just cloned", held, within=20)
+            hearth.kill_both()
+    hearth.wait_all_gone(within=2)
+    # Its cgroups may outlive it: they are the next start's to remove.
+    hearth.start()
 
 
 def everything_is_gone(hearth, before):

@@ -10,6 +10,7 @@ import pytest
 from harness.functions import ECHO, ECHO_NODE, MAIN, write
 from harness.wait import until
 
+EXAMPLES = ["json-api", "webhook", "thumbnailer", "backup", "report", "go-api", "rust-event"]
 RUNTIMES = list(MAIN)
 REPOSITORY = Path(__file__).resolve().parents[2]
 RFC3339 = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
@@ -36,7 +37,7 @@ def test_init_makes_a_folder_that_deploys_and_answers(hearth, tmp_path, runtime)
         hearth.cli.ok("rm", name)
 
 
-@pytest.mark.parametrize("template", ["json-api", "webhook", "thumbnailer", "backup", "report"])
+@pytest.mark.parametrize("template", EXAMPLES)
 def test_init_makes_each_example_with_a_name_of_its_own(hearth, tmp_path, template):
     folder = tmp_path / f"my-{template}"
     ran = hearth.cli.ok("init", "--template", template, folder)
@@ -51,7 +52,7 @@ def test_init_makes_each_example_with_a_name_of_its_own(hearth, tmp_path, templa
 
 def test_init_lists_its_templates(hearth):
     listed = hearth.cli.ok("init").stdout
-    assert all(name in listed for name in ["python", "node", "json-api", "webhook", "thumbnailer", "backup", "report"])
+    assert all(name in listed for name in ["python", "node", *EXAMPLES])
 
 
 def test_init_does_not_overwrite(hearth, tmp_path):

@@ -67,7 +67,7 @@ def handler(event, context):
 
 
 def test_a_full_queue_is_a_429_that_says_when_to_come_back(hearth, keys, function):
-    name = function("import time\ndef handler(event, context):\n    time.sleep(40)\n", max=1, timeout="45s")
+    name = function("import time\ndef handler(event, context):\n    time.sleep(15)\n", max=1, timeout="20s")
     path = f"/2015-03-31/functions/{name}/invocations"
     signed = sign("POST", path, {"host": f"127.0.0.1:{hearth.port}", "content-length": "2"}, b"{}", keys)
     raw = f"POST {path} HTTP/1.1\r\n" + "".join(f"{key}: {value}\r\n" for key, value in signed.items()) + "\r\n{}"
@@ -80,7 +80,7 @@ def test_a_full_queue_is_a_429_that_says_when_to_come_back(hearth, keys, functio
             one.sendall(raw.encode())
             waiting.register(one, selectors.EVENT_READ)
             sockets.append(one)
-        ready = waiting.select(timeout=35)
+        ready = waiting.select(timeout=12)
         assert ready, "1,500 calls of a function with max = 1, and none was told to come back later"
         text = ready[0][0].fileobj.recv(65536).decode()
     finally:

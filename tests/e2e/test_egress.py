@@ -1,7 +1,6 @@
 """What functions reach over the network, looked at from inside, against listeners in other network namespaces."""
 
 import json
-import re
 import subprocess
 import sys
 import threading

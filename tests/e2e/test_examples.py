@@ -2,10 +2,12 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from conformance import programs
 from harness.door import Door
 from harness.web import request
 
@@ -32,13 +34,13 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("folder", examples(), ids=lambda path: path.name)
-def test_example(folder, hearth, keys):
+def test_example(folder, hearth, keys, tmp_path):
     cases = reader()
     todo = cases.load_cases(folder)
     assert todo, f"{folder.name} has no cases"
     name = f"example-{folder.name}"
     # Installs what the folder asks for: with pip and npm, so it may take a while.
-    hearth.cli.ok("deploy", folder, "--name", name, timeout=300)
+    hearth.cli.ok("deploy", compiled(folder, tmp_path), "--name", name, timeout=300)
     try:
         wrong = []
         for case in todo:
@@ -46,6 +48,18 @@ def test_example(folder, hearth, keys):
         assert not wrong, "\n".join(wrong)
     finally:
         hearth.api.remove(name)
+
+
+def compiled(folder, tmp_path):
+    """The folder; of one that has to be built, a copy with its program."""
+    language = programs.language_of(folder)
+    if language is None:
+        return folder
+    copy = shutil.copytree(folder, tmp_path / folder.name, ignore=shutil.ignore_patterns("target", "bootstrap"))
+    if reason := programs.build(language, copy):
+        pytest.skip(reason)
+    shutil.copy(programs.place(language) / folder.name, copy / "bootstrap")
+    return copy
 
 
 def ask(hearth, keys, name, case, cases):

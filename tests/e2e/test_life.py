@@ -137,6 +137,16 @@ def test_the_server_of_a_root_hearth_is_not_root(new_hearth):
     assert fields["NoNewPrivs"].strip() == "1"
 
 
+def test_the_server_stands_behind_walls_of_its_own(new_hearth):
+    hearth = new_hearth().start()
+    # Each of its threads: a filter is a thread's.
+    for task in Path(f"/proc/{hearth.server_pid()}/task").iterdir():
+        fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
+        assert fields["Seccomp"].strip() == "2", "a filter"
+        assert fields["NoNewPrivs"].strip() == "1"
+        assert fields["CapBnd"].strip() == fields["CapAmb"].strip() == fields["CapEff"].strip() == "0" * 16
+
+
 # === as an ordinary user ===
 
 

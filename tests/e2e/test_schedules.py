@@ -67,3 +67,23 @@ def test_a_schedule_that_is_wrong_is_refused_with_its_line(hearth, tmp_path):
         folder = write(tmp_path / str(number), TOLD, toml=f"[[schedule]]\n{toml}\n")
         refused = hearth.cli.refused("deploy", folder, "--name", "never", "--runtime", "python3.11")
         assert said in refused.text and "line " in refused.text, refused
+
+
+def test_flags_make_schedules_and_rules_and_an_instance_is_ready_before_the_tick(hearth, function):
+    flags = ("--schedule", "beat=*/8 * * * * *", "--schedule", "nightly=0 3 * * *@Europe/Berlin")
+    flags += ("--retries", "1", "--max-age", "30m", "--on-failure", "alarm")
+    name = function(TOLD, flags=flags, idle="1s")
+    rules = hearth.cli.ok("list", "--json").json()
+    rules = next(one for one in rules if one["name"] == name)["async"]
+    assert (rules["retries"], rules["max_age"], rules["on_failure"]) == (1, "30m", "alarm"), rules
+    assert of(hearth, name, "nightly")["timezone"] == "Europe/Berlin"
+    until("two ticks", lambda: len(told(hearth, name)) >= 2, within=30)
+
+    def recorded():
+        found = hearth.api.invocations(name)
+        return found if len(found) >= 2 else None
+
+    # An instance is kept for a second: each tick would be a cold start.
+    assert [one["cold"] for one in until("their records", recorded)] == [False] * 2
+    ran = hearth.cli.refused("deploy", ".", "--schedule", "0 3 * *")
+    assert "[NAME=]WHEN[@ZONE]" in ran.stderr, ran

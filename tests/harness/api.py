@@ -1,7 +1,6 @@
 """Hearth's own API, with the standard library only."""
 
 import json
-from http.client import HTTPConnection
 from urllib.parse import quote
 
 from .wait import until
@@ -13,7 +12,7 @@ class Api:
 
     def call(self, method, path, body=None, token=None):
         """(status, headers, parsed body or text)."""
-        connection = HTTPConnection("127.0.0.1", self._hearth.port, timeout=60)
+        connection = self._hearth.connection(self._hearth.port, timeout=60)
         try:
             headers = {"Authorization": f"Bearer {token or self._hearth.token}"}
             if body is not None:

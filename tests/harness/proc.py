@@ -114,3 +114,12 @@ def environment_value(pid, name):
         if entry.startswith(start):
             return entry[len(start) :].decode(errors="replace")
     return None
+
+
+def is_dead(pid):
+    """Gone, or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True

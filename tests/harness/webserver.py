@@ -96,11 +96,21 @@ async def websocket(reader, writer, headers):
 
 
 async def one(reader, writer):
+    asked_before = False
     while (asked := await head(reader)) is not None:
         method, target, version, headers = asked
         url = urllib.parse.urlsplit(target)
         query = dict(urllib.parse.parse_qsl(url.query))
         route = url.path.rstrip("/").split("/")[-1]
+        if route == "fickle":
+            # It closes a connection just when that is used again.
+            print("a fickle", method, flush=True)
+            if asked_before:
+                writer.close()
+                return
+            answer(writer, 200, {"fickle": "at last"})
+            continue
+        asked_before = True
         if route == "chat":
             await websocket(reader, writer, headers)
             return

@@ -1,7 +1,7 @@
 //! The invocation record that AWS Lambda sends to a destination of an asynchronous invocation.
 
 use bytes::Bytes;
-use model::{FunctionName, MAX_REQUEST_BYTES, RequestId, Timestamp};
+use model::{FunctionName, LATEST, MAX_REQUEST_BYTES, Qualifier, RequestId, Timestamp, Version};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -17,6 +17,10 @@ pub struct InvocationRecord<'a> {
     pub condition: &'a str,
     pub attempts: u32,
     pub request: &'a [u8],
+    /// The version or alias that was asked for.
+    pub qualifier: Option<&'a Qualifier>,
+    /// The version that ran last.
+    pub executed: Version,
     /// What the function answered last and whether that was an error; none if it never ran.
     pub response: Option<(&'a [u8], bool)>,
 }
@@ -47,7 +51,7 @@ struct RequestContext<'a> {
 #[serde(rename_all = "camelCase")]
 struct ResponseContext {
     status_code: u16,
-    executed_version: &'static str,
+    executed_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     function_error: Option<&'static str>,
     /// Hearth's own: the payload is left out, because the record would be longer than an event may be.
@@ -66,9 +70,10 @@ impl InvocationRecord<'_> {
 
     fn json(&self, omit: bool) -> Bytes {
         let (region, account, function) = (self.region, self.account, self.function);
+        let qualifier = self.qualifier.map_or_else(|| LATEST.to_owned(), ToString::to_string);
         let context = |failed: bool| ResponseContext {
             status_code: 200,
-            executed_version: "$LATEST",
+            executed_version: self.executed.to_string(),
             function_error: failed.then_some("Unhandled"),
             payload_omitted: omit,
         };
@@ -77,7 +82,7 @@ impl InvocationRecord<'_> {
             timestamp: self.time.rfc3339(),
             request_context: RequestContext {
                 request_id: self.id,
-                function_arn: format!("arn:aws:lambda:{region}:{account}:function:{function}:$LATEST"),
+                function_arn: format!("arn:aws:lambda:{region}:{account}:function:{function}:{qualifier}"),
                 condition: self.condition,
                 approximate_invoke_count: self.attempts,
             },
@@ -110,6 +115,8 @@ mod tests {
             condition: "RetriesExhausted",
             attempts: 3,
             request,
+            qualifier: None,
+            executed: Version::Latest,
             response,
         };
         serde_json::from_slice(&record.to_json()).unwrap()

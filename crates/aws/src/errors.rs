@@ -65,6 +65,16 @@ impl AwsError {
             .with_fault(FaultCode::RequestTooLarge)
     }
 
+    /// The input breaks a constraint of the service model.
+    pub fn validation(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "ValidationException", message).with_fault(FaultCode::InvalidRequest)
+    }
+
+    /// A value of another type than the service model's.
+    pub fn serialization(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "SerializationException", message).with_fault(FaultCode::InvalidRequest)
+    }
+
     pub fn access_denied(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "AccessDeniedException", message).with_fault(FaultCode::Unauthorized)
     }
@@ -139,7 +149,7 @@ impl From<&Fault> for AwsError {
             // AWS's KMSNotFound and EFSMountFailure and the like, which belong to services that are not here.
             SecretUnusable | MountRefused => Self::new(StatusCode::BAD_GATEWAY, "ResourceNotReadyException", message),
             Timeout | OutOfMemory | Exited | InitFailed | InitTimeout | ResponseTooLarge | Protocol | HandlerError
-            | SandboxFailed | Store | Internal => {
+            | SandboxFailed | Store | PackageDamaged | Internal => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", message)
             }
         };

@@ -27,11 +27,14 @@ fn read(method: Method, path: &str, query: &str, headers: &HeaderMap, body: &[u8
         source_ip: "123.123.123.123",
         forwarded: Forwarded { client: "123.123.123.123", proto: "http", port: "8080" },
         trace_id: "Root=1-62ecd163-5f302e550dcde3b12402207d",
+        traceparent: None,
+        tracestate: None,
         request_id: &id,
         domain_name: "hello.fn.localhost",
         account_id: "anonymous",
         api_id: "hello",
         received: Timestamp(1_659_687_279_885_123),
+        routed: None,
     });
     serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&bytes)))
 }
@@ -265,5 +268,24 @@ proptest! {
         if let Ok(answer) = reply(&Bytes::from(described.to_string())) {
             prop_assert_eq!(answer.body, text);
         }
+    }
+}
+
+#[test]
+fn a_streams_head_is_a_reply_without_a_body() {
+    let head = |text: &str| aws::http_event::head(&Bytes::copy_from_slice(text.as_bytes()));
+    let told =
+        head(r#"{"statusCode": 201, "headers": {"X-A": "1", "connection": "close"}, "cookies": ["a=1"]}"#).unwrap();
+    assert_eq!(told.status, 201);
+    assert_eq!(
+        (&told.headers["x-a"], &told.headers["set-cookie"]),
+        (&HeaderValue::from_static("1"), &HeaderValue::from_static("a=1"))
+    );
+    assert_eq!(told.headers["content-type"], "application/octet-stream");
+    assert!(!told.headers.contains_key("connection") && told.body.is_empty());
+    assert_eq!(head("{}").unwrap().status, 200);
+    assert_eq!(head(r#"{"statusCode": 99}"#), Err(BadReply::Status("99".into())));
+    for wrong in ["", "[]", "7", "{"] {
+        assert_eq!(head(wrong), Err(BadReply::NotJson), "{wrong}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{AsyncRules, FunctionName, show_duration};
+use model::{AsyncRules, Target, show_duration};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,14 +23,15 @@ pub struct AsyncWrite {
     #[schema(value_type = Option<String>, example = "6h")]
     #[serde(skip_serializing_if = "Option::is_none", with = "time_text")]
     pub max_age: Option<Duration>,
-    /// The function that gets AWS's invocation record of each event that went well; null: none, the default.
+    /// The function that gets AWS's invocation record of each event that went well, or the message queue, `queue:NAME`;
+    /// null: none, the default.
     #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
-    pub on_success: Option<Option<FunctionName>>,
-    /// The function that gets AWS's invocation record of each event that was given up; null: none, the default.
+    pub on_success: Option<Option<Target>>,
+    /// The same of each event that was given up.
     #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
-    pub on_failure: Option<Option<FunctionName>>,
+    pub on_failure: Option<Option<Target>>,
     /// Whether events that were given up are kept, to be looked at and run again; default true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<bool>,

@@ -1,4 +1,6 @@
-//! Who may speak to the API, and from where: host allow-list, cross-site refusal, token; security headers.
+//! Who may speak to the API, and from where: host allow-list, cross-site refusal, token and scopes; security headers.
+
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -8,6 +10,9 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use model::{Fault, FaultCode};
 
 use crate::Api;
+use crate::access::{self, Need};
+use crate::actor::Actor;
+use crate::audit::{self, Asked};
 use crate::error::ApiError;
 
 /// Answers 421 to a host that is not ours. Probes, which come by address, are let through.
@@ -30,19 +35,63 @@ pub(crate) async fn refuse_cross_site(request: Request, next: Next) -> Response 
     next.run(request).await
 }
 
-/// Answers 401 without a valid token.
+/// Answers 401 without a valid token, 403 or 404 where its scopes are not enough, 429 where it asks too often.
 pub(crate) async fn require_token(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION);
-    let message = match given.map(HeaderValue::to_str) {
-        Some(Ok(text)) if api.tokens.authorizes(text) => return next.run(request).await,
-        Some(_) => "this token is not valid: the one in the file admin.token of the data directory is",
-        None => {
-            "no token: send `Authorization: Bearer hth_…`, with the token from the file admin.token of the data directory"
+    let operation = access::operation(&request);
+    let (mut request, function) = access::function_of(request).await;
+    let holder = if operation.need == Need::Nothing {
+        None
+    } else {
+        let given = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
+        let Some(holder) = given.and_then(|text| api.tokens.of_authorization(text)) else {
+            return no_token(given.is_some());
+        };
+        if let Err(wait) = api.tokens.admit(&holder, Instant::now()) {
+            return too_often(wait).into_response();
         }
+        Some(holder)
+    };
+    let asked = Asked::of(operation, &request);
+    if let Err(error) = asked.ready(&api, operation).await {
+        return error.into_response();
+    }
+    let refused = match (&holder, access::invocation_of(&request)) {
+        (Some(holder), Some(id)) => access::check_invocation(&api, operation.need, &holder.scopes, id).await.err(),
+        (Some(holder), None) => operation.need.check(&holder.scopes, function.as_deref()).err().map(ApiError::from),
+        (None, _) => None,
+    };
+    if let Some(holder) = &holder {
+        request.extensions_mut().insert(Actor::token(holder.clone()));
+    }
+    let recorded = operation.audited;
+    let work = async move {
+        let response = match refused {
+            Some(refusal) => refusal.into_response(),
+            None => next.run(request).await,
+        };
+        asked.answered(&api, holder.as_deref(), response).await
+    };
+    if recorded { audit::to_the_end(work).await } else { work.await }
+}
+
+fn no_token(given: bool) -> Response {
+    let message = if given {
+        "this token is not valid: it is wrong, was revoked or has expired; the admin token is in the file admin.token of \
+         the data directory"
+    } else {
+        "no token: send `Authorization: Bearer hth_…`, with the token from the file admin.token of the data directory, or \
+         one that `hearth token create` made"
     };
     let mut answer = ApiError::from(Fault::new(FaultCode::Unauthorized, message)).into_response();
     answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     answer
+}
+
+/// What the holder of a token who asks too often is told.
+pub(crate) fn too_often(wait: Duration) -> ApiError {
+    let message =
+        "this token asks too often: wait as long as Retry-After says, or start Hearth with a higher --api-rate";
+    Fault::new(FaultCode::TooManyRequests, message).with_retry_after(wait.max(Duration::from_secs(1))).into()
 }
 
 /// Whether a browser made this request for another site. Go 1.25's algorithm: what `Sec-Fetch-Site` says, else
@@ -80,7 +129,7 @@ pub fn security_headers(headers: &mut HeaderMap) {
 }
 
 /// The one host that a request names: by its target, else by exactly one `Host` header.
-fn host_of(request: &Request) -> Option<&str> {
+pub(crate) fn host_of(request: &Request) -> Option<&str> {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let header = hosts.next();
     if hosts.next().is_some() {

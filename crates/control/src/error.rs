@@ -60,7 +60,7 @@ pub fn status_of(code: FaultCode) -> StatusCode {
         OutOfMemory | Exited | InitFailed | ResponseTooLarge | Protocol | HandlerError | NoForkPoint => {
             StatusCode::BAD_GATEWAY
         }
-        SandboxFailed | Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        SandboxFailed | PackageDamaged | Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -113,6 +113,14 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
 // === impl ApiError ===
 
 impl ApiError {
+    pub fn into_fault(self) -> Fault {
+        self.fault
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     pub fn new(status: StatusCode, fault: Fault) -> Self {
         Self { status, fault }
     }
@@ -167,12 +175,36 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         let text = error.to_string();
         let fault = match error {
-            StoreError::NoSuchFunction(_) => Fault::new(FaultCode::NotFound, text),
+            StoreError::NoSuchVersion { .. }
+            | StoreError::NoSuchAlias { .. }
+            | StoreError::NoSuchRevision { .. }
+            | StoreError::NoCanary(_)
+            | StoreError::NoSuchFunction(_)
+            | StoreError::NoSuchQueue(_) => Fault::new(FaultCode::NotFound, text),
+            StoreError::QueueUsed { .. } => Fault::new(FaultCode::Conflict, text),
+            StoreError::TooMany { .. } => Fault::new(FaultCode::Conflict, text),
+            StoreError::MessagesFull(_) => Fault::new(FaultCode::TooManyRequests, text),
+            StoreError::BadMessage(_) | StoreError::BadQueue { .. } => Fault::new(FaultCode::InvalidRequest, text),
+            StoreError::DamagedPackage(_) => Fault::new(FaultCode::PackageDamaged, text),
             StoreError::NoSuchPackage(_) | StoreError::BadPackage(_) => Fault::new(FaultCode::InvalidPackage, text),
             StoreError::NoSuchSecret(_) | StoreError::SecretLocked { .. } => {
                 Fault::new(FaultCode::SecretUnusable, text)
             }
             StoreError::SecretUsed { .. } | StoreError::KeyFile(_) => Fault::new(FaultCode::Conflict, text),
+            StoreError::RouteTaken { .. } | StoreError::ApiKeyTaken(_) | StoreError::TooManyApiKeys(_) => {
+                Fault::new(FaultCode::Conflict, text)
+            }
+            StoreError::TokenTaken(_) | StoreError::TooManyTokens(_) | StoreError::OwnToken(_) => {
+                Fault::new(FaultCode::Conflict, text)
+            }
+            StoreError::NoSuchToken(_) => Fault::new(FaultCode::NotFound, text),
+            StoreError::NoSuchApiKey(_) => Fault::new(FaultCode::NotFound, text),
+            StoreError::BadAliasEnv { .. } => Fault::new(FaultCode::InvalidRequest, text),
+            StoreError::BadRouting { .. } => Fault::new(FaultCode::InvalidRequest, text),
+            StoreError::VersionUsed { .. } | StoreError::AliasConflict { .. } | StoreError::OtherCode { .. } => {
+                Fault::new(FaultCode::Conflict, text)
+            }
+            StoreError::CanaryRuns(_) => Fault::new(FaultCode::Conflict, text),
             StoreError::Conflict { .. } => Fault::new(FaultCode::Conflict, text),
             StoreError::QueueFull { .. } => Fault::new(FaultCode::TooManyRequests, text),
             StoreError::KeyReused(_) => Fault::new(FaultCode::Conflict, text),
@@ -180,6 +212,11 @@ impl From<StoreError> for ApiError {
                 let message = "the disk that holds the data directory is full: nothing was changed";
                 let fault = Fault::new(FaultCode::Store, message);
                 return Self::new(StatusCode::INSUFFICIENT_STORAGE, fault);
+            }
+            StoreError::Disk(_) => {
+                let message = "the disk that holds the data directory failed: nothing is changed any more until \
+                               Hearth starts again; its log says more";
+                Fault::new(FaultCode::Store, message).with_detail(text)
             }
             StoreError::Failed(_) => Fault::new(FaultCode::Store, "the store did not answer").with_detail(text),
             StoreError::Closed => Fault::new(FaultCode::Draining, "the server is ending and takes no new work"),

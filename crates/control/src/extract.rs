@@ -29,8 +29,8 @@ pub(crate) struct Segment<T>(pub T);
 /// The query string.
 pub(crate) struct Params<T>(pub T);
 
-/// A JSON body.
-pub(crate) struct Input<T>(pub T);
+/// A JSON body, no longer than `MOST`.
+pub(crate) struct Input<T, const MOST: usize = MAX_JSON_BYTES>(pub T);
 
 impl<S: Send + Sync, T> FromRequestParts<S> for Segment<T>
 where
@@ -57,11 +57,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Input<T, MOST> {
     type Rejection = ApiError;
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         require_content_type(request.headers(), &["application/json"])?;
-        let bytes = read_body(request, MAX_JSON_BYTES).await?;
+        let bytes = read_body(request, MOST).await?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -124,6 +124,14 @@ pub(crate) async fn read_body(request: Request, limit: usize) -> Result<Bytes, A
         }
         bytes.extend_from_slice(&data);
     }
+}
+
+/// The same, and all of it within a time: what waits for a place does so for an upload as slow as that at most.
+pub(crate) async fn read_within(most: Duration, request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(most, read_body(request, limit)).await.map_err(|_| {
+        let message = format!("the upload took longer than {} s", most.as_secs());
+        ApiError::invalid(message).with_status(http::StatusCode::REQUEST_TIMEOUT)
+    })?
 }
 
 fn too_large(limit: usize) -> ApiError {

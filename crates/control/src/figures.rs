@@ -216,7 +216,7 @@ pub(crate) struct Live {
 }
 
 pub(crate) async fn live(api: &Shared, name: &FunctionName, since: &Since) -> Result<Live, ApiError> {
-    let asked = moment(since.since.as_deref().unwrap_or(DEFAULT_SINCE))?;
+    let asked = moment("since", since.since.as_deref().unwrap_or(DEFAULT_SINCE))?;
     let query = RecordQuery {
         function: Some(name.clone()),
         request_id: None,

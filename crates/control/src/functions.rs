@@ -10,19 +10,22 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{HeaderName, StatusCode};
 use model::{
-    CodeHash, Egress, EnvValue, Fault, FaultCode, Function, FunctionName, FunctionSpec, Isolation, IsolationChoice,
-    Mount, PinnedImage, SecretName, Web,
+    CodeHash, Egress, EnvValue, Fault, FaultCode, Function, FunctionName, FunctionSpec, HttpRoute, InvokeMode,
+    Isolation, IsolationChoice, KeepPayloads, Mount, PinnedImage, SecretName, Source, UrlRules, Web,
 };
 use serde::{Deserialize, Serialize};
 use store::StoreError;
+use store::versions::{Deploy, How};
 use utoipa::ToSchema;
 
+use crate::actor::Actor;
 use crate::asynchronous::AsyncView;
+use crate::canary::CanaryView;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Input, Segment};
 use crate::platform::{IsolationView, KeepingView, Severity};
 use crate::write::{CodeRef, FunctionWrite};
-use crate::{Api, Shared, images, mounts, program};
+use crate::{Api, Shared, images, layers, mounts, program, sources};
 
 /// How long a write waits until calls see it. It is durable before; this is only about the answer.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -78,6 +81,10 @@ pub struct FunctionView {
     #[schema(value_type = Vec<serde_json::Value>)]
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub mounts: Vec<Mount>,
+    /// Packages that are seen at `/opt`, `NAME:VERSION` each.
+    #[schema(example = json!(["deps:3"]))]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub layers: Vec<String>,
     pub scale: ScaleView,
     /// What `idle = "auto"` does at present, on each isolation; empty where the function says a time itself.
     #[serde(default)]
@@ -88,20 +95,50 @@ pub struct FunctionView {
     /// `none`, `internet`, `lan`, or a list of addresses.
     #[schema(value_type = serde_json::Value, example = "none")]
     pub egress: Egress,
-    /// Whether the ingress answers for it.
+    /// Routes on the ingress that it answers.
+    #[schema(value_type = Vec<serde_json::Value>, example = json!([{"route": "POST /thumbs/{name}"}]))]
+    #[serde(rename = "http", skip_serializing_if = "Vec::is_empty", default)]
+    pub routes: Vec<HttpRoute>,
+    /// Whether the ingress answers for it at its own URL.
     pub url: bool,
+    /// Whether the ingress gives answers whole, `buffered`, or as the function writes them, `stream`.
+    #[schema(value_type = String, example = "buffered")]
+    #[serde(default)]
+    pub invoke_mode: InvokeMode,
+    /// What holds there, if anything does.
+    #[schema(value_type = Option<serde_json::Value>)]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub url_rules: Option<UrlRules>,
     /// Where it answers, if it does.
     #[schema(example = "http://127.0.0.1:8080/fn/thumbnails/")]
     pub invoke_url: Option<String>,
     /// What becomes of events that nobody waits for.
     #[serde(rename = "async", default)]
     pub asynchronous: AsyncView,
+    /// What is kept of its calls.
+    #[serde(default)]
+    pub records: RecordsView,
+    /// Where else its events come from; how they fare, `GET /api/v1/sources` tells.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub sources: Vec<Source>,
     /// Goes up with every change of code or configuration; also the `ETag`.
     pub revision: u64,
+    /// While the newest revision is tried on a share of the calls.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub canary: Option<CanaryView>,
     pub code: CodeView,
     /// RFC 3339.
     #[schema(format = DateTime)]
     pub modified: String,
+}
+
+/// What is kept of a function's calls beside their records.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecordsView {
+    /// Events and answers: `none`, of calls that fail (`errors`), or `all`.
+    #[schema(value_type = String, example = "none")]
+    pub payloads: KeepPayloads,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -125,12 +162,22 @@ pub struct FunctionList {
     pub functions: Vec<FunctionView>,
 }
 
-/// All functions, by name
+/// All functions that the token may see, by name
 #[utoipa::path(get, path = "/api/v1/functions", operation_id = "list_functions", tag = "functions",
     responses((status = 200, body = FunctionList)))]
-pub(crate) async fn list(State(api): State<Api>) -> Result<Json<FunctionList>, ApiError> {
-    let functions = api.functions.list().await?;
-    Ok(Json(FunctionList { functions: functions.into_iter().map(|one| view(&api, one)).collect() }))
+pub(crate) async fn list(State(api): State<Api>, actor: Actor) -> Result<Json<FunctionList>, ApiError> {
+    let mut functions = api.functions.list().await?;
+    let scopes = &actor.1.scopes;
+    functions.retain(|function| scopes.may_read() || scopes.may_deploy(function.spec.name.as_str()));
+    let mut canaries: BTreeMap<FunctionName, CanaryView> = BTreeMap::new();
+    for canary in api.versions.canaries().await? {
+        canaries.insert(canary.function.clone(), canary.into());
+    }
+    let seen = |function: Function| {
+        let canary = canaries.remove(&function.spec.name);
+        FunctionView { canary, ..view(&api, function) }
+    };
+    Ok(Json(FunctionList { functions: functions.into_iter().map(seen).collect() }))
 }
 
 /// One function
@@ -139,7 +186,8 @@ pub(crate) async fn list(State(api): State<Api>) -> Result<Json<FunctionList>, A
     responses((status = 200, body = FunctionView), (status = 404, body = ErrorBody)))]
 pub(crate) async fn get(State(api): State<Api>, Segment(name): Segment<FunctionName>) -> Result<Response, ApiError> {
     let function = api.functions.get(&name).await?;
-    Ok(answer(&api, StatusCode::OK, function))
+    let canary = crate::canary::running(&api, &name).await?.map(CanaryView::from);
+    Ok(tagged(StatusCode::OK, FunctionView { canary, ..view(&api, function) }))
 }
 
 /// Make a function, or replace it whole
@@ -152,35 +200,53 @@ pub(crate) async fn get(State(api): State<Api>, Segment(name): Segment<FunctionN
     responses((status = 200, description = "replaced", body = FunctionView),
         (status = 201, description = "made", body = FunctionView),
         (status = 400, body = ErrorBody),
+        (status = 409, description = "another function has the route", body = ErrorBody),
         (status = 412, description = "it changed meanwhile", body = ErrorBody),
         (status = 422, description = "package, runtime, isolation, secret or mount is not here", body = ErrorBody)))]
 pub(crate) async fn put(
     State(api): State<Api>,
     Segment(name): Segment<FunctionName>,
+    actor: Actor,
     headers: HeaderMap,
-    Input(mut write): Input<FunctionWrite>,
+    Input(write): Input<FunctionWrite>,
 ) -> Result<Response, ApiError> {
-    let expect = precondition(&headers)?;
+    let (function, existed) = make(&api, name, precondition(&headers)?, write, actor).await.map_err(|error| {
+        if error.code() == FaultCode::Conflict { error.with_status(StatusCode::PRECONDITION_FAILED) } else { error }
+    })?;
+    let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
+    Ok(answer(&api, status, function))
+}
+
+/// A function out of what is said, in the place of the one of that name, and whether there was one.
+pub(crate) async fn make(
+    api: &Shared,
+    name: FunctionName,
+    expect: Option<u64>,
+    mut write: FunctionWrite,
+    actor: Actor,
+) -> Result<(Function, bool), ApiError> {
     // No image goes until the function that refers to it is there.
     let _turn = api.image_use.read().await;
-    let image = pinned(&api, &write).await?.flatten();
+    let image = pinned(api, &write).await?.flatten();
     if write.code.is_none() && images::needs_no_code(write.runtime.as_ref()) {
         write.code = Some(CodeRef { sha256: api.packages.add(Bytes::from_static(images::NOTHING)).await? });
     }
+    if let Some(wanted) = &write.layers {
+        write.found_layers = Some(layers::found(api, wanted, None).await?);
+    }
     let (spec, code) = write.create(name, image)?;
-    require_works_here(&api, &spec)?;
-    mounts::require_allowed(&api, &spec)?;
-    images::require_fits(&api, &spec).await?;
-    program::require_runs(&api, &spec, &code).await?;
-    let existed = match api.functions.get(&spec.name).await {
-        Ok(_) => true,
-        Err(StoreError::NoSuchFunction(_)) => false,
+    let before = match api.functions.get(&spec.name).await {
+        Ok(function) => Some(function),
+        Err(StoreError::NoSuchFunction(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let function = api.functions.put(spec, code, expect).await.map_err(precondition_failed)?;
-    settle(&api, &function.spec.name).await?;
-    let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(answer(&api, status, function))
+    actor.require_may_give(&spec, before.as_ref().map(|function| &function.spec))?;
+    require_fits_here(api, &spec, &code).await?;
+    let existed = before.is_some();
+    let deploy = Deploy { spec, code, expect, by: actor.0, how: How::Deploy };
+    let function = api.versions.deploy(deploy).await?;
+    settle(api, &function.spec.name).await?;
+    Ok((function, existed))
 }
 
 /// Change a function
@@ -197,32 +263,59 @@ pub(crate) async fn put(
 pub(crate) async fn patch(
     State(api): State<Api>,
     Segment(name): Segment<FunctionName>,
+    actor: Actor,
     headers: HeaderMap,
     Input(write): Input<FunctionWrite>,
 ) -> Result<Response, ApiError> {
-    let expect = precondition(&headers)?;
+    let function = change(&api, &name, precondition(&headers)?, write, How::Deploy, actor).await?;
+    Ok(answer(&api, StatusCode::OK, function))
+}
+
+/// A new revision that differs in what is said, of which `how` says what it gets.
+pub(crate) async fn change(
+    api: &Shared,
+    name: &FunctionName,
+    expect: Option<u64>,
+    mut write: FunctionWrite,
+    how: How,
+    actor: Actor,
+) -> Result<Function, ApiError> {
     let moves = write.runtime.is_some() || write.isolation.is_some() || write.at_least.is_some();
     let _turn = api.image_use.read().await;
-    let image = pinned(&api, &write).await?;
+    let image = pinned(api, &write).await?;
+    if let Some(wanted) = &write.layers {
+        let before = api.functions.get(name).await?.spec.layers;
+        write.found_layers = Some(layers::found(api, wanted, before.as_ref()).await?);
+    }
     for attempt in 1.. {
-        let Function { mut spec, revision, code, .. } = api.functions.get(&name).await?;
+        let Function { mut spec, revision, code, .. } = api.functions.get(name).await?;
         let code = write.code.as_ref().map_or(code, |code| code.sha256.clone());
+        let before = spec.clone();
         write.clone().apply(&mut spec, image.clone())?;
+        actor.require_may_give(&spec, Some(&before))?;
         if moves || write.mounts.is_some() {
-            mounts::require_allowed(&api, &spec)?;
+            mounts::require_allowed(api, &spec)?;
+        }
+        if write.layers.is_some() || write.code.is_some() {
+            layers::require_fit(api, &spec, &code).await?;
+        }
+        if write.sources.is_some() || write.asynchronous.is_some() {
+            sources::require_there(api, &spec).await?;
         }
         // A function whose runtime has gone can still be repaired in other ways.
         if moves || image.is_some() {
-            require_works_here(&api, &spec)?;
-            images::require_fits(&api, &spec).await?;
+            require_works_here(api, &spec)?;
+            images::require_fits(api, &spec).await?;
         }
         if moves || image.is_some() || write.code.is_some() || write.command.is_some() || write.web.is_some() {
-            program::require_runs(&api, &spec, &code).await?;
+            program::require_runs(api, &spec, &code).await?;
         }
-        match api.functions.put(spec, code, Some(expect.unwrap_or(revision.0))).await {
+        let expected = Some(expect.unwrap_or(revision.0));
+        let deploy = Deploy { spec, code, expect: expected, by: actor.0.clone(), how: how.clone() };
+        match api.versions.deploy(deploy).await {
             Ok(function) => {
-                settle(&api, &name).await?;
-                return Ok(answer(&api, StatusCode::OK, function));
+                settle(api, name).await?;
+                return Ok(function);
             }
             // Others wrote in between; ours is a change of theirs as well as of what we read.
             Err(StoreError::Conflict { .. }) if expect.is_none() && attempt < ATTEMPTS => {}
@@ -242,8 +335,9 @@ pub(crate) async fn patch(
 pub(crate) async fn delete(
     State(api): State<Api>,
     Segment(name): Segment<FunctionName>,
+    actor: Actor,
 ) -> Result<StatusCode, ApiError> {
-    api.functions.delete(&name).await?;
+    api.versions.remove(&name, &actor.0).await?;
     settle(&api, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -257,9 +351,13 @@ async fn pinned(api: &Shared, write: &FunctionWrite) -> Result<Option<Option<Pin
     })
 }
 
-fn answer(api: &Shared, status: StatusCode, function: Function) -> Response {
-    let tag = HeaderValue::from_str(&format!("\"{}\"", function.revision));
-    let mut response = (status, Json(view(api, function))).into_response();
+pub(crate) fn answer(api: &Shared, status: StatusCode, function: Function) -> Response {
+    tagged(status, view(api, function))
+}
+
+fn tagged(status: StatusCode, view: FunctionView) -> Response {
+    let tag = HeaderValue::from_str(&format!("\"{}\"", view.revision));
+    let mut response = (status, Json(view)).into_response();
     if let Ok(tag) = tag {
         response.headers_mut().insert(header::ETAG, tag);
     }
@@ -267,7 +365,7 @@ fn answer(api: &Shared, status: StatusCode, function: Function) -> Response {
 }
 
 fn view(api: &Shared, function: Function) -> FunctionView {
-    let Function { spec, revision, code, code_size, modified } = function;
+    let Function { spec, version: _, revision, code, code_size, modified } = function;
     let FunctionSpec {
         name,
         description,
@@ -285,13 +383,21 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         env,
         secrets,
         mounts,
+        layers,
         scale,
         egress,
         snapstart,
         url,
+        invoke_mode,
+        url_rules,
+        routes,
         asynchronous,
+        records,
         // At /api/v1/schedules, with how far they have come.
         schedules: _,
+        // For AWS's own tools.
+        aws: _,
+        sources,
     } = spec;
     FunctionView {
         keeping: api.platform.keeping(&name),
@@ -312,6 +418,7 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         env,
         secrets,
         mounts,
+        layers: layers.iter().flat_map(|layers| &layers.versions).map(ToString::to_string).collect(),
         scale: ScaleView {
             min: scale.min,
             max: scale.max,
@@ -321,8 +428,14 @@ fn view(api: &Shared, function: Function) -> FunctionView {
         snapstart,
         egress,
         url,
+        invoke_mode,
+        url_rules: (!url_rules.is_default()).then_some(url_rules),
+        routes,
         asynchronous: asynchronous.into(),
+        records: RecordsView { payloads: records.payloads },
+        sources,
         revision: revision.0,
+        canary: None,
         code: CodeView { sha256: CodeHash::into(code), size: code_size },
         modified: modified.rfc3339(),
     }
@@ -336,6 +449,16 @@ pub(crate) async fn settle(api: &Shared, name: &impl std::fmt::Display) -> Resul
         let detail = format!("change {change} not settled within {SETTLE:?}");
         Fault::new(FaultCode::Internal, message).with_detail(detail).into()
     })
+}
+
+/// All that a whole function needs here.
+pub(crate) async fn require_fits_here(api: &Shared, spec: &FunctionSpec, code: &CodeHash) -> Result<(), ApiError> {
+    require_works_here(api, spec)?;
+    mounts::require_allowed(api, spec)?;
+    sources::require_there(api, spec).await?;
+    images::require_fits(api, spec).await?;
+    layers::require_fit(api, spec, code).await?;
+    program::require_runs(api, spec, code).await
 }
 
 /// Never a silent downgrade: what does not work here is refused, in the doctor's words.
@@ -402,7 +525,7 @@ pub(crate) fn why_not(known: &[IsolationView], isolation: Isolation) -> Option<S
 }
 
 /// The revision that the caller says the function is at; 0: it does not exist.
-fn precondition(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let read = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default().trim());
     let revision = match read(header::IF_MATCH) {
         None => None,

@@ -2,12 +2,13 @@
 //! 127.0.0.1 and talks to us as its own origin. The browser then still sends `Host: evil.example`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{PoisonError, RwLock};
 
 /// The names under which the control listener may be spoken to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Hosts {
     listen: IpAddr,
-    names: Vec<String>,
+    names: RwLock<Vec<String>>,
 }
 
 // === impl Hosts ===
@@ -15,8 +16,12 @@ pub struct Hosts {
 impl Hosts {
     /// `listen` is where the control listener is bound; `names` are further DNS names it is known by.
     pub fn new(listen: SocketAddr, names: impl IntoIterator<Item = String>) -> Self {
-        let names = names.into_iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect();
-        Self { listen: listen.ip(), names }
+        Self { listen: listen.ip(), names: RwLock::new(named(names)) }
+    }
+
+    /// From now on these DNS names and no others. `*.lan` stands for one more label.
+    pub fn set_names(&self, names: impl IntoIterator<Item = String>) {
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = named(names);
     }
 
     /// Whether a `Host` header's value names us; any port will do.
@@ -27,8 +32,14 @@ impl Hosts {
             return ip.is_loopback() || ip == self.listen || self.listen.is_unspecified();
         }
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        name == "localhost" || self.names.contains(&name)
+        let under = |star: &str| name.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == star);
+        let is = |one: &String| one.strip_prefix("*.").map_or(*one == name, under);
+        name == "localhost" || self.names.read().unwrap_or_else(PoisonError::into_inner).iter().any(is)
     }
+}
+
+fn named(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    names.into_iter().map(|name| name.trim_end_matches('.').to_ascii_lowercase()).collect()
 }
 
 /// `localhost:7070` → `localhost`, `[::1]:7070` → `[::1]`; none where it is no host.
@@ -55,6 +66,18 @@ mod tests {
         for bad in
             ["", "evil.example", "localhost.evil.example", "192.168.1.4", "localhost:x", ":7070", "[::2]", "a:b:c", "]"]
         {
+            assert!(!hosts.allows(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_may_change_and_a_star_is_one_label() {
+        let hosts = Hosts::new("127.0.0.1:7070".parse().unwrap(), ["old.lan".to_owned()]);
+        hosts.set_names(["*.Home.lan".to_owned(), "hearth.lan".to_owned()]);
+        for good in ["hearth.lan:7070", "a.home.lan", "localhost"] {
+            assert!(hosts.allows(good), "{good}");
+        }
+        for bad in ["old.lan", "home.lan", "a.b.home.lan", ".home.lan", "xhome.lan"] {
             assert!(!hosts.allows(bad), "{bad}");
         }
     }

@@ -357,9 +357,15 @@ type Users = BTreeMap<ImageDigest, Vec<String>>;
 /// Which functions are in which image.
 async fn users(api: &Shared) -> Result<Users, ApiError> {
     let mut users = Users::new();
-    for function in api.functions.list().await? {
+    let published = api.functions.published().await?;
+    let versions = published.versions.into_iter().map(|version| version.function);
+    let beside = published.canaries.into_iter().map(|canary| canary.stable);
+    for function in api.functions.list().await?.into_iter().chain(versions).chain(beside) {
         if let Some(image) = function.spec.image {
-            users.entry(image.digest).or_default().push(function.spec.name.into());
+            let users: &mut Vec<String> = users.entry(image.digest).or_default();
+            users.push(function.spec.name.into());
+            users.sort();
+            users.dedup();
         }
     }
     Ok(users)

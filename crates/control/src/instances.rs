@@ -17,6 +17,9 @@ pub struct InstanceRow {
     pub instance: String,
     pub function: String,
     pub revision: u64,
+    /// `$LATEST`, or the number of a published one.
+    #[schema(example = "$LATEST")]
+    pub version: String,
     /// `starting`, `idle`, `frozen` or `busy`.
     #[schema(value_type = String, example = "idle")]
     pub state: model::InstanceState,
@@ -62,11 +65,13 @@ pub(crate) async fn list(State(api): State<Api>, Params(which): Params<Which>) -
 
 impl From<InstanceView> for InstanceRow {
     fn from(view: InstanceView) -> Self {
-        let InstanceView { instance, function, revision, state, isolation, started, invocations, memory_peak } = view;
+        let InstanceView { instance, function, revision, version, state, isolation, started, invocations, memory_peak } =
+            view;
         Self {
             instance: instance.into(),
             function: function.into(),
             revision: revision.0,
+            version: version.to_string(),
             state,
             isolation: isolation.to_string(),
             started: started.rfc3339(),

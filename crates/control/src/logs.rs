@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use http::header;
-use model::{Fault, FaultCode, FunctionName, LogLine, RequestId, Timestamp};
+use model::{Fault, FaultCode, FunctionName, InstanceId, LogLevel, LogLine, RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{LogPage, LogQuery};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -62,6 +62,19 @@ pub struct LogPageView {
 pub(crate) struct Asked {
     /// Only lines from then on: RFC 3339, or a time back from now like `10m`.
     since: Option<String>,
+    /// Only lines until then.
+    until: Option<String>,
+    /// Only this function's; where the path has none.
+    #[param(value_type = Option<String>)]
+    function: Option<FunctionName>,
+    /// Only this instance's.
+    #[param(value_type = Option<String>)]
+    instance: Option<InstanceId>,
+    /// `trace` to `fatal`: only lines of this severity or a higher one.
+    #[param(value_type = Option<String>)]
+    level: Option<LogLevel>,
+    /// Only lines that are a JSON object with this value at this path: `user.id=42`.
+    field: Option<String>,
     /// Only lines whose message holds this text, in any case.
     grep: Option<String>,
     /// Only lines of this invocation.
@@ -88,6 +101,24 @@ pub(crate) async fn of_function(
     Segment(name): Segment<FunctionName>,
     Params(asked): Params<Asked>,
 ) -> Result<Response, ApiError> {
+    if asked.function.is_some() {
+        return Err(ApiError::invalid("function: the path names it"));
+    }
+    answer(api, Asked { function: Some(name), ..asked }, false).await
+}
+
+/// Log lines of all functions
+///
+/// With `follow=true` the answer is `application/x-ndjson`, one `LogLineView` a line, without end. A line `{"dropped": 12}`
+/// says how many lines and records were lost since the server's start, whenever that has changed.
+#[utoipa::path(get, path = "/api/v1/logs", operation_id = "all_logs", tag = "logs", params(Asked),
+    responses((status = 200, body = LogPageView), (status = 404, body = ErrorBody),
+        (status = 429, description = "too many clients follow", body = ErrorBody)))]
+pub(crate) async fn of_all(State(api): State<Api>, Params(asked): Params<Asked>) -> Result<Response, ApiError> {
+    answer(api, asked, true).await
+}
+
+async fn answer(api: Api, asked: Asked, tell_drops: bool) -> Result<Response, ApiError> {
     let limit = asked.limit.unwrap_or(DEFAULT);
     // Nothing to begin with is a way to follow: only what comes.
     if limit > MOST || (limit == 0 && !asked.follow) {
@@ -96,10 +127,19 @@ pub(crate) async fn of_function(
     if asked.grep.as_ref().is_some_and(|text| text.len() > 1024) {
         return Err(ApiError::invalid("grep: expected at most 1024 bytes"));
     }
+    let field = |text: String| match text.split_once('=') {
+        Some((path, value)) if !path.is_empty() => Ok((path.to_owned(), value.to_owned())),
+        _ => Err(ApiError::invalid("field: expected PATH=VALUE, like user.id=42")),
+    };
+    let name = asked.function;
     let query = LogQuery {
-        function: Some(name.clone()),
+        function: name.clone(),
         request_id: asked.request_id,
-        since: asked.since.as_deref().map(moment).transpose()?,
+        since: asked.since.as_deref().map(|text| moment("since", text)).transpose()?,
+        until: asked.until.as_deref().map(|text| moment("until", text)).transpose()?,
+        instance: asked.instance,
+        level: asked.level,
+        field: asked.field.map(field).transpose()?,
         grep: asked.grep.filter(|text| !text.is_empty()),
         after: asked.after,
         limit,
@@ -112,34 +152,35 @@ pub(crate) async fn of_function(
             Fault::new(FaultCode::TooManyRequests, message).with_retry_after(Duration::from_secs(10))
         })?;
         let first = api.telemetry.logs(query.clone()).await?;
-        require_known(&api, &name, &first).await?;
+        require_known(&api, name.as_ref(), &first).await?;
         let closing = api.closing.clone();
-        let follow = Follow { api, query, logged, closing, first: Some(first), _permit: permit };
+        let dropped = tell_drops.then_some(0);
+        let follow = Follow { api, query, logged, closing, first: Some(first), dropped, _permit: permit };
         return Ok(follow.into_response());
     }
     let page = api.telemetry.logs(query).await?;
-    require_known(&api, &name, &page).await?;
+    require_known(&api, name.as_ref(), &page).await?;
     let lines = page.lines.into_iter().map(LogLineView::from).collect();
     Ok(Json(LogPageView { lines, cursor: page.cursor }).into_response())
 }
 
 /// Logs outlive their function; only a name that never was is an error.
-async fn require_known(api: &Api, name: &FunctionName, page: &LogPage) -> Result<(), ApiError> {
-    if page.lines.is_empty() {
+async fn require_known(api: &Api, name: Option<&FunctionName>, page: &LogPage) -> Result<(), ApiError> {
+    if let (Some(name), true) = (name, page.lines.is_empty()) {
         api.functions.get(name).await?;
     }
     Ok(())
 }
 
 /// RFC 3339, or a time back from now.
-pub(crate) fn moment(text: &str) -> Result<Timestamp, ApiError> {
+pub(crate) fn moment(key: &str, text: &str) -> Result<Timestamp, ApiError> {
     if let Ok(back) = model::parse_duration(text) {
         return Ok(Timestamp::now() - back);
     }
     let time = text.parse::<jiff::Timestamp>().map_err(|_| {
         let given: String = text.chars().take(40).collect();
         ApiError::invalid(format!(
-            "since: expected a time like 2026-11-22T10:00:00Z, or back from now like 10m, got {given:?}"
+            "{key}: expected a time like 2026-11-22T10:00:00Z, or back from now like 10m, got {given:?}"
         ))
     })?;
     Ok(Timestamp(time.as_microsecond()))
@@ -153,6 +194,8 @@ struct Follow {
     closing: watch::Receiver<bool>,
     /// What was read before the answer began.
     first: Option<LogPage>,
+    /// The last count of lost lines that was told, where it is told.
+    dropped: Option<u64>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -170,6 +213,11 @@ impl Follow {
     /// The next piece of the answer: lines, or a heartbeat. None at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            let dropped = self.api.telemetry.dropped();
+            if self.dropped.is_some_and(|told| told != dropped) {
+                self.dropped = Some(dropped);
+                return Some(Bytes::from(format!("{{\"dropped\":{dropped}}}\n")));
+            }
             let page = match self.first.take() {
                 Some(page) => page,
                 None => {

@@ -13,13 +13,13 @@ use utoipa::ToSchema;
 
 use crate::Api;
 use crate::error::{ApiError, ErrorBody};
-use crate::extract::{Segment, read_body, require_content_type};
+use crate::extract::{Segment, read_within, require_content_type};
 
 /// Longest package as uploaded.
 pub const MAX_PACKAGE_BYTES: usize = 100 * 1024 * 1024;
 
 /// Longest time of one upload: others wait for its place.
-const UPLOAD: Duration = Duration::from_secs(600);
+pub(crate) const UPLOAD: Duration = Duration::from_secs(600);
 
 /// A package that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -44,10 +44,7 @@ pub(crate) async fn put(State(api): State<Api>, request: Request) -> Result<Resp
     require_content_type(request.headers(), &["application/zip", "application/octet-stream"])?;
     // Before the body is read: a package in memory for each that is let in, and no more.
     let _permit = api.uploads.acquire().await;
-    let zip = tokio::time::timeout(UPLOAD, read_body(request, MAX_PACKAGE_BYTES)).await.map_err(|_| {
-        let message = format!("the upload took longer than {} s", UPLOAD.as_secs());
-        ApiError::invalid(message).with_status(StatusCode::REQUEST_TIMEOUT)
-    })??;
+    let zip = read_within(UPLOAD, request, MAX_PACKAGE_BYTES).await?;
     if zip.is_empty() {
         return Err(Fault::new(FaultCode::InvalidPackage, "the package is empty: expected a zip").into());
     }

@@ -5,18 +5,30 @@
 
 use std::pin::Pin;
 
-use model::{AllowedMount, ComparisonId, Fault, FunctionName, InstanceView, Isolation, Runtime};
+use model::{
+    AllowedMount, ComparisonId, Fault, FunctionName, InstanceId, InstanceView, Invocation, Isolation, Outcome, Runtime,
+};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 use utoipa::ToSchema;
 
 use crate::comparisons::{Comparison, ComparisonOrder};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The running platform. All but `settled` return at once, and all but those about comparisons are readings.
+/// Bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// The running platform. All but `settled` and `invoke` return at once, and all but `invoke` and those about comparisons are
+/// readings.
 pub trait Platform: Send + Sync + 'static {
     /// Every instance that lives now.
     fn instances(&self) -> Vec<InstanceView>;
+
+    /// Connects to what listens on a port of the loopback in an instance.
+    fn attach(&self, instance: &InstanceId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, Fault>>;
 
     /// What is ready to become instances, and what is being made ready.
     fn stems(&self) -> Vec<StemView>;
@@ -51,6 +63,18 @@ pub trait Platform: Send + Sync + 'static {
     /// What `idle = "auto"` does at present with instances of a function that have no work, on each isolation that it
     /// runs on; empty if it does not say `auto`, or nobody calls it yet that way.
     fn keeping(&self, function: &FunctionName) -> Vec<KeepingView>;
+
+    /// The memory budget now.
+    fn memory(&self) -> MemoryView;
+
+    /// How spans fare, where traces are exported.
+    fn traces(&self) -> Option<SpanCounts>;
+
+    /// What the server itself takes; looked at now.
+    fn process(&self) -> ProcessView;
+
+    /// Calls a function as a door does. Runs to its end, also if what it gives is dropped.
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Outcome, Fault>>;
 
     /// Begins a comparison, and returns. `Conflict` while another one runs.
     fn compare(&self, order: ComparisonOrder) -> Result<(), Fault>;
@@ -171,6 +195,39 @@ pub struct RuntimeView {
     /// The interpreter, as functions see it.
     #[schema(example = "/usr/bin/python3.11")]
     pub program: String,
+}
+
+/// The memory that all instances together may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryView {
+    /// Bytes.
+    pub budget: u64,
+    /// What instances and stems are charged of it, bytes.
+    pub used: u64,
+}
+
+/// Spans since the start, by how they fared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpanCounts {
+    pub exported: u64,
+    /// Dropped: they came faster than they could be sent.
+    pub overflowed: u64,
+    /// Dropped: the collector could not take them for too long.
+    pub failed: u64,
+    /// Dropped: the collector did not want them.
+    pub refused: u64,
+    pub waiting: u64,
+}
+
+/// The server's process.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ProcessView {
+    /// Processor time since its start.
+    pub cpu_seconds: f64,
+    pub resident_bytes: u64,
+    pub open_fds: u64,
+    /// Microseconds since 1970.
+    pub started_us: i64,
 }
 
 /// A machine that functions run on.

@@ -35,6 +35,7 @@ pub(crate) async fn require_runs(api: &Shared, spec: &FunctionSpec, code: &CodeH
     let path = match &spec.command {
         Some(command) => command.first().map_or("", String::as_str),
         None if spec.runtime.language() == Language::Native => BOOTSTRAP,
+        None if spec.runtime.language() == Language::Java => return require_java(api, spec, code).await,
         // An interpreter that was looked for when Hearth started runs it.
         None => return Ok(()),
     };
@@ -71,6 +72,44 @@ pub(crate) async fn require_runs(api: &Shared, spec: &FunctionSpec, code: &CodeH
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a Java function whose jar is missing, or whose class was compiled for a later version than its runtime's.
+///
+/// A class in one of the package's jars is not looked at: there the start tells.
+async fn require_java(api: &Shared, spec: &FunctionSpec, code: &CodeHash) -> Result<(), ApiError> {
+    let refuse =
+        |why: String| Err(Fault::new(FaultCode::InvalidPackage, format!("function {}: {why}", spec.name)).into());
+    let handler = &spec.handler;
+    if spec.web.is_some() {
+        let there = handler.starts_with('/') || api.packages.head(code, handler).await?.is_some();
+        return if there {
+            Ok(())
+        } else {
+            refuse(format!("its package has no file {handler}, the jar that java -jar would start"))
+        };
+    }
+    let class = handler.split("::").next().unwrap_or_default();
+    let path = format!("{}.class", class.replace('.', "/"));
+    let Some(head) = api.packages.head(code, &path).await? else { return Ok(()) };
+    match java_version(&head.bytes) {
+        None => refuse(format!("{path} is no Java class file")),
+        Some(compiled) if spec.runtime.version().parse().is_ok_and(|runs: u16| compiled > runs) => {
+            let runtime = &spec.runtime;
+            let runs = runtime.version();
+            refuse(format!(
+                "{class} is compiled for Java {compiled}, and {runtime} runs what is compiled for Java {runs} at most: \
+                 compile with --release {runs}, or choose a later runtime"
+            ))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// The version of Java that a class file is for: 61 is 17's.
+fn java_version(bytes: &[u8]) -> Option<u16> {
+    let major = u16::from_be_bytes(*bytes.strip_prefix(&[0xca, 0xfe, 0xba, 0xbe])?.get(2..)?.first_chunk()?);
+    major.checked_sub(44)
 }
 
 fn look(head: &FileHead, arch: &str) -> Program {
@@ -167,6 +206,13 @@ mod tests {
         let Program::Not(why) = of(&made(183, 2, 1)) else { panic!() };
         assert_eq!(why, "it is built for aarch64, and this machine is x86_64");
         assert!(matches!(of(&made(3, 1, 1)), Program::Not(why) if why.contains("32 bits")));
+    }
+
+    #[test]
+    fn a_class_tells_which_java_it_is_for() {
+        assert_eq!(java_version(b"\xca\xfe\xba\xbe\0\0\0\x3d"), Some(17));
+        assert_eq!(java_version(b"\xca\xfe\xba\xbe\0\0\0"), None);
+        assert_eq!(java_version(b"PK\x03\x04\0\0\0\x3d"), None);
     }
 
     #[test]

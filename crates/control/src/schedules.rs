@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use bytes::Bytes;
 use http::StatusCode;
+use model::trace::{Trace, Trigger};
 use model::{FunctionName, RequestId, Schedule, Timestamp, show_duration};
 use serde::{Deserialize, Serialize};
 use store::queue::NewEvent;
@@ -38,6 +39,9 @@ pub struct ScheduleView {
     pub jitter: String,
     pub start: Option<String>,
     pub end: Option<String>,
+    /// The version or alias that is called.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub qualifier: Option<String>,
     #[schema(value_type = Option<serde_json::Value>)]
     pub payload: Option<serde_json::Value>,
     pub paused: bool,
@@ -82,6 +86,17 @@ pub(crate) async fn list(State(api): State<Api>, Params(which): Params<Which>) -
             schedules.extend(function.spec.schedules.into_iter().map(|one| view(&name, one, &states)));
         }
     }
+    // And those that were made through AWS's APIs.
+    for own in api.functions.own_schedules().await? {
+        if which.function.as_ref().is_none_or(|wanted| *wanted == own.function) {
+            let mut shown = view(&own.function, own.schedule, &states);
+            if !own.enabled {
+                shown.paused = true;
+                shown.next.clear();
+            }
+            schedules.push(shown);
+        }
+    }
     Ok(Json(ScheduleList { schedules }))
 }
 
@@ -116,15 +131,16 @@ pub(crate) async fn run(
     Path((function, schedule)): Path<(String, String)>,
 ) -> Result<(StatusCode, Json<EventMade>), ApiError> {
     let (function, schedule) = find(&api, function, &schedule).await?;
-    let (id, now) = (RequestId::random(), Timestamp::now());
-    let payload: Bytes = aws::scheduled::payload(&function, &schedule, now, &id, crate::PLACE);
-    let hex: String = id.to_string().chars().filter(|c| *c != '-').collect();
+    let now = Timestamp::now();
+    let id = RequestId::at(now);
+    let payload: Bytes = aws::scheduled::payload(&function, &schedule, now, &id, *crate::PLACE);
     let event = NewEvent {
         id,
         function,
+        qualifier: schedule.qualifier,
         payload,
         received: now,
-        trace_id: format!("Root=1-{:08x}-{};Sampled=0", now.millis() / 1000, &hex[..24]),
+        trace_id: Trace::event(Trigger::Timer, now),
         client_context: String::new(),
         hops: 0,
         key: None,
@@ -147,7 +163,9 @@ async fn set_paused(api: &Shared, function: String, schedule: String, paused: bo
 
 async fn find(api: &Shared, function: String, schedule: &str) -> Result<(FunctionName, Schedule), ApiError> {
     let name: FunctionName = function.parse()?;
-    let found = api.functions.get(&name).await?;
+    let mut found = api.functions.get(&name).await?;
+    let own = api.functions.own_schedules().await?;
+    found.spec.schedules.extend(own.into_iter().filter(|own| own.function == name).map(|own| own.schedule));
     let all: Vec<_> = found.spec.schedules.iter().map(|one| one.name.clone()).collect();
     let absent = || {
         let near = crate::nearest(schedule, all.iter().map(String::as_str));
@@ -168,7 +186,8 @@ fn view(function: &FunctionName, schedule: Schedule, states: &[ScheduleState]) -
         let ticks = std::iter::successors(table.next(from), |tick| table.next(*tick));
         next.extend(ticks.take(if paused { 0 } else { SHOWN }).map(Timestamp::rfc3339));
     }
-    let Schedule { name, cron, timezone, overlap, missed, missed_most, jitter, start, end, payload } = schedule;
+    let Schedule { name, cron, timezone, overlap, missed, missed_most, jitter, start, end, qualifier, payload } =
+        schedule;
     let jitter = show_duration(jitter);
     let (enqueued, skipped) = state.map_or((0, 0), |state| (state.enqueued, state.skipped));
     let function = function.to_string();
@@ -183,6 +202,7 @@ fn view(function: &FunctionName, schedule: Schedule, states: &[ScheduleState]) -
         jitter,
         start,
         end,
+        qualifier: qualifier.map(String::from),
         payload,
         paused,
         enqueued,

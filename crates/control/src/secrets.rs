@@ -57,7 +57,7 @@ pub(crate) struct RemoveParams {
 pub(crate) async fn list(State(api): State<Api>) -> Result<Json<SecretList>, ApiError> {
     let (secrets, functions) = (api.secrets.secrets().await?, api.functions.list().await?);
     let view = |info: SecretInfo| {
-        let users = functions.iter().filter(|one| one.spec.secret_names().contains(&info.name));
+        let users = functions.iter().filter(|one| one.spec.all_secret_names().contains(&info.name));
         view(&info, users.map(|one| one.spec.name.to_string()).collect())
     };
     Ok(Json(SecretList { secrets: secrets.into_iter().map(view).collect() }))
@@ -88,7 +88,7 @@ pub(crate) async fn put(
     let (info, new) = api.secrets.set_secret(name, value).await?;
     settle(&api, &info.name).await?;
     let functions = api.functions.list().await?;
-    let users = functions.iter().filter(|one| one.spec.secret_names().contains(&info.name));
+    let users = functions.iter().filter(|one| one.spec.all_secret_names().contains(&info.name));
     let view = view(&info, users.map(|one| one.spec.name.to_string()).collect());
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(view)).into_response())

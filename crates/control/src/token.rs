@@ -1,14 +1,14 @@
 //! Tokens: `hth_`, 256 random bits in base 62, and a CRC-32, as GitHub's are.
 //!
+//! What they let their holders do: `scope.rs`; who has them: `holders.rs`.
+//!
 //! The prefix lets secret scanners find one that leaked; the checksum tells a typing error from a revoked token
 //! without asking anybody. Only SHA-256 hashes are kept: 256 random bits need no slow hash.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 
 const PREFIX: &str = "hth_";
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -30,15 +30,20 @@ pub enum InvalidToken {
     Checksum,
 }
 
-/// The tokens that are valid now, as their hashes.
-#[derive(Default)]
-pub struct TokenSet(RwLock<Vec<[u8; 32]>>);
-
 // === impl Token ===
 
 impl Token {
     /// A fresh one. Fails only where the system has no randomness to give.
     pub fn generate() -> Result<Self, getrandom::Error> {
+        Self::with(PREFIX)
+    }
+
+    /// A fresh API key for callers of routes: of the same form, under a prefix of its own.
+    pub(crate) fn api_key() -> Result<Self, getrandom::Error> {
+        Self::with("hak_")
+    }
+
+    fn with(prefix: &str) -> Result<Self, getrandom::Error> {
         let mut secret = String::with_capacity(SECRET);
         while secret.len() < SECRET {
             let mut bytes = [0; 64];
@@ -47,7 +52,7 @@ impl Token {
             let digits = bytes.iter().filter(|byte| **byte < 248).map(|byte| ALPHABET[usize::from(byte % 62)]);
             secret.extend(digits.take(SECRET - secret.len()).map(char::from));
         }
-        Ok(Self(format!("{PREFIX}{secret}{}", check(&secret))))
+        Ok(Self(format!("{prefix}{secret}{}", check(&secret))))
     }
 
     pub fn as_str(&self) -> &str {
@@ -56,7 +61,12 @@ impl Token {
 
     /// What is kept of it.
     pub fn sha256(&self) -> [u8; 32] {
-        Sha256::digest(self.0.as_bytes()).into()
+        Self::hash_of(&self.0)
+    }
+
+    /// What would be kept of a text, were it one.
+    pub(crate) fn hash_of(text: &str) -> [u8; 32] {
+        Sha256::digest(text.as_bytes()).into()
     }
 }
 
@@ -88,32 +98,6 @@ fn check(secret: &str) -> String {
         rest /= 62;
     }
     digits.iter().copied().map(char::from).collect()
-}
-
-// === impl TokenSet ===
-
-impl TokenSet {
-    pub fn new(hashes: Vec<[u8; 32]>) -> Self {
-        Self(RwLock::new(hashes))
-    }
-
-    /// From now on, these and no others.
-    pub fn replace(&self, hashes: Vec<[u8; 32]>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = hashes;
-    }
-
-    /// Whether `text` is a valid token. Takes the same time for each hash, fitting or not.
-    pub fn contains(&self, text: &str) -> bool {
-        let given: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-        let hashes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        hashes.iter().fold(Choice::from(0), |found, hash| found | hash.ct_eq(&given)).into()
-    }
-
-    /// Whether the value of an `Authorization` header carries a valid token.
-    pub fn authorizes(&self, authorization: &str) -> bool {
-        let token = authorization.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        token.is_some_and(|(_, token)| self.contains(token.trim()))
-    }
 }
 
 #[cfg(test)]
@@ -150,18 +134,5 @@ mod tests {
             rest /= 62;
         }
         assert_eq!(check("123456789"), expected.iter().rev().collect::<String>());
-    }
-
-    #[test]
-    fn only_a_kept_token_authorizes_until_it_is_replaced() {
-        let (kept, other) = (Token::generate().unwrap(), Token::generate().unwrap());
-        let set = TokenSet::new(vec![other.sha256(), kept.sha256()]);
-        assert!(set.authorizes(&format!("Bearer {}", kept.as_str())));
-        assert!(set.authorizes(&format!("bearer  {}", kept.as_str())));
-        assert!(!set.authorizes(&format!("Basic {}", kept.as_str())));
-        assert!(!set.authorizes(kept.as_str()));
-        assert!(!set.authorizes("Bearer "));
-        set.replace(vec![other.sha256()]);
-        assert!(!set.contains(kept.as_str()));
     }
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    CodeHash, Cpu, Egress, EnvValue, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Memory, Mount,
-    PinnedImage, Runtime, Scale, Schedule, SecretName, WEB_CONCURRENCY, Web,
+    AwsNotes, CodeHash, Cpu, Egress, EnvValue, FunctionName, FunctionSpec, HttpRoute, Idle, InvokeMode, Isolation,
+    IsolationChoice, KeepPayloads, Layers, Memory, Mount, PinnedImage, Runtime, Scale, Schedule, SecretName, Source,
+    UrlRules, WEB_CONCURRENCY, Web,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -39,7 +40,7 @@ pub struct FunctionWrite {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handler: Option<String>,
     /// It is an HTTP server, which listens on `port` (8080 unless said; told in `PORT`) and answers `health`, if that is
-    /// said, once it takes requests; null: it takes events, the default.
+    /// said, once it takes requests; `protocol` is `http1` unless said, or `h2c`; null: it takes events, the default.
     #[schema(value_type = Option<serde_json::Value>, example = json!({"port": 8080, "health": "/healthz"}))]
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "said")]
     pub web: Option<Option<Web>>,
@@ -87,6 +88,15 @@ pub struct FunctionWrite {
     #[schema(value_type = Option<Vec<serde_json::Value>>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mounts: Option<Vec<Mount>>,
+    /// Packages that are seen at `/opt`, `NAME:VERSION` each, at most five: where two hold a file of one name, the later one's
+    /// is seen. Always all of them.
+    #[schema(example = json!(["deps:3"]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Vec<String>>,
+    /// What those are: found before the write is applied.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub found_layers: Option<Option<Layers>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<ScaleWrite>,
     /// What the function may reach over the network: `none`, the default; `internet`; `lan`, which is private addresses
@@ -98,17 +108,42 @@ pub struct FunctionWrite {
     /// the `namespace` isolation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapstart: Option<bool>,
-    /// Whether the ingress answers at `/fn/NAME/…`; default true.
+    /// Whether the ingress answers at `/fn/NAME/…`; default true, but false where a route asks who calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<bool>,
+    /// Whether the ingress gives answers whole, `buffered`, the default, or as the function writes them, `stream`.
+    #[schema(value_type = Option<String>, example = "stream")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub invoke_mode: Option<InvokeMode>,
+    /// What holds at its own URL, replaced whole: `auth` is `none`, the default, or `aws-iam`: callers sign with an access key;
+    /// `cors` as in routes.
+    #[schema(value_type = Option<serde_json::Value>, example = json!({"auth": "aws-iam"}))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_rules: Option<UrlRules>,
+    /// Routes on the ingress that it answers, these and no others: `{"route": "POST /thumbs/{name}", "auth": "api-key", "rate":
+    /// "10/s"}`; docs/http.md has all keys.
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
+    #[serde(rename = "http", skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Vec<HttpRoute>>,
     /// What becomes of events that nobody waits for.
     #[serde(rename = "async", skip_serializing_if = "Option::is_none")]
     pub asynchronous: Option<AsyncWrite>,
+    /// What is kept of its calls beside their records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsWrite>,
     /// When it is called by the clock: these schedules and no others.
     #[schema(value_type = Option<Vec<serde_json::Value>>)]
     #[serde(rename = "schedule", skip_serializing_if = "Option::is_none")]
     pub schedules: Option<Vec<Schedule>>,
+    /// Where else its events come from: these sources and no others. Each has a `kind`: `queue`, `mqtt` or `folder`.
+    #[schema(value_type = Option<Vec<serde_json::Value>>, example = json!([{"kind": "queue", "name": "orders", "batch": 10}]))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<Source>>,
     /// The package, uploaded before. Needed to make a function.
+    /// What AWS's tools keep of it: `role`, `tags`, `json_logs` and the like; replaced whole.
+    #[schema(value_type = Option<serde_json::Value>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsNotes>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeRef>,
 }
@@ -130,6 +165,17 @@ pub struct ScaleWrite {
     #[schema(value_type = Option<String>, example = "auto")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<Idle>,
+}
+
+/// What is kept of a function's calls beside their records, as far as it is said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RecordsWrite {
+    /// Events and answers, which may hold anything that callers send: `none`, the default; of calls that fail, `errors`; or
+    /// `all`. At most 256 KiB of each.
+    #[schema(value_type = Option<String>, example = "errors")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payloads: Option<KeepPayloads>,
 }
 
 /// Names a package.
@@ -170,6 +216,8 @@ impl FunctionWrite {
             // Who says how strong it shall be leaves it to us which.
             spec.isolation = IsolationChoice::Auto;
         }
+        // Its URL would let everybody in.
+        spec.url = !guarded(self.routes.as_deref());
         self.apply(&mut spec, image.map(Some))?;
         Ok((spec, code))
     }
@@ -195,12 +243,20 @@ impl FunctionWrite {
             env,
             secrets,
             mounts,
+            layers,
+            found_layers,
             scale,
             egress,
             snapstart,
             url,
+            invoke_mode,
+            url_rules,
+            routes,
             asynchronous,
+            records,
             schedules,
+            aws,
+            sources,
             code: _,
         } = self;
         if name.is_some_and(|name| name != spec.name) {
@@ -230,12 +286,31 @@ impl FunctionWrite {
         set(&mut spec.isolation, isolation);
         set(&mut spec.at_least, at_least);
         set(&mut spec.mounts, mounts);
+        if layers.is_some() && found_layers.is_none() {
+            return Err(model::Fault::new(model::FaultCode::Internal, "layers were not looked up").into());
+        }
+        set(&mut spec.layers, found_layers);
         set(&mut spec.egress, egress);
         set(&mut spec.snapstart, snapstart);
+        if url.is_none() && spec.url && guarded(routes.as_deref()) {
+            return Err(ApiError::invalid(format!(
+                "a route asks who calls, and the function's own URL /fn/{}/ asks nobody: say url = false, or url = true to \
+                 keep both",
+                spec.name
+            )));
+        }
         set(&mut spec.url, url);
+        set(&mut spec.invoke_mode, invoke_mode);
+        set(&mut spec.url_rules, url_rules);
+        set(&mut spec.routes, routes);
         set(&mut spec.schedules, schedules);
+        set(&mut spec.aws, aws);
+        set(&mut spec.sources, sources);
         if let Some(rules) = asynchronous {
             rules.apply(&mut spec.asynchronous);
+        }
+        if let Some(RecordsWrite { payloads }) = records {
+            set(&mut spec.records.payloads, payloads);
         }
         for (name, value) in env.into_iter().flatten() {
             match value {
@@ -258,6 +333,11 @@ impl FunctionWrite {
         }
         Ok(spec.validate()?)
     }
+}
+
+/// Whether some route asks who calls.
+fn guarded(routes: Option<&[HttpRoute]>) -> bool {
+    routes.is_some_and(|routes| routes.iter().any(|one| !one.auth.is_none()))
 }
 
 pub(crate) fn set<T>(to: &mut T, from: Option<T>) {
@@ -312,7 +392,7 @@ mod tests {
         let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler");
         spec.cpu = Some(Cpu::millis(500));
         spec.isolation = "namespace=90,gvisor=10".parse().unwrap();
-        spec.web = Some(Web { port: 3000, health: Some("/up".into()) });
+        spec.web = Some(Web { port: 3000, health: Some("/up".into()), ..Web::default() });
         spec.command = Some(vec!["node".into(), "server.js".into()]);
         spec.at_least = Some(Isolation::Docker);
         spec.env.insert("API_KEY".into(), "key".parse::<SecretName>().unwrap().into());
@@ -325,7 +405,9 @@ mod tests {
             on_failure: Some("h".parse().unwrap()),
             ..model::AsyncRules::default()
         };
+        spec.routes = vec!["POST /a/{b} auth=github:key rate=1/s max-body=1KB timeout=1s cors=*".parse().unwrap()];
         spec.schedules = vec![Schedule::new("nightly", "0 3 * * *")];
+        spec.aws.role = "arn:aws:iam::000000000000:role/lambda".into();
         let stored = serde_json::to_value(&spec).unwrap();
         let mut back: FunctionWrite = serde_json::from_value(stored.clone()).unwrap();
         assert_eq!(serde_json::to_value(&back).unwrap(), stored, "every key of the model is a key of the API");

@@ -74,18 +74,15 @@ pub struct UsageFiles {
 impl UsageFiles {
     /// Two `pread`s; what cannot be read or parsed is not known.
     pub fn read(&self) -> Usage {
-        let mut buffer = [0u8; 64];
-        let mut first_line = |file: &Option<OwnedFd>| -> Option<(bool, u64)> {
-            let len = rustix::io::pread(file.as_ref()?, &mut buffer, 0).ok()?;
-            let line = std::str::from_utf8(&buffer[..len]).ok()?.lines().next()?;
-            let number = line.strip_prefix("usage_usec ");
-            Some((number.is_some(), number.unwrap_or(line).trim().parse().ok()?))
-        };
-        let cpu = first_line(&self.cpu).map(|(micros, n)| match micros {
+        Usage { memory_peak: first_line(&self.memory_peak).map(|(_, bytes)| bytes), cpu: self.read_cpu() }
+    }
+
+    /// One of them.
+    pub fn read_cpu(&self) -> Option<Duration> {
+        first_line(&self.cpu).map(|(micros, n)| match micros {
             true => Duration::from_micros(n),
             false => Duration::from_nanos(n),
-        });
-        Usage { memory_peak: first_line(&self.memory_peak).map(|(_, bytes)| bytes), cpu }
+        })
     }
 
     /// The same files again; those that cannot be duplicated are left out.
@@ -93,6 +90,15 @@ impl UsageFiles {
         let again = |file: &Option<OwnedFd>| file.as_ref()?.try_clone().ok();
         Self { memory_peak: again(&self.memory_peak), cpu: again(&self.cpu) }
     }
+}
+
+/// The number in a file's first line, and whether it is one of microseconds.
+fn first_line(file: &Option<OwnedFd>) -> Option<(bool, u64)> {
+    let mut buffer = [0u8; 64];
+    let len = rustix::io::pread(file.as_ref()?, &mut buffer, 0).ok()?;
+    let line = std::str::from_utf8(&buffer[..len]).ok()?.lines().next()?;
+    let number = line.strip_prefix("usage_usec ");
+    Some((number.is_some(), number.unwrap_or(line).trim().parse().ok()?))
 }
 
 // === impl SandboxFiles ===
@@ -140,6 +146,11 @@ pub trait Host {
 
     /// Gives a stem its code, once its command runs. Must not wait for the sandbox's processes.
     fn adopt(&mut self, id: &InstanceId, code: &CodeHash) -> Result<(), StartError>;
+
+    /// What [`crate::Handle::socket`] gives. Must not wait.
+    fn socket(&mut self, _id: &InstanceId) -> Result<OwnedFd, StartError> {
+        Err(StartError::NoSocket)
+    }
 
     /// Kills every process of the sandbox, the frozen too; unknown ids are ignored. Its pidfd becomes readable soon after.
     fn kill(&mut self, id: &InstanceId);

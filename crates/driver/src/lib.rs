@@ -47,6 +47,9 @@ pub struct SandboxSpec {
     /// The unpacked package that appears read-only at `/var/task`. None: the sandbox is a stem, and gets its code by
     /// [`Handle::adopt`].
     pub code: Option<CodeHash>,
+    /// The unpacked package that appears read-only at `/opt`, from the start and in stems too.
+    #[serde(default)]
+    pub layers: Option<CodeHash>,
     pub limits: Limits,
     /// Whether it has a small folder at `/run/secrets` that it may write to, in its own memory.
     #[serde(default)]
@@ -157,13 +160,31 @@ pub trait Handle: Send + Sync {
     /// A reading, cheap enough (microseconds) to be taken at both ends of every call.
     fn usage(&self) -> Usage;
 
+    /// The processor time of such a reading alone: half the cost.
+    fn cpu(&self) -> Option<Duration> {
+        self.usage().cpu
+    }
+
     /// Gives a stem, whose command must have begun to run, its code, which is there for the sandbox's processes when this resolves; once for each stem. When
     /// it fails, the sandbox is of no use any more. Bounded in time as [`Driver::start`] is.
     fn adopt(&self, code: CodeHash) -> BoxFuture<'static, Result<(), StartError>>;
 
+    /// A TCP socket of the sandbox's own network, connected to nothing yet: what it is connected to on the loopback is what
+    /// listens in there. For debuggers; calls go over the streams.
+    fn socket(&self) -> BoxFuture<'static, Result<OwnedFd, StartError>> {
+        Box::pin(async { Err(StartError::NoSocket) })
+    }
+
     /// Stops every process in the sandbox where it stands, or lets all go on: one write to a file. False where this
     /// machine cannot. A frozen sandbox can be killed like any other.
     fn freeze(&self, frozen: bool) -> bool;
+
+    /// Passes the sandbox to the server that comes after this one, with the host's ends of its streams and what there is to
+    /// say `about` it. From then on this handle has no sandbox: it has exited, and a kill does nothing.
+    fn give(&self, streams: Streams, about: String) -> BoxFuture<'static, Result<(), StartError>> {
+        drop((streams, about));
+        Box::pin(async { Err(StartError::System("this sandbox cannot be given to another server".into())) })
+    }
 
     /// Copies of the files that [`Handle::usage`] and [`Handle::freeze`] use, for a process that hands the sandbox on
     /// to another one.
@@ -200,6 +221,8 @@ pub enum StartError {
     Mount(String),
     #[error("making the sandbox failed: {0}")]
     System(String),
+    #[error("what listens in a sandbox of this isolation cannot be reached from outside: only `namespace` offers that")]
+    NoSocket,
     #[error("the spawner is gone")]
     SpawnerGone,
     #[error("the sandbox was not ready within {0:?}")]

@@ -2,7 +2,7 @@
 //! taken along. The caller's task does all of it.
 //!
 //! ```text
-//! quiet? ──► INVOKE written ──► RESPONSE [DATA …] END │ ERROR ──► drained ──► in order: next call
+//! quiet? ──► INVOKE written ──► RESPONSE [DATA …] END │ STREAM DATA … END │ ERROR ──► drained ──► in order: next call
 //!   │ no       │ closed           │ deadline            │ closed              │ not in order: killed
 //!   ▼          ▼                  ▼                     ▼
 //! stale: nothing was run,      killed, Timeout       what the exit says, or stale if INVOKE was never read
@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use driver::ExitCause;
-use model::{Invocation, MAX_RESPONSE_BYTES, Timestamp};
+use model::{Invocation, MAX_RESPONSE_BYTES, MAX_STREAM_BYTES, Timestamp};
 use tokio::time::Instant;
 use wire::{Frame, InvokeHead};
 
+use crate::flow::Source;
 use crate::instance::Instance;
 use crate::io::{Broken, Io, unexpected};
 use crate::log::Sink;
@@ -35,6 +36,8 @@ pub struct Terms<'a> {
     pub timeout: Duration,
     /// How long the end of a sandbox is waited for whose streams ended.
     pub exit: Duration,
+    /// Where a streamed answer goes; none: it is waited for, and given whole.
+    pub flow: Option<&'a Source>,
 }
 
 /// How a call went.
@@ -50,6 +53,10 @@ pub enum Ending {
     Response(Bytes),
     Error(Bytes),
     TooLarge,
+    /// It was passed on, so many bytes.
+    Streamed(u64),
+    /// More of it came than is passed on.
+    StreamTooLarge,
     TimedOut,
     Exited(Option<ExitCause>),
     Protocol(String),
@@ -64,6 +71,8 @@ enum Answer {
     Part(BytesMut),
     /// Over the limit: read on to its end, and kept no more.
     TooLarge,
+    /// Passed on as it comes, so many bytes until now.
+    Passing(u64),
 }
 
 pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_>) -> Called {
@@ -72,10 +81,11 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
     let begun = Instant::now();
     let invocation = terms.invocation;
     let mut id = [0; 36];
+    let xray = invocation.trace.told().to_xray();
     let head = InvokeHead {
         deadline_ms: (Timestamp::now() + terms.timeout).millis().max(0) as u64,
         request_id: write_id(&mut id, invocation),
-        trace_id: &invocation.trace_id,
+        trace_id: xray.as_str(),
         function_arn: terms.arn,
         client_context: &invocation.client_context,
         cognito_identity: "",
@@ -92,7 +102,7 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
         let mut gone = pin!(exit.wait_for(Option::is_some));
         let mut deadline = deadline.at(begun + terms.timeout);
         let exchange = poll_fn(|cx| {
-            match exchange(io, cx, sink, &mut parts, &mut answer) {
+            match exchange(io, cx, sink, &mut parts, &mut answer, terms.flow) {
                 Poll::Ready(result) => return Poll::Ready(Some(result)),
                 Poll::Pending if deadline.as_mut().poll(cx).is_ready() => return Poll::Ready(None),
                 Poll::Pending => {}
@@ -105,7 +115,8 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
                 let took = begun.elapsed();
                 // All of the event was taken, nothing but the answer came, and all that was printed before it.
                 let sent = parts.iter().all(|part| part.is_empty());
-                let in_order = io.drain(sink).is_ok() && sent && io.is_in_step() && io.is_open();
+                let whole = !matches!(ending, Ending::StreamTooLarge);
+                let in_order = io.drain(sink).is_ok() && whole && sent && io.is_in_step() && io.is_open();
                 return Called { ending, took, in_order };
             }
             Some(Err(broken)) => broken,
@@ -128,7 +139,7 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
         // the event was read.
         let closed = poll_fn(|cx| {
             while let Poll::Ready(frame) = io.poll_answer(cx) {
-                match frame.and_then(|frame| answer.add(frame)) {
+                match frame.and_then(|frame| answer.add(frame, terms.flow)) {
                     Ok(None) => {}
                     Ok(Some(ending)) => return Poll::Ready(Ok(ending)),
                     Err(broken) => return Poll::Ready(Err(broken)),
@@ -143,23 +154,38 @@ pub async fn call(instance: &mut Instance, sink: &mut Sink<'_>, terms: &Terms<'_
         }
     }
     // The answer may have been sent right before the end.
-    loop {
-        match io.last_words().and_then(|frame| frame.map(|frame| answer.add(frame)).transpose()) {
-            Ok(Some(Some(ending))) => return over(ending, begun.elapsed()),
-            Ok(Some(None)) => {}
-            Ok(None) => break,
-            Err(broken) => {
-                unread |= matches!(broken, Broken::Closed { unread: true });
-                break;
-            }
-        }
+    if let Some(ending) = last_words(io, &mut answer, terms.flow, &mut unread) {
+        return over(ending, begun.elapsed());
     }
     let took = begun.elapsed();
     if unread && matches!(answer, Answer::None) {
         return over(Ending::Stale, took);
     }
     let exited = ended(io, sink, exit, terms.exit).await;
+    // gVisor shuts a socket down before it closes it: only the close, which is behind the sandbox's end, says what was
+    // not read.
+    if let Some(ending) = last_words(io, &mut answer, terms.flow, &mut unread) {
+        return over(ending, took);
+    }
+    if unread && matches!(answer, Answer::None) {
+        return over(Ending::Stale, took);
+    }
     over(Ending::Exited(exited.map(|exit| exit.cause)), took)
+}
+
+/// Takes what is left of the answer in a stream that ended. `unread`: the event was not read.
+fn last_words(io: &mut Io, answer: &mut Answer, flow: Option<&Source>, unread: &mut bool) -> Option<Ending> {
+    loop {
+        match io.last_words().and_then(|frame| frame.map(|frame| answer.add(frame, flow)).transpose()) {
+            Ok(Some(Some(ending))) => return Some(ending),
+            Ok(Some(None)) => {}
+            Ok(None) => return None,
+            Err(broken) => {
+                *unread |= matches!(broken, Broken::Closed { unread: true });
+                return None;
+            }
+        }
+    }
 }
 
 /// Everything that can go on at this moment. The answer first: on a warm call it is all there is.
@@ -169,12 +195,16 @@ fn exchange(
     sink: &mut Sink<'_>,
     parts: &mut [&[u8]; 2],
     answer: &mut Answer,
+    flow: Option<&Source>,
 ) -> Poll<Result<Ending, Broken>> {
     if let Poll::Ready(Err(broken)) = io.poll_invoke(cx, parts) {
         return Poll::Ready(Err(broken));
     }
-    while let Poll::Ready(frame) = io.poll_answer(cx) {
-        if let Some(ending) = answer.add(frame?)? {
+    // What nobody has taken holds the function back.
+    while flow.is_none_or(|flow| flow.poll_room(cx).is_ready())
+        && let Poll::Ready(frame) = io.poll_answer(cx)
+    {
+        if let Some(ending) = answer.add(frame?, flow)? {
             return Poll::Ready(Ok(ending));
         }
     }
@@ -187,7 +217,7 @@ fn exchange(
 
 impl Answer {
     /// Says how the call went once the answer is whole.
-    fn add(&mut self, frame: Frame) -> Result<Option<Ending>, Broken> {
+    fn add(&mut self, frame: Frame, flow: Option<&Source>) -> Result<Option<Ending>, Broken> {
         match (&mut *self, frame) {
             (_, Frame::Error(payload)) if payload.len() > MAX_RESPONSE_BYTES => return Ok(Some(Ending::TooLarge)),
             (Answer::None, Frame::Error(payload)) => return Ok(Some(Ending::Error(payload))),
@@ -199,13 +229,34 @@ impl Answer {
                 *self = Answer::Part(BytesMut::new());
                 self.extend(&payload);
             }
+            (Answer::None, Frame::Stream { content_type, payload }) => match flow {
+                None => {
+                    *self = Answer::Part(BytesMut::new());
+                    self.extend(&payload);
+                }
+                Some(flow) => {
+                    *self = Answer::Passing(payload.len() as u64);
+                    flow.begin(content_type);
+                    flow.push(payload);
+                }
+            },
+            (Answer::Passing(passed), Frame::Data(payload)) => {
+                *passed += payload.len() as u64;
+                if *passed > MAX_STREAM_BYTES {
+                    return Ok(Some(Ending::StreamTooLarge));
+                }
+                if let Some(flow) = flow {
+                    flow.push(payload);
+                }
+            }
+            (Answer::Passing(passed), Frame::End) => return Ok(Some(Ending::Streamed(*passed))),
             (Answer::Part(_) | Answer::TooLarge, Frame::Data(payload)) => self.extend(&payload),
             (Answer::Part(parts), Frame::End) => {
                 return Ok(Some(Ending::Response(std::mem::take(parts).freeze())));
             }
             (Answer::TooLarge, Frame::End) => return Ok(Some(Ending::TooLarge)),
             // It began to answer and failed over it.
-            (Answer::Part(_) | Answer::TooLarge, Frame::Error(payload)) => {
+            (Answer::Part(_) | Answer::TooLarge | Answer::Passing(_), Frame::Error(payload)) => {
                 return Ok(Some(Ending::Error(payload)));
             }
             (_, frame) => return Err(unexpected(&frame)),

@@ -20,34 +20,82 @@ pub struct Entry {
     pub secrets: Versions,
     /// Each with its share of the calls, percent.
     shares: Vec<(Arc<Pool>, u8)>,
+    kept: Mutex<Kept>,
     calls: AtomicU64,
     /// Made for measurements, when they ask. None once the entry is closed.
     probes: Mutex<Option<HashMap<Probe, Arc<Pool>>>>,
+}
+
+/// What is kept ready of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// As many instances as the function says: calls come without a qualifier, or an alias leads here.
+    pub as_said: bool,
+    /// At least so many, whatever it says: provisioned concurrency.
+    pub provisioned: u32,
 }
 
 // === impl Entry ===
 
 impl Entry {
     /// `before` is the function as it was, from which is taken over what was learnt of its calls.
-    pub fn new(shared: &Arc<Shared>, function: Function, secrets: Versions, before: Option<&Entry>) -> Self {
+    pub fn new(
+        shared: &Arc<Shared>,
+        function: Function,
+        secrets: Versions,
+        before: Option<&Entry>,
+        kept: Kept,
+    ) -> Self {
+        Self::with(shared, function, secrets, before, kept, None)
+    }
+
+    /// For an alias with variables of its own: `function` is what `base` is, with them. Both have one maximum together.
+    pub fn beside(shared: &Arc<Shared>, function: Function, secrets: Versions, before: &Entry, base: &Entry) -> Self {
+        Self::with(shared, function, secrets, Some(before), Kept::AS_SAID, Some(base))
+    }
+
+    fn with(
+        shared: &Arc<Shared>,
+        function: Function,
+        secrets: Versions,
+        before: Option<&Entry>,
+        kept: Kept,
+        base: Option<&Entry>,
+    ) -> Self {
         let function = Arc::new(function);
         let works = |isolation: Isolation| shared.works(isolation);
         let chosen = function.spec.isolation.resolve(function.spec.at_least, works);
         let shares: Vec<u8> = chosen.iter().map(|(_, share)| *share).collect();
-        let (min, max) = (function.spec.scale.min, function.spec.scale.max);
-        let limits = share::split(min, &shares).into_iter().zip(share::split(max, &shares));
+        let limits = mins(&function, &shares, kept).into_iter().zip(share::split(function.spec.scale.max, &shares));
         let pool = |((isolation, share), (min, max)): ((Isolation, u8), (u32, u32))| {
+            let base = base.and_then(|base| base.on(isolation));
             // A minimum of one may fall to a share whose maximum is less.
-            (Pool::new(shared, &function, isolation, min.min(max)..=max), share)
+            (Pool::new(shared, &function, isolation, min.min(max)..=max, base), share)
         };
         let shares: Vec<_> = chosen.into_iter().zip(limits).map(pool).collect();
         for (pool, _) in &shares {
-            let same = |other: &&(Arc<Pool>, u8)| other.0.isolation == pool.isolation;
-            if let Some((other, _)) = before.and_then(|before| before.shares.iter().find(same)) {
+            if let Some(other) = before.and_then(|before| before.on(pool.isolation)) {
                 pool.inherit(other);
             }
         }
-        Self { shares, secrets, calls: AtomicU64::new(0), probes: Mutex::new(Some(HashMap::new())), function }
+        let (calls, probes) = (AtomicU64::new(0), Mutex::new(Some(HashMap::new())));
+        Self { shares, kept: Mutex::new(kept), secrets, calls, probes, function }
+    }
+
+    /// Its pool on an isolation, for its calls.
+    pub fn on(&self, isolation: Isolation) -> Option<&Arc<Pool>> {
+        self.shares.iter().find(|(pool, _)| pool.isolation == isolation).map(|(pool, _)| pool)
+    }
+
+    /// Whether calls of it go to that pool; measurements' do not.
+    pub fn has(&self, pool: &Arc<Pool>) -> bool {
+        self.shares.iter().any(|(one, _)| Arc::ptr_eq(one, pool))
+    }
+
+    /// Whether it counts its instances with those of `base`.
+    pub fn is_beside(&self, base: &Entry) -> bool {
+        let together = |pool: &Arc<Pool>| base.on(pool.isolation).is_some_and(|other| other.counts_with(pool));
+        self.shares.iter().all(|(pool, _)| together(pool))
     }
 
     /// The pool that a call goes to.
@@ -67,6 +115,12 @@ impl Entry {
         }
     }
 
+    /// The pool that the next call will go to, most likely.
+    pub fn next_pool(&self) -> Option<&Arc<Pool>> {
+        let place = share::pick(self.calls.load(Ordering::Relaxed), self.shares.iter().map(|(_, share)| *share));
+        self.shares.get(place).map(|(pool, _)| pool)
+    }
+
     /// What is done with its instances when they have no work, on each isolation; none if the function says so itself.
     pub fn decisions(&self) -> Vec<(Isolation, Decision)> {
         self.shares.iter().filter_map(|(pool, _)| Some((pool.isolation, pool.decision()?))).collect()
@@ -80,6 +134,9 @@ impl Entry {
 
     /// It is in the catalogue: its pools start what they keep.
     pub fn open(&self, shared: &Arc<Shared>) {
+        if !lock(&self.kept).any() {
+            return;
+        }
         for (pool, _) in &self.shares {
             pool.join(shared);
             pool.scale(shared);
@@ -87,14 +144,57 @@ impl Entry {
         }
     }
 
+    /// Has so many instances kept ready from now on, or none until calls come.
+    pub fn keep(&self, shared: &Arc<Shared>, kept: Kept) {
+        let mut now = lock(&self.kept);
+        if *now == kept {
+            return;
+        }
+        let before = std::mem::replace(&mut *now, kept);
+        let shares: Vec<u8> = self.shares.iter().map(|(_, share)| *share).collect();
+        for ((pool, _), min) in self.shares.iter().zip(mins(&self.function, &shares, kept)) {
+            match (before.any(), kept.any()) {
+                (false, true) => pool.join(shared),
+                (true, false) => pool.leave(shared),
+                _ => {}
+            }
+            pool.keep(shared, min);
+            if kept.any() && !before.any() {
+                fork_point::make_early(shared, pool);
+            }
+        }
+    }
+
+    /// Whether as many instances are ready as are always kept, or cannot be made now.
+    pub fn is_warm(&self) -> bool {
+        self.shares.iter().all(|(pool, _)| pool.is_warm())
+    }
+
     /// It is in the catalogue no more.
     pub fn close(&self, shared: &Arc<Shared>, fault: Option<Fault>) {
         let probes = lock(&self.probes).take().into_iter().flatten().map(|(_, pool)| pool);
-        for (pool, _) in &self.shares {
-            pool.leave(shared);
+        if std::mem::take(&mut *lock(&self.kept)).any() {
+            self.shares.iter().for_each(|(pool, _)| pool.leave(shared));
         }
         for pool in self.shares.iter().map(|(pool, _)| pool.clone()).chain(probes) {
             pool.close(fault.clone());
         }
+    }
+}
+
+/// Instances that are always kept, on each isolation.
+fn mins(function: &Function, shares: &[u8], kept: Kept) -> Vec<u32> {
+    let said = if kept.as_said { function.spec.scale.min } else { 0 };
+    share::split(said.max(kept.provisioned).min(function.spec.scale.max), shares)
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// As the function says.
+    pub const AS_SAID: Self = Self { as_said: true, provisioned: 0 };
+
+    fn any(self) -> bool {
+        self != Self::default()
     }
 }

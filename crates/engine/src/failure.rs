@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use driver::ExitCause;
-use model::{Fault, FaultCode, FunctionError, MAX_RESPONSE_BYTES, RequestId};
-use serde::Serialize;
+use model::{Fault, FaultCode, FunctionError, MAX_RESPONSE_BYTES, MAX_STREAM_BYTES, Record, RequestId};
+use serde::{Deserialize, Serialize};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,10 +56,40 @@ pub fn too_large() -> FunctionError {
     error("Function.ResponseSizeTooLarge", &text, Fault::new(FaultCode::ResponseTooLarge, text.clone()))
 }
 
+/// Of an answer that was passed on as it came.
+pub fn stream_too_large() -> FunctionError {
+    let text = format!("Response payload size exceeded maximum allowed payload size ({MAX_STREAM_BYTES} bytes).");
+    error("Function.ResponseSizeTooLarge", &text, Fault::new(FaultCode::ResponseTooLarge, text.clone()))
+}
+
 pub fn not_the_protocol(id: RequestId, what: &str) -> FunctionError {
     let text = "the runtime's answer is not the protocol";
     let fault = Fault::new(FaultCode::Protocol, text).with_detail(what);
     error("Runtime.ProtocolError", &format!("RequestId: {id} Error: {text}: {what}"), fault)
+}
+
+/// What the error JSON says in a line, for the record: `ZeroDivisionError: division by zero`.
+pub fn summary(error: &FunctionError) -> String {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Said {
+        error_type: Option<String>,
+        error_message: Option<String>,
+    }
+    // A runtime may answer any JSON, with any types in it.
+    let said = serde_json::from_slice::<Said>(&error.payload).ok();
+    let text = said.and_then(|said| match (said.error_type.filter(|kind| !kind.is_empty()), said.error_message) {
+        (Some(kind), Some(message)) => Some(format!("{kind}: {message}")),
+        (None, Some(text)) | (Some(text), None) => Some(text),
+        (None, None) => None,
+    });
+    cut(text.unwrap_or_else(|| error.fault.message.clone()))
+}
+
+/// As much of a text as a record keeps.
+pub fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(Record::MOST_ERROR));
+    text
 }
 
 /// The name of a signal as Go has it, in which AWS Lambda is written.
@@ -89,6 +119,17 @@ fn signal(number: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_says_in_a_line_what_went_wrong() {
+        let said =
+            |payload: &str| summary(&reported(Bytes::copy_from_slice(payload.as_bytes()), FaultCode::HandlerError));
+        assert_eq!(said(r#"{"errorType":"KeyError","errorMessage":"'x'","stackTrace":[]}"#), "KeyError: 'x'");
+        assert_eq!(said(r#"{"errorMessage":"no"}"#), "no");
+        assert_eq!(said(r#"{"errorMessage":5}"#), "the function's handler returned an error");
+        let long = said(&format!(r#"{{"errorMessage":"x{}"}}"#, "ä".repeat(1000)));
+        assert_eq!(long.len(), Record::MOST_ERROR - 1, "no character is cut");
+    }
 
     #[test]
     fn failures_have_awss_shapes() {

@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use wire::Frame;
 
+use crate::code;
 use crate::instance::Info;
 use crate::io::{Io, unexpected};
 use crate::ledger::Charge;
@@ -167,6 +168,7 @@ async fn make(shared: &Arc<Shared>, pool: &Arc<Pool>) -> Result<Result<Image, St
         let fault = Fault::new(FaultCode::SandboxFailed, "a fork point could not be made");
         NotStarted::fault(fault.with_detail(format!("{what}: {error}")))
     };
+    code::whole(shared, function).await.map_err(NotStarted::fault)?;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = rustix::fs::memfd_create("hearth-image", flags).map_err(|error| system("make its image", &error))?;
     let charge = shared.ledger.hold(pool.estimate(shared));

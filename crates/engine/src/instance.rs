@@ -7,16 +7,19 @@
 //!   gone ◄──────────────┴───────── killed
 //! ```
 
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::future::{Future, poll_fn};
+use std::os::fd::OwnedFd;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use driver::{Exit, Handle, Usage};
+use driver::{Exit, Handle, StartError, Usage};
 use model::{Function, InstanceId, InstanceState, InstanceView, Isolation, RequestId, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until};
 
+use crate::heir::About;
 use crate::io::Io;
 use crate::laps::Laps;
 use crate::ledger::Charge;
@@ -27,6 +30,14 @@ use crate::shared::Shared;
 /// A reading of usage that is younger is taken for a new one: under load each call's end is the next one's
 /// start, and reading two files of a cgroup costs microseconds.
 const FRESH: Duration = Duration::from_millis(1);
+
+/// A peak of memory that is younger holds for a call too that took less than [`SHORT`], within which little can be
+/// written: its file is not read again. The next reading tells.
+const PEAK_FRESH: Duration = Duration::from_millis(10);
+const SHORT: Duration = Duration::from_millis(1);
+
+/// How long an instance whose work is over may take to end by itself: what AWS Lambda gives extensions, and a little.
+const FAREWELL: Duration = Duration::from_millis(2300);
 
 /// What is known of an instance without owning it.
 pub struct Info {
@@ -39,6 +50,8 @@ pub struct Info {
     peak: AtomicU64,
     handle: OnceLock<Arc<dyn Handle>>,
     charge: Charge,
+    /// How many want it not to be frozen.
+    awake: AtomicU32,
 }
 
 /// A ready instance, owned by its pool while idle and by an invocation while busy.
@@ -52,6 +65,8 @@ pub struct Instance {
     pub deadline: Deadline,
     frozen: bool,
     read: Option<(Instant, Usage)>,
+    /// When the peak of memory was read.
+    peak_at: Option<Instant>,
 }
 
 /// The timer of an instance's calls. One for all of them: to put off a timer that is set takes no lock and wakes nobody,
@@ -87,7 +102,31 @@ impl Info {
             peak: AtomicU64::new(0),
             handle: OnceLock::new(),
             charge,
+            awake: AtomicU32::new(0),
         }
+    }
+
+    /// One of a server before this one.
+    pub fn adopted(id: InstanceId, pool: &Pool, charge: Charge, about: &About) -> Self {
+        let mut info = Self::new(id, pool.function.clone(), pool.isolation, charge);
+        info.started = about.started;
+        info.invocations = AtomicU64::new(about.invocations);
+        info.peak = AtomicU64::new(about.peak);
+        info
+    }
+
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    pub fn invocations(&self) -> u64 {
+        self.invocations.load(Ordering::Relaxed)
+    }
+
+    /// Passes the sandbox to a successor of this server, with its streams. False: that cannot be.
+    pub async fn give(&self, streams: driver::Streams, about: String) -> bool {
+        let Some(handle) = self.handle.get() else { return false };
+        handle.give(streams, about).await.is_ok()
     }
 
     /// The sandbox is there.
@@ -113,9 +152,32 @@ impl Info {
         self.invocations.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Stops its processes, or lets them go on. False where this machine cannot.
+    /// Stops its processes, or lets them go on. False where this machine cannot, or where somebody wants them to go on.
     pub fn freeze(&self, frozen: bool) -> bool {
-        self.handle.get().is_some_and(|handle| handle.freeze(frozen))
+        let Some(handle) = self.handle.get() else { return false };
+        let awake = || frozen && self.awake.load(Ordering::SeqCst) > 0;
+        if awake() || !handle.freeze(frozen) {
+            return false;
+        }
+        // Who began to want that meanwhile may have thawed it too early.
+        !awake() || !handle.freeze(false)
+    }
+
+    /// From now on until [`Info::let_sleep`] it is not frozen.
+    pub fn hold_awake(&self) {
+        self.awake.fetch_add(1, Ordering::SeqCst);
+        if let Some(handle) = self.handle.get() {
+            handle.freeze(false);
+        }
+    }
+
+    pub fn let_sleep(&self) {
+        self.awake.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A socket of its network, if it has a sandbox yet.
+    pub fn socket(&self) -> Option<driver::BoxFuture<'static, Result<OwnedFd, StartError>>> {
+        self.handle.get().map(|handle| handle.socket())
     }
 
     pub fn kill(&self) {
@@ -140,6 +202,10 @@ impl Info {
         usage
     }
 
+    fn cpu(&self) -> Option<Duration> {
+        self.handle.get()?.cpu()
+    }
+
     /// Remembers the highest memory use, and has it paid for.
     pub fn saw(&self, usage: Usage) {
         if let Some(peak) = usage.memory_peak
@@ -159,6 +225,7 @@ impl Info {
             instance: self.id.clone(),
             function: self.function.spec.name.clone(),
             revision: self.function.revision,
+            version: self.function.version,
             state: match self.state.load(Ordering::Relaxed) {
                 0 => InstanceState::Starting,
                 1 => InstanceState::Idle,
@@ -190,7 +257,7 @@ impl Deadline {
 
 impl Instance {
     pub fn new(info: Arc<Info>, io: Io, exit: watch::Receiver<Option<Exit>>) -> Self {
-        Self { info, io, exit, previous: None, deadline: Deadline::default(), frozen: false, read: None }
+        Self { info, io, exit, previous: None, deadline: Deadline::default(), frozen: false, read: None, peak_at: None }
     }
 
     /// It has been idle for a moment: its processes shall not run while nobody calls.
@@ -222,11 +289,46 @@ impl Instance {
         }
     }
 
-    /// Usage at the end of a call.
-    pub fn usage_after(&mut self, now: Instant) -> Usage {
-        let usage = self.info.usage();
+    /// Usage at the end of a call that took so long.
+    pub fn usage_after(&mut self, now: Instant, took: Duration) -> Usage {
+        let fresh = self.peak_at.is_some_and(|at| now.saturating_duration_since(at) < PEAK_FRESH);
+        let cpu = if fresh && took < SHORT { self.info.cpu() } else { None };
+        let usage = match cpu {
+            Some(cpu) => Usage { memory_peak: self.info.peak(), cpu: Some(cpu) },
+            None => {
+                self.peak_at = Some(now);
+                self.info.usage()
+            }
+        };
         self.read = Some((now, usage));
         usage
+    }
+
+    /// There is no more work for it. What may have extensions is let end by itself, for a moment: they are told of the end.
+    pub fn retire(self: Box<Self>, shared: Option<&Arc<Shared>>, pool: &Pool) {
+        let spec = &self.info.function.spec;
+        let hears = spec.is_through_agent() && spec.web.is_none() && spec.command.is_none();
+        match shared.filter(|shared| hears && !shared.is_stopped()) {
+            Some(shared) => shared.spawn(self.end_by_itself(pool.telemetry.clone())),
+            None => self.kill(pool),
+        }
+    }
+
+    async fn end_by_itself(mut self: Box<Self>, telemetry: Arc<dyn store::Telemetry>) {
+        let info = self.info.clone();
+        let mut sink = Sink::new(&*telemetry, &info.function.spec.name, &info.id);
+        info.freeze(false);
+        self.io.hang_up();
+        let Instance { io, exit, .. } = &mut *self;
+        let mut gone = pin!(exit.wait_for(Option::is_some));
+        let ended = poll_fn(|cx| {
+            io.poll_log(cx, &mut sink);
+            gone.as_mut().poll(cx).map(drop)
+        });
+        // One that stays is killed like any other.
+        let _ = tokio::time::timeout(FAREWELL, ended).await;
+        info.kill();
+        let _ = io.drain(&mut sink);
     }
 
     /// Kills the sandbox, and keeps what it printed last.

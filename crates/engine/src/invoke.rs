@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use driver::Usage;
 use model::{
-    Fault, FaultCode, FunctionError, InstanceId, Invocation, MAX_REQUEST_BYTES, Outcome, Record, RecordOutcome, Reply,
-    Stage, Timestamp,
+    Door, Fault, FaultCode, FunctionError, InstanceId, Invocation, Kept, MAX_REQUEST_BYTES, Outcome, Payloads, Record,
+    RecordOutcome, Reply, Stage, Timestamp, billed_ms,
 };
 use tokio::time::Instant;
 
 use crate::call::{Called, Ending, Terms, call};
 use crate::decide::roster::Take;
+use crate::flow::Source;
 use crate::instance::{Cold, Info};
 use crate::log::{Sink, Tail};
 use crate::pool::{Grant, Lease, Pool};
@@ -45,6 +47,7 @@ struct Work<'a> {
     cold: Option<Box<Cold>>,
     /// When the request came in: only of calls that had to wait.
     received: Option<Instant>,
+    flow: Option<&'a Source>,
 }
 
 /// What is measured on an instance.
@@ -55,13 +58,15 @@ struct Measured {
     cpu: Option<Duration>,
     /// When the answer was there: only of cold calls.
     over: Option<Instant>,
+    /// Of an answer that was passed on as it came, bytes.
+    streamed: Option<u64>,
 }
 
 // === impl Unstoppable ===
 
 impl Unstoppable {
     pub fn new(shared: &Arc<Shared>, invocation: Invocation) -> Self {
-        let running: Running = Box::pin(run(shared.clone(), invocation));
+        let running: Running = Box::pin(run(shared.clone(), invocation, None));
         Self { shared: shared.clone(), running: Some(running), begun: false }
     }
 }
@@ -87,17 +92,25 @@ impl Drop for Unstoppable {
     }
 }
 
-async fn run(shared: Arc<Shared>, invocation: Invocation) -> Result<Outcome, Fault> {
+/// Runs to its end, and tells `flow`.
+pub async fn stream(shared: Arc<Shared>, invocation: Invocation, flow: Source) {
+    let outcome = run(shared, invocation, Some(&flow)).await;
+    flow.end(outcome);
+}
+
+async fn run(shared: Arc<Shared>, invocation: Invocation, flow: Option<&Source>) -> Result<Outcome, Fault> {
     let Some(_inside) = shared.enter() else { return Err(draining()) };
     let (shared, invocation) = (&shared, &invocation);
     let mut work =
-        Work { shared, invocation, entered: Instant::now(), queued: Duration::ZERO, cold: None, received: None };
+        Work { shared, invocation, entered: Instant::now(), queued: Duration::ZERO, cold: None, received: None, flow };
     let mut stale = 0;
     loop {
         let name = &invocation.function;
         // No record: there is no function that it would be a record of.
-        let Some(entry) = shared.catalogue.find(name) else {
-            return Err(if shared.is_stopped() { draining() } else { not_found(invocation) });
+        let qualifier = invocation.qualifier.as_ref();
+        let Some(entry) = shared.catalogue.route(name, qualifier) else {
+            let stopped = shared.is_stopped();
+            return Err(if stopped { draining() } else { shared.catalogue.absent(name, qualifier) });
         };
         // None: it was replaced at this moment.
         let Some(pool) = entry.pool(shared, invocation.probe) else { continue };
@@ -134,10 +147,6 @@ async fn run(shared: Arc<Shared>, invocation: Invocation) -> Result<Outcome, Fau
     }
 }
 
-fn not_found(invocation: &Invocation) -> Fault {
-    Fault::new(FaultCode::NotFound, format!("there is no function named {}", invocation.function))
-}
-
 // === impl Work ===
 
 impl Work<'_> {
@@ -165,8 +174,9 @@ impl Work<'_> {
         let before = instance.usage_before(self.entered.into_std());
         let tail = invocation.tail.then(Tail::default);
         let mut sink = idle.of(id, instance.previous).keeping(tail);
-        report::start(&mut sink, id);
-        let terms = Terms { invocation, arn: pool.arn(shared), timeout: spec.timeout, exit: shared.limits.exit };
+        report::start(&mut sink, id, pool.function.version);
+        let arn = pool.invoked_arn(shared, invocation.qualifier.as_ref());
+        let terms = Terms { invocation, arn: &arn, timeout: spec.timeout, exit: shared.limits.exit, flow: self.flow };
         let called = if usable {
             call(instance, &mut sink, &terms).await
         } else {
@@ -178,8 +188,12 @@ impl Work<'_> {
         info.count_invocation();
         instance.previous = Some(id);
         let over = self.cold.as_ref().map(|_| Instant::now());
-        let after = instance.usage_after(Instant::now().into_std());
-        let measured = Measured { took: called.took, peak: info.peak(), cpu: used(before, after), over };
+        let after = instance.usage_after(Instant::now().into_std(), called.took);
+        let streamed = match called.ending {
+            Ending::Streamed(bytes) => Some(bytes),
+            _ => None,
+        };
+        let measured = Measured { took: called.took, peak: info.peak(), cpu: used(before, after), over, streamed };
         let reply = self.reply(spec.timeout, called.ending, &mut sink);
         self.report(pool, &measured, &mut sink);
         let tail = sink.into_tail();
@@ -206,7 +220,10 @@ impl Work<'_> {
         let error = match ending {
             Ending::Response(payload) => return Reply::Success(payload),
             Ending::Error(payload) => failure::reported(payload, FaultCode::HandlerError),
+            // Its bytes are with who asked for them.
+            Ending::Streamed(_) => return Reply::Success(Bytes::new()),
             Ending::TooLarge => failure::too_large(),
+            Ending::StreamTooLarge => failure::stream_too_large(),
             Ending::TimedOut => {
                 report::timed_out(sink, id, timeout);
                 return Reply::Failure(failure::timed_out(id, timeout, FaultCode::Timeout));
@@ -244,7 +261,7 @@ impl Work<'_> {
         let tail = failed.tail.filter(|_| self.invocation.tail);
         let sink = Sink::new(&*pool.telemetry, &pool.function.spec.name, &instance);
         let mut sink = sink.of(self.invocation.id, None).keeping(tail);
-        report::start(&mut sink, self.invocation.id);
+        report::start(&mut sink, self.invocation.id, pool.function.version);
         say(&mut sink, self.invocation.id, &error);
         let measured = Measured::default();
         self.report(pool, &measured, &mut sink);
@@ -265,13 +282,23 @@ impl Work<'_> {
             Reply::Failure(error) => (RecordOutcome::Fault(error.fault.code), error.payload.len()),
         };
         let mut record = self.record(pool, outcome);
+        if let Reply::Failure(error) = &reply {
+            record.error = Some(failure::summary(error));
+        }
         record.instance = Some(instance.clone());
         record.handler_us = measured.took.as_micros() as u64;
+        record.billed_ms = billed_ms(measured.took);
         record.memory_peak = measured.peak;
         record.cpu_us = measured.cpu.map(|cpu| cpu.as_micros() as u64);
-        record.response_bytes = bytes as u64;
+        record.response_bytes = measured.streamed.unwrap_or(bytes as u64);
         record.stages = self.stages(&measured);
-        pool.telemetry.record(record.clone());
+        let answer = match &reply {
+            _ if measured.streamed.is_some() => None,
+            Reply::Success(payload) => Some(payload),
+            Reply::Failure(error) => Some(&error.payload),
+        };
+        self.invocation.trace.ended(&record);
+        self.keep(pool, &mut record, answer);
         Outcome { reply, instance, tail: tail.map(Tail::into_bytes), record }
     }
 
@@ -279,8 +306,21 @@ impl Work<'_> {
     fn refuse(&self, pool: &Pool, fault: Fault) -> Fault {
         let mut record = self.record(pool, RecordOutcome::Fault(fault.code));
         record.queued_us = self.entered.elapsed().as_micros() as u64;
-        pool.telemetry.record(record);
+        record.error = Some(failure::cut(fault.message.clone()));
+        self.invocation.trace.ended(&record);
+        self.keep(pool, &mut record, None);
         fault
+    }
+
+    /// Hands the record to whoever writes it; with event and answer, where the function asks for that.
+    fn keep(&self, pool: &Pool, record: &mut Record, answer: Option<&Bytes>) {
+        // A comparison's thousands of calls have one event, and would drive out all others.
+        let measures = record.door == Door::Compare;
+        if measures || !pool.function.spec.records.payloads.wants(record.outcome) {
+            return pool.telemetry.record(record.clone());
+        }
+        record.payloads = Kept::Yes;
+        pool.telemetry.record_with(record.clone(), Payloads::new(&self.invocation.payload, answer));
     }
 
     fn record(&self, pool: &Pool, outcome: RecordOutcome) -> Record {
@@ -289,6 +329,8 @@ impl Work<'_> {
             request_id: self.invocation.id,
             function: pool.function.spec.name.clone(),
             revision: pool.function.revision,
+            version: pool.function.version,
+            qualifier: self.invocation.qualifier.clone(),
             instance: None,
             door: self.invocation.door,
             received: self.invocation.received,
@@ -296,6 +338,7 @@ impl Work<'_> {
             stem: cold.is_some_and(|cold| cold.stem),
             isolation: Some(pool.isolation),
             outcome,
+            error: None,
             queued_us: self.queued.as_micros() as u64,
             sandbox_us: cold.and_then(|cold| cold.sandbox_us),
             runtime_us: cold.and_then(|cold| cold.runtime_us),
@@ -305,7 +348,12 @@ impl Work<'_> {
             cpu_us: None,
             request_bytes: self.invocation.payload.len() as u64,
             response_bytes: 0,
+            memory: Some(pool.function.spec.memory),
+            billed_ms: 0,
+            replay_of: self.invocation.replay_of,
+            payloads: Kept::No,
             stages: Vec::new(),
+            trace: self.invocation.trace.id(),
         }
     }
 

@@ -76,6 +76,17 @@ impl Io {
         })
     }
 
+    /// The descriptors, for another process to go on with. Nothing may have come of which a part is in here.
+    pub fn into_streams(self) -> io::Result<Streams> {
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        if !self.control_in.is_empty() || !self.invoke_in.is_empty() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let control = self.control.ok_or_else(gone)?.into_std()?.into();
+        let log = self.log.ok_or_else(gone)?.into_nonblocking_fd()?;
+        Ok(Streams { control, invoke: vec![self.invoke.into_fd()?], log })
+    }
+
     /// Takes what was printed, and has the task woken for more.
     pub fn poll_log(&mut self, cx: &mut Context<'_>, sink: &mut Sink<'_>) {
         BUFFER.with_borrow_mut(|buffer| {
@@ -195,6 +206,11 @@ impl Io {
     /// Whether the other end takes more events: it closes the control stream before its last answer, if it is to end.
     pub fn is_open(&self) -> bool {
         self.control.is_some()
+    }
+
+    /// Closes the control stream: the other end shall end.
+    pub fn hang_up(&mut self) {
+        self.control = None;
     }
 
     /// The invoke stream itself, for what is handed over beside it.

@@ -118,6 +118,10 @@ impl Ledger {
         lock(&self.book).waiting.len() > 1
     }
 
+    pub fn reading(&self) -> (u64, u64) {
+        lock(&self.book).budget.reading()
+    }
+
     fn line(&self) -> Vec<Arc<Pool>> {
         let book = lock(&self.book);
         book.budget.line().iter().filter_map(|id| book.waiting.get(id)?.upgrade()).collect()

@@ -95,6 +95,11 @@ impl<'a> Sink<'a> {
         self
     }
 
+    /// The same, of one that is in use.
+    pub fn turn_to(&mut self, current: RequestId) {
+        self.previous = self.current.replace(current);
+    }
+
     pub fn keeping(mut self, tail: Option<Tail>) -> Self {
         self.tail = tail;
         self

@@ -2,29 +2,34 @@
 //! What is decided is decided by the [`Roster`]; this keeps it under a lock that is never held over an await,
 //! and carries out.
 
+mod inherit;
+mod learnt;
+mod lease;
+mod together;
+
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use model::{Fault, FaultCode, Function, Idle, InstanceId, InstanceState, Isolation, Probe, ProbeStart};
+use model::{Fault, Function, Idle, InstanceId, InstanceState, Isolation, Probe, ProbeStart, Qualifier};
 use store::Telemetry;
 use tokio::sync::oneshot;
 
+use crate::bound::Bound;
 use crate::decide::budget::Candidate;
-use crate::decide::habit::{Decision, Habit};
 use crate::decide::roster::{Keep, Late, NoWait, Roster, Rules, Take, Ticket};
 use crate::fork_point::ForkPoint;
 use crate::instance::{Cold, Info, Instance};
 use crate::ledger::{self, Asked, Charge};
+use crate::refusal::RETRY_AFTER;
 use crate::runtime;
 use crate::shared::{Shared, lock};
 use crate::start::{self, Claimed, NotStarted, Origin};
 use crate::stems::{Shape, Stem};
 use crate::web::Seats;
-
-/// What callers who are told to come back later are told.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub use lease::Lease;
 
 /// Of the memory budget, one part of so many stays free of instances that are made ahead of calls.
 const AHEAD_SHARE: u64 = 16;
@@ -49,6 +54,8 @@ pub struct Pool {
     state: Mutex<State>,
     /// Of a web function: the calls in its instances.
     pub seats: Seats,
+    /// The maximum that it shares with others.
+    bound: Arc<Bound>,
     /// The most that an instance of this pool was seen to use after a call, bytes.
     peak: AtomicU64,
     /// The most that one was seen to use when it was ready for its first.
@@ -70,22 +77,16 @@ pub enum Grant {
     Moved,
 }
 
-/// The right to use an instance. Dropped without [`Lease::release`], the instance is killed: nobody knows what
-/// state it is in.
-pub struct Lease {
-    pool: Arc<Pool>,
-    instance: Option<Box<Instance>>,
-}
-
 // === impl Pool ===
 
 impl Pool {
-    /// For a function's calls on one isolation, with so many instances.
+    /// For a function's calls on one isolation, with so many instances, together with those of `base`.
     pub fn new(
         shared: &Arc<Shared>,
         function: &Arc<Function>,
         isolation: Isolation,
         instances: RangeInclusive<u32>,
+        base: Option<&Arc<Pool>>,
     ) -> Arc<Self> {
         let rules = Rules {
             max: *instances.end(),
@@ -96,21 +97,27 @@ impl Pool {
             },
             freeze: shared.limits.freeze,
             queue: shared.limits.queue,
+            patience: shared.limits.queue_wait,
         };
         let shape = Self::shape(shared, function, isolation);
-        Self::with(shared, function, isolation, rules, shape, false)
+        let bound = base.map_or_else(|| Bound::new(rules.max), |base| base.bound.clone());
+        let pool = Self::with(shared, function, isolation, rules, shape, bound, false);
+        if let Some(base) = base {
+            pool.bound.share(base, &pool);
+        }
+        pool
     }
 
     /// For measurements, beside those that the function's calls go to.
     pub fn for_probe(shared: &Arc<Shared>, function: &Arc<Function>, probe: Probe) -> Arc<Self> {
         let keep = if probe.start == ProbeStart::Warm { PROBE_KEEP } else { Duration::ZERO };
-        let (freeze, queue) = (shared.limits.freeze, shared.limits.queue);
-        let rules = Rules { max: function.spec.scale.max, min: 0, keep: Keep::For(keep), freeze, queue };
+        let (freeze, queue, patience) = (shared.limits.freeze, shared.limits.queue, shared.limits.queue_wait);
+        let rules = Rules { max: function.spec.scale.max, min: 0, keep: Keep::For(keep), freeze, queue, patience };
         let shape = match probe.start {
             ProbeStart::Stem => Self::shape(shared, function, probe.isolation),
             ProbeStart::Scratch | ProbeStart::Warm => None,
         };
-        Self::with(shared, function, probe.isolation, rules, shape, true)
+        Self::with(shared, function, probe.isolation, rules, shape, Bound::new(rules.max), true)
     }
 
     fn shape(shared: &Shared, function: &Function, isolation: Isolation) -> Option<Arc<Shape>> {
@@ -127,6 +134,7 @@ impl Pool {
         isolation: Isolation,
         rules: Rules,
         shape: Option<Arc<Shape>>,
+        bound: Arc<Bound>,
         visits: bool,
     ) -> Arc<Self> {
         let estimate = usual(shared, function, isolation);
@@ -142,6 +150,7 @@ impl Pool {
             arn: OnceLock::new(),
             shared: Arc::downgrade(shared),
             seats: Seats::default(),
+            bound,
             state: Mutex::new(State { roster: Roster::new(rules, estimate), due: None }),
             peak: AtomicU64::new(0),
             fresh: AtomicU64::new(0),
@@ -151,6 +160,12 @@ impl Pool {
     /// The function's name for the world.
     pub fn arn(&self, shared: &Shared) -> &str {
         self.arn.get_or_init(|| runtime::arn(shared, &self.function))
+    }
+
+    /// The same as a call named it.
+    pub fn invoked_arn(&self, shared: &Shared, qualifier: Option<&Qualifier>) -> Cow<'_, str> {
+        let arn = self.arn(shared);
+        qualifier.map_or(Cow::Borrowed(arn), |qualifier| Cow::Owned(format!("{arn}:{qualifier}")))
     }
 
     /// An idle instance. `Take::Closed`: look the function up again.
@@ -169,11 +184,14 @@ impl Pool {
 
     /// An instance as soon as there is one, at `until` at the latest unless one is being made.
     pub async fn wait(self: &Arc<Self>, shared: &Arc<Shared>, until: Instant) -> Result<Grant, Fault> {
+        if lock(&self.state).roster.rules().max == 0 {
+            return Err(self.too_many());
+        }
         let (sender, mut receiver) = oneshot::channel();
         let ticket = match lock(&self.state).roster.wait(sender, now()) {
             Ok(ticket) => ticket,
             Err(NoWait::Closed) => return Ok(Grant::Moved),
-            Err(NoWait::Full) => return Err(self.too_many()),
+            Err(NoWait::Full) => return Err(self.crowded()),
         };
         self.scale(shared);
         let mut until = until;
@@ -190,17 +208,30 @@ impl Pool {
     }
 
     /// A waiter's time is over. `None`: it may stay.
-    fn give_up(&self, shared: &Shared, ticket: Ticket) -> Option<Fault> {
+    fn give_up(&self, shared: &Arc<Shared>, ticket: Ticket) -> Option<Fault> {
         let mut state = lock(&self.state);
         if state.roster.late(ticket, now()) != Late::Left {
             return None;
         }
-        let (enough, at_max) = (state.roster.wanted(now()) == 0, state.roster.at_max());
+        let enough = state.roster.wanted(now()) == 0;
+        let at_max = state.roster.at_max() || self.bound.holds(self.id);
         if enough {
             shared.ledger.leave(self.id);
         }
+        if state.roster.waiting() == 0 {
+            self.bound.leave_line(shared, self.id);
+        }
         drop(state);
         Some(if at_max { self.too_many() } else { self.no_capacity() })
+    }
+
+    /// A call is known to come: an instance is made for it, if none is idle and memory is to spare.
+    pub fn expect(self: &Arc<Self>, shared: &Arc<Shared>, until: Instant) {
+        let mut state = lock(&self.state);
+        state.roster.expect(until);
+        self.schedule(&mut state);
+        drop(state);
+        self.scale(shared);
     }
 
     /// It is in use: stems are kept for it.
@@ -215,6 +246,20 @@ impl Pool {
         if let Some(shape) = &self.shape {
             shared.stems.leave(shape);
         }
+    }
+
+    /// From now on so many instances are always kept.
+    pub fn keep(self: &Arc<Self>, shared: &Arc<Shared>, min: u32) {
+        let mut state = lock(&self.state);
+        state.roster.set_min(min);
+        self.schedule(&mut state);
+        drop(state);
+        self.scale(shared);
+    }
+
+    /// Whether as many are ready as are always kept, or one could not be made.
+    pub fn is_warm(&self) -> bool {
+        lock(&self.state).roster.is_warm()
     }
 
     /// A stem for a call that waits.
@@ -232,10 +277,20 @@ impl Pool {
         loop {
             let now = now();
             let mut state = lock(&self.state);
-            if state.roster.wanted(now) == 0 || shared.is_stopped() {
+            let unwanted = shared.only_awaited() && !state.roster.is_awaited();
+            if state.roster.wanted(now) == 0 || unwanted || shared.is_stopped() {
                 // Under the lock: who comes next must find itself in line.
                 shared.ledger.leave(self.id);
+                self.bound.leave_line(shared, self.id);
+                self.count_in(&state, Some(shared));
                 return false;
+            }
+            let awaited = state.roster.is_awaited();
+            if !self.bound.ask(self.id, state.roster.total(), awaited, now) {
+                match self.held_back(shared, state, awaited, now) {
+                    true => continue,
+                    false => return false,
+                }
             }
             // What is kept warm has the time to start from nothing.
             if state.roster.is_awaited()
@@ -264,7 +319,6 @@ impl Pool {
             }
             match shared.ledger.ask(self, self.estimate(shared), now) {
                 Asked::Charged(charge) => {
-                    let awaited = state.roster.is_awaited();
                     state.roster.began();
                     drop(state);
                     self.start(shared, charge, awaited);
@@ -276,8 +330,12 @@ impl Pool {
                     evicted = true;
                 }
                 // Only who has callers waiting stands in line; keeping warm is tried again later.
-                Asked::Evict(_) | Asked::Wait if state.roster.waiting() > 0 => return true,
+                Asked::Evict(_) | Asked::Wait if state.roster.waiting() > 0 => {
+                    self.count_in(&state, Some(shared));
+                    return true;
+                }
                 Asked::Evict(_) | Asked::Wait => {
+                    self.count_in(&state, Some(shared));
                     state.roster.postpone(now);
                     shared.ledger.leave(self.id);
                     self.schedule(&mut state);
@@ -336,7 +394,10 @@ impl Pool {
 
     /// A start came to nothing for no fault of the function's: who waits gets another one.
     pub fn again(self: &Arc<Self>, shared: &Arc<Shared>) {
-        lock(&self.state).roster.start_lost();
+        let mut state = lock(&self.state);
+        state.roster.start_lost();
+        self.count_in(&state, Some(shared));
+        drop(state);
         self.scale(shared);
     }
 
@@ -351,6 +412,7 @@ impl Pool {
                 Err(back) => (why, waiter) = (back, state.roster.next_waiter(now())),
             }
         }
+        self.count_in(&state, Some(shared));
         self.schedule(&mut state);
         drop(state);
         self.scale(shared);
@@ -386,6 +448,9 @@ impl Pool {
         if state.roster.is_closed() || instance.exit.borrow().is_some() {
             return self.lose(state, Some(instance));
         }
+        if state.roster.waiting() > 0 && self.bound.is_due(self.id, now()) {
+            return self.lose(state, Some(instance));
+        }
         while let Some(waiter) = state.roster.next_waiter(now()) {
             instance.info.set(InstanceState::Busy);
             let lease = Lease { pool: self.clone(), instance: Some(instance) };
@@ -399,14 +464,22 @@ impl Pool {
                 Err(_) => return,
             }
         }
+        if let Some(shared) = self.shared.upgrade().filter(|shared| shared.is_handing_over()) {
+            state.roster.lost(now());
+            self.count_in(&state, Some(&shared));
+            drop(state);
+            return self.pass_on(&shared, instance);
+        }
         instance.info.set(InstanceState::Idle);
         state.roster.park(instance, now());
+        self.bound.offer(self.shared.upgrade().as_ref(), self.id);
         self.schedule(&mut state);
     }
 
     /// A busy instance goes.
     fn lose(self: &Arc<Self>, mut state: MutexGuard<'_, State>, instance: Option<Box<Instance>>) {
         state.roster.lost(now());
+        self.count_in(&state, self.shared.upgrade().as_ref());
         drop(state);
         if let Some(instance) = instance {
             if let Some(peak) = instance.info.peak() {
@@ -423,6 +496,7 @@ impl Pool {
     pub fn exited(self: &Arc<Self>, shared: &Arc<Shared>, id: &InstanceId) {
         let mut state = lock(&self.state);
         let gone = state.roster.remove(|instance| instance.info.id == *id, now());
+        self.count_in(&state, Some(shared));
         self.schedule(&mut state);
         drop(state);
         if let Some(instance) = gone {
@@ -441,12 +515,13 @@ impl Pool {
         }
         state.roster.review(now);
         let expired = state.roster.expire(now);
+        self.count_in(&state, Some(shared));
         // Under the lock, so that nobody takes one meanwhile: a write each.
         state.roster.freezable(now).for_each(|instance| instance.freeze());
         self.schedule(&mut state);
         drop(state);
         for instance in expired {
-            instance.kill(self);
+            instance.retire(Some(shared), self);
         }
         self.scale(shared);
     }
@@ -469,31 +544,12 @@ impl Pool {
         Some(Candidate { chance, since, bytes: instance.info.charged() })
     }
 
-    /// Goes on with what the pool of the revision before learnt of the function.
-    pub fn inherit(&self, other: &Pool) {
-        // One lock at a time: the other's are not held while this one's is taken.
-        let habit = lock(&other.state).roster.habit().cloned();
-        if let Some(habit) = habit {
-            lock(&self.state).roster.inherit(&habit);
-        }
-    }
-
-    /// Takes over what records say of calls before this server began, unless there is newer knowledge.
-    pub fn recall(&self, past: &Habit) {
-        let mut state = lock(&self.state);
-        if state.roster.habit().is_some_and(|habit| !habit.knows()) {
-            state.roster.inherit(past);
-        }
-    }
-
-    /// What is done with its instances when they have no work; none if the function says that itself.
-    pub fn decision(&self) -> Option<Decision> {
-        lock(&self.state).roster.habit().map(Habit::decision)
-    }
-
     /// Kills the longest idle instance, if one may be evicted.
     pub fn evict(&self) {
-        let evicted = lock(&self.state).roster.evict();
+        let mut state = lock(&self.state);
+        let evicted = state.roster.evict();
+        self.count_in(&state, self.shared.upgrade().as_ref());
+        drop(state);
         if let Some(instance) = evicted {
             instance.kill(self);
         }
@@ -504,6 +560,7 @@ impl Pool {
     pub fn close(&self, fault: Option<Fault>) {
         let mut state = lock(&self.state);
         let (idle, waiters) = state.roster.close();
+        self.bound.leave(self.shared.upgrade().as_ref(), self.id);
         let due = state.due.take();
         drop(state);
         for waiter in waiters {
@@ -512,10 +569,11 @@ impl Pool {
                 None => Grant::Moved,
             });
         }
+        let shared = self.shared.upgrade();
         for instance in idle {
-            instance.kill(self);
+            instance.retire(shared.as_ref(), self);
         }
-        if let Some(shared) = self.shared.upgrade() {
+        if let Some(shared) = shared {
             shared.ledger.leave(self.id);
             if let Some(due) = due {
                 shared.timers.clear(due, self.id);
@@ -523,23 +581,8 @@ impl Pool {
         }
     }
 
-    pub fn too_many(&self) -> Fault {
-        let (name, max) = (&self.function.spec.name, self.function.spec.scale.max);
-        let text = format!("function {name} is at its limits (scale.max = {max}) and no instance came free in time");
-        Fault::new(FaultCode::TooManyRequests, text).with_retry_after(RETRY_AFTER)
-    }
-
-    pub fn no_capacity(&self) -> Fault {
-        let name = &self.function.spec.name;
-        let crowded = self.shared.upgrade().filter(|shared| shared.ledger.is_crowded());
-        let text = match crowded {
-            Some(shared) => format!(
-                "there is no place for an instance of function {name}: the server has the descriptors for {} at once",
-                shared.limits.instances
-            ),
-            None => format!("there is no memory left to start an instance of function {name}"),
-        };
-        Fault::new(FaultCode::NoCapacity, text).with_retry_after(RETRY_AFTER)
+    pub fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.upgrade()
     }
 }
 
@@ -550,28 +593,4 @@ fn usual(shared: &Shared, function: &Function, isolation: Isolation) -> u64 {
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-// === impl Lease ===
-
-impl Lease {
-    pub fn instance(&mut self) -> Option<&mut Instance> {
-        self.instance.as_deref_mut()
-    }
-
-    /// The instance may serve the next call.
-    pub fn release(mut self) {
-        if let Some(instance) = self.instance.take() {
-            self.pool.release(instance);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(instance) = self.instance.take() {
-            let state = lock(&self.pool.state);
-            self.pool.lose(state, Some(instance));
-        }
-    }
 }

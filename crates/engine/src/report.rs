@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use model::{Memory, RequestId, Timestamp};
+use model::{Memory, RequestId, Timestamp, Version};
 
 use crate::log::Sink;
 
@@ -19,8 +19,8 @@ pub struct Report {
     pub restore: Option<(Duration, Duration)>,
 }
 
-pub fn start(sink: &mut Sink<'_>, id: RequestId) {
-    sink.platform(format!("START RequestId: {id} Version: $LATEST"));
+pub fn start(sink: &mut Sink<'_>, id: RequestId, version: Version) {
+    sink.platform(format!("START RequestId: {id} Version: {version}"));
 }
 
 pub fn end(sink: &mut Sink<'_>, id: RequestId, report: &Report) {

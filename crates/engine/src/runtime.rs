@@ -10,6 +10,7 @@ use model::{Fault, FaultCode, Function, FunctionSpec, InstanceId, Language, Memo
 use wire::{Init, InitFunction, Mode, Run};
 
 use crate::image::ImageRun;
+use crate::java;
 use crate::shared::Shared;
 
 pub const PYTHON_BOOTSTRAP: &str = "/var/runtime/python/bootstrap.py";
@@ -20,6 +21,9 @@ pub const AGENT: &str = "/var/runtime/hearth-agent";
 /// What a native function's package has to hold, as on AWS Lambda.
 const BOOTSTRAP: &str = "./bootstrap";
 
+/// Where layers and images have extensions, as on AWS Lambda.
+const EXTENSIONS: &str = "/opt/extensions";
+
 /// How the agent says HELLO.
 const AGENT_HELLO: &str = "provided";
 
@@ -28,10 +32,17 @@ pub const RESTORE: &str = "/var/runtime/hearth-restore";
 
 const TASK_ROOT: &str = "/var/task";
 const RUNTIME_DIR: &str = "/var/runtime";
-const VERSION: &str = "$LATEST";
 
 /// Of the variables that an interpreter reads at its own start, those that may name files of the function, which a stem does not have when its interpreter starts.
-const NAME_FILES: &[&str] = &["NODE_EXTRA_CA_CERTS", "NODE_ICU_DATA", "NODE_OPTIONS", "OPENSSL_CONF"];
+const NAME_FILES: &[&str] = &[
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "NODE_EXTRA_CA_CERTS",
+    "NODE_ICU_DATA",
+    "NODE_OPTIONS",
+    "OPENSSL_CONF",
+    "_JAVA_OPTIONS",
+];
 
 /// What a runtime is run with, whatever the function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +64,8 @@ pub fn takes_stems(spec: &FunctionSpec) -> bool {
     // An instance of a fork point needs no runtime to start.
     !spec.snapstart
         && spec.runtime.language() != Language::Image
+        // A virtual machine changes its folder by a library of ours, which not every image's C library loads.
+        && (spec.runtime.language() != Language::Java || spec.image.is_none())
         && !spec.env.keys().any(|name| name.starts_with("LD_") || NAME_FILES.contains(&name.as_str()))
 }
 
@@ -67,6 +80,7 @@ fn command(program: &str, spec: &FunctionSpec) -> Vec<String> {
         Language::Python if spec.image.is_some() => vec![program, "-s".into(), PYTHON_BOOTSTRAP.into()],
         // Isolated and without `site`: nothing of the host's packages, and 8 ms less.
         Language::Python => vec![program, "-I".into(), "-S".into(), PYTHON_BOOTSTRAP.into()],
+        Language::Java => java::command(&program, spec, spec.image.is_some()),
         Language::Image | Language::Native => vec![program],
         Language::Node => vec![
             program,
@@ -143,6 +157,7 @@ pub fn sandbox(shared: &Shared, function: &Function, id: &InstanceId) -> Result<
         work_dir,
         user: image.as_ref().map_or(User::SANDBOX, |image| image.user),
         code: Some(function.code.clone()),
+        layers: spec.layers.as_ref().map(|layers| layers.tree.clone()),
         limits: Limits {
             memory: spec.memory,
             cpu_cap: spec.cpu_cap(),
@@ -207,9 +222,12 @@ fn run(shared: &Shared, spec: &FunctionSpec) -> Result<Option<Run>, Fault> {
         (None, Language::Image) => in_image()?,
         // The handler is the server's file.
         (None, Language::Python | Language::Node) => [in_image()?, vec![spec.handler.clone()]].concat(),
+        (None, Language::Java) => java::jar(in_image()?.first().map_or("", String::as_str), spec, &spec.handler),
     };
     let web = spec.web.as_ref();
-    Ok(Some(Run { mode, command, port: web.map(|web| web.port), health: web.and_then(|web| web.health.clone()) }))
+    let extensions = (mode == Mode::Runtime).then(|| EXTENSIONS.to_owned());
+    let (port, health) = (web.map(|web| web.port), web.and_then(|web| web.health.clone()));
+    Ok(Some(Run { mode, command, port, health, extensions }))
 }
 
 /// Whether this is how that runtime says HELLO.
@@ -218,6 +236,7 @@ pub fn is_that(runtime: &Runtime, hello: &str) -> bool {
     let begins = match runtime.language() {
         Language::Python => format!("python{version}"),
         Language::Node => format!("nodejs{version}"),
+        Language::Java => format!("java{version}"),
         Language::Image => return true,
         Language::Native => AGENT_HELLO.to_owned(),
     };
@@ -255,8 +274,8 @@ pub fn init(
     let spec = &function.spec;
     let run = run(shared, spec)?;
     let log_group = format!("/aws/lambda/{}", spec.name);
-    // Begins with the instance's id, so that the one leads to the other.
-    let log_stream = format!("{}/[{VERSION}]{id}{}", now.rfc3339()[..10].replace('-', "/"), InstanceId::random());
+    let version = function.version.to_string();
+    let log_stream = id.log_stream(now, &version);
     let mut env: BTreeMap<String, String> = plain(spec).collect();
     for (name, value) in [
         ("AWS_REGION", shared.region.as_str()),
@@ -264,13 +283,17 @@ pub fn init(
         ("AWS_EXECUTION_ENV", &format!("AWS_Lambda_{}", spec.runtime)),
         ("AWS_LAMBDA_FUNCTION_NAME", spec.name.as_str()),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &spec.memory.as_mib().to_string()),
-        ("AWS_LAMBDA_FUNCTION_VERSION", VERSION),
+        ("AWS_LAMBDA_FUNCTION_VERSION", &version),
         ("AWS_LAMBDA_INITIALIZATION_TYPE", if copied { "snap-start" } else { "on-demand" }),
         ("AWS_LAMBDA_LOG_GROUP_NAME", &log_group),
         ("AWS_LAMBDA_LOG_STREAM_NAME", &log_stream),
         ("_HANDLER", &spec.handler),
     ] {
         env.insert(name.to_owned(), value.to_owned());
+    }
+    if let Some(level) = &spec.aws.json_logs {
+        env.insert("AWS_LAMBDA_LOG_FORMAT".into(), "JSON".into());
+        env.insert("AWS_LAMBDA_LOG_LEVEL".into(), level.clone());
     }
     // A function may say otherwise, as on AWS Lambda.
     env.entry("AWS_XRAY_CONTEXT_MISSING".into()).or_insert_with(|| "LOG_ERROR".into());
@@ -282,7 +305,7 @@ pub fn init(
         files: Vec::new(),
         function: InitFunction {
             name: spec.name.as_str().into(),
-            version: VERSION.into(),
+            version,
             arn: arn(shared, function),
             memory_mb: spec.memory.as_mib(),
             timeout_ms: spec.timeout.as_millis() as u64,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use driver::{Driver, InstalledRuntime};
 use model::{InstanceId, InstanceView, Isolation};
-use store::{Functions, SecretValues, Telemetry};
+use store::{CodeIntegrity, Functions, SecretValues, Telemetry};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -34,6 +34,7 @@ pub struct Shared {
     pub functions: Arc<dyn Functions>,
     pub telemetry: Arc<dyn Telemetry>,
     pub secrets: Arc<dyn SecretValues>,
+    pub code: Arc<dyn CodeIntegrity>,
     pub region: String,
     pub account: String,
     pub limits: EngineLimits,
@@ -47,6 +48,10 @@ pub struct Shared {
     /// Fork points that are made before a call asks: one at a time.
     pub early: Semaphore,
     pub pools: AtomicU64,
+    /// A successor takes over what has no work.
+    pub handing_over: AtomicBool,
+    /// Instances of a server before this one are awaited.
+    pub inherits: AtomicBool,
     /// Every instance from its start until its sandbox is gone.
     instances: Mutex<HashMap<InstanceId, Arc<Info>>>,
     /// Changes whenever an instance went.
@@ -92,6 +97,7 @@ impl Shared {
             functions: options.functions,
             telemetry: options.telemetry,
             secrets: options.secrets,
+            code: options.code,
             region: options.region,
             account: options.account,
             catalogue: Catalogue::default(),
@@ -103,6 +109,8 @@ impl Shared {
             limits,
             early: Semaphore::new(1),
             pools: AtomicU64::new(0),
+            handing_over: AtomicBool::new(false),
+            inherits: AtomicBool::new(options.inherits),
             instances: Mutex::default(),
             gone: Notify::new(),
             gate: Gate::default(),
@@ -145,6 +153,15 @@ impl Shared {
         self.gate.closed.load(Ordering::SeqCst)
     }
 
+    pub fn is_handing_over(&self) -> bool {
+        self.handing_over.load(Ordering::SeqCst)
+    }
+
+    /// Whether instances are made for calls that wait and for nothing else.
+    pub fn only_awaited(&self) -> bool {
+        self.handing_over.load(Ordering::SeqCst) || self.inherits.load(Ordering::SeqCst)
+    }
+
     /// Whether everything was killed because the engine ends.
     pub fn is_stopped(&self) -> bool {
         *self.stopped.borrow()
@@ -172,6 +189,10 @@ impl Shared {
 
     pub fn register(&self, info: &Arc<Info>) {
         lock(&self.instances).insert(info.id.clone(), info.clone());
+    }
+
+    pub fn instance(&self, id: &InstanceId) -> Option<Arc<Info>> {
+        lock(&self.instances).get(id).cloned()
     }
 
     pub fn forget(&self, id: &InstanceId) {

@@ -32,6 +32,11 @@ impl Socket {
         Ok(Self { stream: pipe::Receiver::from_owned_fd_unchecked(socket)?, room: None })
     }
 
+    /// The socket again.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        self.stream.into_nonblocking_fd()
+    }
+
     /// Reads into what `buffer` has reserved. 0 is the end of the stream.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         pin!(self.stream.read_buf(buffer)).poll(cx)

@@ -28,7 +28,7 @@ use crate::pool::Pool;
 use crate::runtime;
 use crate::secrets::{self, Revealed};
 use crate::shared::Shared;
-use crate::{draining, failure};
+use crate::{code, draining, failure};
 
 /// Why there is no instance.
 pub struct NotStarted {
@@ -153,11 +153,15 @@ async fn start(
 ) -> Result<Box<Instance>, NotStarted> {
     let function = &pool.function;
     let ahead = matches!(origin, Origin::Ahead);
+    let whole = code::whole(shared, function).await;
     if let Origin::Stem(claimed) = origin {
         let Claimed { handle, io } = *claimed;
         info.hold(handle.clone());
         let birth = Birth::new(shared, pool, info, handle.exited(), io);
         cold.laps.lap("turn");
+        if let Err(fault) = whole {
+            return Err(birth.not_started(info, Why::Fault(fault)));
+        }
         let begun = Instant::now();
         let adopted = handle.adopt(function.code.clone()).await;
         cold.sandbox_us = Some(begun.elapsed().as_micros() as u64);
@@ -173,6 +177,10 @@ async fn start(
                 Err(birth.not_started(info, Why::StemLost))
             }
         };
+    }
+    if let Err(fault) = whole {
+        shared.forget(&info.id);
+        return Err(NotStarted::fault(fault));
     }
     let image = match &pool.fork_point {
         Some(point) => Some(point.image(shared, pool).await.inspect_err(|_| shared.forget(&info.id))?),
@@ -290,7 +298,7 @@ async fn turn(shared: &Shared, ahead: bool) -> Result<[Option<SemaphorePermit<'_
 }
 
 /// Has the instance's end noticed.
-fn watch(
+pub fn watch(
     shared: &Arc<Shared>,
     pool: &Arc<Pool>,
     info: &Arc<Info>,

@@ -131,6 +131,10 @@ impl Telemetry for Forgets {
     async fn records(&self, _: RecordQuery) -> Result<Vec<Record>, StoreError> {
         Ok(Vec::new())
     }
+    async fn tally(&self, _: &FunctionName, _: model::Revision, _: u64) -> Result<(model::Tally, u64), StoreError> {
+        Ok((model::Tally::default(), 0))
+    }
+
     async fn logs(&self, _: LogQuery) -> Result<LogPage, StoreError> {
         Ok(LogPage::default())
     }
@@ -146,13 +150,15 @@ fn invocation() -> Invocation {
     Invocation {
         id: RequestId::random(),
         function: "f".parse().unwrap(),
+        qualifier: None,
         payload: Bytes::from_static(b"{\"key\":\"value\"}"),
         door: Door::Invoke,
         received: Timestamp::now(),
-        trace_id: "Root=1-5759e988-bd862e3fe1be46a994272793".into(),
+        trace: model::Trace::unrecorded(Timestamp::now()),
         client_context: String::new(),
         tail: false,
         probe: None,
+        replay_of: None,
     }
 }
 
@@ -183,6 +189,7 @@ async fn measure() {
 
     let function = Function {
         spec: FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "a.b"),
+        version: Default::default(),
         revision: Revision(1),
         code: CodeHash::from_digest(&[0; 32]),
         code_size: 0,
@@ -192,10 +199,12 @@ async fn measure() {
         drivers: vec![Arc::new(Threads)],
         images: std::sync::Arc::new(engine::NoImages),
         secrets: std::sync::Arc::new(engine::NoSecrets),
+        code: std::sync::Arc::new(engine::SoundCode),
         runtimes: vec![InstalledRuntime { runtime: Runtime::python("3.11"), program: "/p".into() }],
         functions: Arc::new(One(function, watch::Sender::new(0))),
         telemetry: Arc::new(Forgets),
         memory_budget: 1 << 30,
+        inherits: false,
         region: "us-east-1".into(),
         account: "000000000000".into(),
         limits: EngineLimits::default(),

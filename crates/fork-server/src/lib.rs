@@ -1,13 +1,14 @@
 //! The library that makes an interpreter a fork server: the namespace driver's own code behind four C functions.
 //!
 //! An interpreter calls `hearth_fork_serve` when it has imported all it wants to have, and is ready to be forked. That
-//! returns 0 in the runtime of each new sandbox, a copy that is to do what any forked one does, and that has to wait with
-//! `hearth_fork_alone` before it runs code of others. Anything but 0 says that this process cannot be a fork server, as the
-//! spawner has been told. It knows nothing of the interpreter, and calls nothing of it.
+//! returns in the runtime of each new sandbox, a copy that is to do what any forked one does, and that has to wait with
+//! `hearth_fork_alone` before it runs code of others: 0 where a function's code is there, 1 in a stem. Anything else says
+//! that this process cannot be a fork server, as the spawner has been told. It knows nothing of the interpreter, and calls
+//! nothing of it.
 
 use std::ffi::{CStr, c_char, c_int};
 
-use namespace::fork_server;
+use namespace::fork_server::{self, Copied};
 
 /// To be called before the interpreter does, once, what its copies will do first: they will have what that uses.
 #[unsafe(no_mangle)]
@@ -22,7 +23,11 @@ pub extern "C" fn hearth_fork_shed() {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hearth_fork_serve() -> c_int {
     // SAFETY: by this function's contract.
-    c_int::from(!unsafe { fork_server::serve() })
+    match unsafe { fork_server::serve() } {
+        Some(Copied::Instance) => 0,
+        Some(Copied::Stem) => 1,
+        None => 2,
+    }
 }
 
 /// In the runtime: 0 when its memory is its own. Until then the sandbox's first process has it too, for some 0.1 ms.

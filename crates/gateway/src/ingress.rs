@@ -1,4 +1,5 @@
-//! The functions' own URLs: `/fn/NAME/…` on any host, and every path on `NAME.fn.localhost`.
+//! The functions' own URLs: `/fn/NAME/…` on any host, and every path on `NAME.fn.localhost`. What they declare beside
+//! is looked up here too, and answered in `routed`.
 //!
 //! A function that is not there and one without a URL look the same: 404. A function that failed, timed out
 //! or answered nonsense is a 502 with AWS's bytes; why, is in `x-hearth-fault`.
@@ -8,20 +9,27 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use aws::http_event::{self, Forwarded, HttpRequest};
+use aws::http_event::{self, Forwarded, HttpRequest, Routed};
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
+use http::header::{ALLOW, HOST, HeaderValue};
 use http::request::Parts;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use model::{Door, FaultCode, FunctionName, Invocation, MAX_REQUEST_BYTES, Outcome, Reply, Timestamp};
+use model::{
+    Door, FaultCode, FunctionName, Invocation, InvokeMode, MAX_REQUEST_BYTES, Outcome, Qualifier, Reply, Timestamp,
+};
+use percent_encoding::percent_decode_str;
 use tracing::warn;
 
-use crate::body::{self, BodyError};
+use crate::body::{self, BodyError, Reserved};
+use crate::client::Caller;
+use crate::cors;
 use crate::respond::{Reference, and_close};
+use crate::table::{Found, Match, Path};
+use crate::url::Called;
 use crate::web::Origin;
-use crate::{Gateway, Invoker, Options, Response};
+use crate::{Gateway, Invoker, Options, Response, trace};
 
 /// The ingress for one peer, as hyper wants it.
 #[derive(Clone)]
@@ -30,10 +38,41 @@ pub struct IngressService<I> {
     peer: SocketAddr,
 }
 
+/// A request's way in.
+#[derive(Clone, Copy)]
+pub(crate) struct Visit<'a> {
+    pub caller: Caller,
+    pub received: Timestamp,
+    pub reference: &'a Reference,
+}
+
+/// An event function, and what it is to see of where it was called.
+pub(crate) struct Target<'a> {
+    pub name: &'a FunctionName,
+    pub qualifier: &'a Option<Qualifier>,
+    pub path: &'a str,
+    pub host: &'a str,
+    pub routed: Option<Routed<'a>>,
+    pub mode: InvokeMode,
+    /// Whether the caller signed with an access key.
+    pub signed: bool,
+}
+
+/// What answers a request.
+enum Place<'a> {
+    /// A function at its own URL.
+    Url(Route<'a>),
+    /// A function at a route that it declares.
+    Route(Match),
+    /// Nobody, for this reason.
+    None(Box<Response>),
+}
+
 /// Which function a request is for, and the path that the function sees.
 #[derive(Debug, PartialEq, Eq)]
 struct Route<'a> {
     name: &'a str,
+    qualifier: Option<Qualifier>,
     path: &'a str,
 }
 
@@ -68,61 +107,185 @@ impl<I: Invoker> Gateway<I> {
         let received = Timestamp::now();
         let (parts, body) = request.into_parts();
         let reference = Reference::new(&parts.headers, received);
+        let response = self.ingress(parts, body, peer, received, &reference).await;
+        reference.answered(&response);
+        response
+    }
+
+    async fn ingress<B>(
+        &self,
+        parts: Parts,
+        body: B,
+        peer: SocketAddr,
+        received: Timestamp,
+        reference: &Reference,
+    ) -> Response
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let options = self.options();
+        let caller = Caller::of(peer, &parts.headers, &options.trusted_proxies);
         let Some(host) = host(&parts) else {
             let message = "the Host header and the host of the request line must be one and the same";
             return and_close(reference.refuse(StatusCode::BAD_REQUEST, FaultCode::InvalidRequest, message));
         };
-        let route = match route(host, parts.uri.path(), &options.host_suffix) {
-            Ok(route) => route,
-            Err(message) => {
-                return and_close(reference.refuse(StatusCode::NOT_FOUND, FaultCode::NotFound, &message));
-            }
+        let visit = Visit { caller, received, reference };
+        let tell = |path: &str, route: &dyn Fn() -> String| {
+            trace::is_http(&reference.trace, &parts, path, route, options.scheme().0);
         };
+        let route = match self.place(host, &parts, reference) {
+            Place::Url(route) => route,
+            Place::Route(found) => {
+                tell(parts.uri.path(), &|| found.entry.route.route.path());
+                let host = host.to_owned();
+                let body = body.map_err(Into::into).boxed_unsync();
+                return self.handle_routed(parts, body, &host, &found, &visit).await;
+            }
+            Place::None(response) => return and_close(*response),
+        };
+        tell(parts.uri.path(), &|| match parts.uri.path().starts_with("/fn/") {
+            true => format!("/fn/{}/{{path...}}", route.name),
+            false => "/{path...}".to_owned(),
+        });
         let name = route.name.parse::<FunctionName>().ok();
-        let function = name.as_ref().and_then(|name| self.invoker.function(name)).filter(|found| found.spec.url);
+        let qualifier = route.qualifier.clone();
+        let resolve = |name| self.invoker.resolve(name, qualifier.as_ref());
+        // Of what is deployed now, too: an older version's URL must not lead around what now asks who calls.
+        let open = |found: &std::sync::Arc<model::Function>| {
+            found.spec.url && self.invoker.function(&found.spec.name).is_some_and(|newest| newest.spec.url)
+        };
+        let function = name.as_ref().and_then(resolve).filter(open);
         let (Some(name), Some(function)) = (name, function) else {
             let shown: String = route.name.chars().take(80).collect();
+            let shown = qualifier.iter().fold(shown, |shown, qualifier| format!("{shown}:{qualifier}"));
             let message = format!("no function {shown:?} with a URL: deploy it, or set url = true in its hearth.toml");
             return and_close(reference.refuse(StatusCode::NOT_FOUND, FaultCode::NotFound, &message));
         };
+        // A URL has one set of rules, whichever version it leads to.
+        let rules = self.invoker.function(&name).map(|newest| newest.spec.url_rules.clone()).unwrap_or_default();
+        if !rules.is_default() {
+            let (web, path, host) = (function.spec.web.is_some(), route.path.to_owned(), host.to_owned());
+            let mode = function.spec.invoke_mode;
+            let called = Called { name, qualifier, web, mode, path, host };
+            let body = body.map_err(Into::into).boxed_unsync();
+            return self.handle_ruled(parts, body, called, &rules, &visit).await;
+        }
         if function.spec.web.is_some() {
             let body = body.map_err(Into::into).boxed_unsync();
-            // As it was said, with its port.
-            let said = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(host).to_owned();
-            let path = route.path.to_owned();
-            let origin = Origin { peer, host: &said, path: &path, received };
-            return self.handle_web(parts, body, name, &origin, &reference).await;
+            let (said, path) = (said_host(&parts, host).to_owned(), route.path.to_owned());
+            let origin = Origin { caller, host: &said, path: &path, received };
+            return self.handle_web(parts, body, (name, qualifier), &origin, reference).await;
         }
+        let mode = function.spec.invoke_mode;
         let (body, reserved) = match body::read(body, MAX_REQUEST_BYTES, &options.limits, &self.shared.budget).await {
             Ok(body) => body,
-            Err(error) => return and_close(refuse_body(&reference, error)),
+            Err(error) => return and_close(refuse_body(reference, error, MAX_REQUEST_BYTES)),
         };
-        let payload = event(&parts, &route, host, &body, peer, &reference, options, received);
+        let target =
+            Target { name: &name, qualifier: &qualifier, path: route.path, host, routed: None, mode, signed: false };
+        self.handle_event(&parts, &target, body, reserved, &visit).await
+    }
+
+    /// What answers at this host and path.
+    fn place<'a>(&self, host: &'a str, parts: &'a Parts, reference: &Reference) -> Place<'a> {
+        let (path, suffix) = (parts.uri.path(), &self.options().host_suffix);
+        let url = |message: Option<String>| match route(host, path, suffix) {
+            Ok(route) => Place::Url(route),
+            Err(why) => {
+                let message = message.unwrap_or(why);
+                Place::None(Box::new(reference.refuse(StatusCode::NOT_FOUND, FaultCode::NotFound, &message)))
+            }
+        };
+        let table = self.routes();
+        // A host that routes name is theirs, but for what they leave.
+        let is_url = path == "/fn" || path.starts_with("/fn/");
+        if table.is_empty() || function_host(host, suffix).is_some() || (is_url && !table.names(host)) {
+            return url(None);
+        }
+        let path = match Path::read(path) {
+            Ok(path) => path,
+            Err(error) => {
+                let refused = reference.refuse(StatusCode::BAD_REQUEST, FaultCode::InvalidRequest, &error.to_string());
+                return Place::None(Box::new(refused));
+            }
+        };
+        let find = |method: &Method| match is_url {
+            true => table.find_named(host, &path, method),
+            false => table.find(host, &path, method),
+        };
+        // A browser asks for another request than this one.
+        if let Some(asked) = cors::asks_for(&parts.method, &parts.headers)
+            && let Found::Route(found) = find(&asked)
+            && found.entry.route.cors.is_some()
+        {
+            return Place::Route(found);
+        }
+        match find(&parts.method) {
+            Found::Route(found) => Place::Route(found),
+            _ if is_url => url(None),
+            Found::Method(methods) => {
+                let allowed = methods.join(", ");
+                let message = format!("no route of this path takes {}: expected {allowed}", parts.method);
+                let mut refused = reference.refuse(StatusCode::METHOD_NOT_ALLOWED, FaultCode::InvalidRequest, &message);
+                if let Ok(allowed) = HeaderValue::try_from(allowed) {
+                    refused.headers_mut().insert(ALLOW, allowed);
+                }
+                Place::None(Box::new(refused))
+            }
+            Found::Nothing => url(Some(
+                "no function has a route for this path, nor is it /fn/NAME/: `hearth routes` lists those there are"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Has an event function answer.
+    pub(crate) async fn handle_event(
+        &self,
+        parts: &Parts,
+        target: &Target<'_>,
+        body: Bytes,
+        reserved: Reserved,
+        visit: &Visit<'_>,
+    ) -> Response {
+        let Visit { received, reference, .. } = *visit;
+        let payload = event(parts, target, &body, visit, self.options());
         drop(body);
         if payload.len() > MAX_REQUEST_BYTES {
-            return too_large(&reference);
+            return too_large(reference, MAX_REQUEST_BYTES);
         }
         let payload = match reserved.hold(payload) {
             Ok(payload) => payload,
-            Err(error) => return refuse_body(&reference, error),
+            Err(error) => return refuse_body(reference, error, MAX_REQUEST_BYTES),
         };
         let invocation = Invocation {
             id: reference.id,
-            function: name,
+            function: target.name.clone(),
+            qualifier: target.qualifier.clone(),
             payload,
             door: Door::Http,
             received,
-            trace_id: reference.trace.clone(),
+            trace: reference.trace.clone(),
             client_context: String::new(),
             tail: false,
             probe: None,
+            replay_of: None,
         };
+        if target.mode == InvokeMode::Stream {
+            return self.stream_event(invocation, reference).await;
+        }
         match self.invoker.invoke(invocation).await {
-            Ok(outcome) => answer(&reference, outcome),
+            Ok(outcome) => answer(reference, outcome),
             Err(fault) => reference.fault(&fault),
         }
     }
+}
+
+/// The host as it was said, with its port.
+pub(crate) fn said_host<'a>(parts: &'a Parts, host: &'a str) -> &'a str {
+    let header = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+    header.or_else(|| parts.uri.authority().map(|authority| authority.as_str())).unwrap_or(host)
 }
 
 /// The host that was asked for, without its port; none if the request names two.
@@ -155,14 +318,9 @@ fn route<'a>(host: &'a str, path: &'a str, suffix: &str) -> Result<Route<'a>, St
             (&rest[..end], if end == rest.len() { "/" } else { &rest[end..] })
         }
     };
-    // Aliases and versions do not exist yet; the newest revision does.
-    match name.split_once(':') {
-        None | Some((_, "$LATEST" | "%24LATEST")) => Ok(Route { name: name.split(':').next().unwrap_or(name), path }),
-        Some((name, alias)) => {
-            let (name, alias): (String, String) = (name.chars().take(80).collect(), alias.chars().take(80).collect());
-            Err(format!("function {name:?} has no alias or version {alias:?}"))
-        }
-    }
+    let Some((name, qualifier)) = name.split_once(':') else { return Ok(Route { name, qualifier: None, path }) };
+    let qualifier = percent_decode_str(qualifier).decode_utf8_lossy().parse().map_err(|error| format!("{error}"))?;
+    Ok(Route { name, qualifier: Some(qualifier), path })
 }
 
 /// `NAME` of `NAME.fn.localhost`.
@@ -172,51 +330,46 @@ fn function_host<'a>(host: &'a str, suffix: &str) -> Option<&'a str> {
     host[at..].eq_ignore_ascii_case(suffix).then_some(name).filter(|name| !name.is_empty() && !name.contains('.'))
 }
 
-#[allow(clippy::too_many_arguments, reason = "the sources of one event, used once")]
-fn event(
-    parts: &Parts,
-    route: &Route<'_>,
-    host: &str,
-    body: &Bytes,
-    peer: SocketAddr,
-    reference: &Reference,
-    options: &Options,
-    received: Timestamp,
-) -> Bytes {
+fn event(parts: &Parts, target: &Target<'_>, body: &Bytes, visit: &Visit<'_>, options: &Options) -> Bytes {
+    let Visit { caller, received, reference } = *visit;
     let header = |name: &str| {
-        let value = parts.headers.get(name).filter(|_| options.trust_forwarded);
+        let value = parts.headers.get(name).filter(|_| caller.trusted);
         value.and_then(|value| value.to_str().ok()).filter(|value| !value.is_empty())
     };
-    let peer_ip = peer.ip().to_canonical().to_string();
-    let port = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
-    let port = port.and_then(|host| host[host.len() - host.rsplit(':').next()?.len()..].parse::<u16>().ok());
-    let port = port.unwrap_or(80).to_string();
-    // The last entry is what the trusted proxy itself wrote; those before are what it was told.
-    let client = header("x-forwarded-for").and_then(|list| list.rsplit(',').next()).map(str::trim);
+    let peer_ip = caller.peer.ip().to_canonical().to_string();
+    let port = said_host(parts, "");
+    let port = port.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let (scheme, usual) = options.scheme();
+    let port = port.unwrap_or(usual).to_string();
+    let told = reference.trace.told();
+    let xray = told.to_xray();
     http_event::event(&HttpRequest {
         method: &parts.method,
-        raw_path: route.path,
+        raw_path: target.path,
         raw_query: parts.uri.query().unwrap_or_default(),
         version: parts.version,
         headers: &parts.headers,
         body,
-        source_ip: client.unwrap_or(&peer_ip),
+        source_ip: &caller.address.to_string(),
         forwarded: Forwarded {
             client: header("x-forwarded-for").unwrap_or(&peer_ip),
-            proto: header("x-forwarded-proto").unwrap_or("http"),
+            proto: header("x-forwarded-proto").unwrap_or(scheme),
             port: header("x-forwarded-port").unwrap_or(&port),
         },
-        trace_id: &reference.trace,
+        trace_id: xray.as_str(),
+        traceparent: told.traceparent().as_deref(),
+        tracestate: told.state.as_deref(),
         request_id: &reference.id,
-        domain_name: host,
+        domain_name: target.host,
         // What AWS says where a URL asks for no signature.
-        account_id: "anonymous",
-        api_id: route.name,
+        account_id: if target.routed.is_some() || target.signed { &options.account_id } else { "anonymous" },
+        api_id: target.name.as_str(),
         received,
+        routed: target.routed,
     })
 }
 
-fn answer(reference: &Reference, outcome: Outcome) -> Response {
+pub(crate) fn answer(reference: &Reference, outcome: Outcome) -> Response {
     let payload = match outcome.reply {
         Reply::Success(payload) => payload,
         Reply::Failure(error) => return reference.bad_gateway(error.fault.code),
@@ -243,15 +396,20 @@ fn answer(reference: &Reference, outcome: Outcome) -> Response {
     }
 }
 
-fn too_large(reference: &Reference) -> Response {
-    let message = format!("the request and its event must not be over {MAX_REQUEST_BYTES} bytes; base64 adds a third");
+fn too_large(reference: &Reference, limit: usize) -> Response {
+    let message = match limit {
+        MAX_REQUEST_BYTES => {
+            format!("the request and its event must not be over {MAX_REQUEST_BYTES} bytes; base64 adds a third")
+        }
+        limit => format!("the request's body must not be over {limit} bytes"),
+    };
     reference.refuse(StatusCode::PAYLOAD_TOO_LARGE, FaultCode::RequestTooLarge, &message)
 }
 
-fn refuse_body(reference: &Reference, error: BodyError) -> Response {
+pub(crate) fn refuse_body(reference: &Reference, error: BodyError, limit: usize) -> Response {
     let refuse = |status, code, message| reference.refuse(status, code, message);
     match error {
-        BodyError::TooLarge => too_large(reference),
+        BodyError::TooLarge => too_large(reference, limit),
         BodyError::Slow => {
             refuse(StatusCode::REQUEST_TIMEOUT, FaultCode::InvalidRequest, "the request's body came too slowly")
         }
@@ -277,14 +435,20 @@ mod tests {
         assert_eq!(routed("x", "/fn/hello"), Some(("hello", "/")));
         assert_eq!(routed("x", "/fn/hello/"), Some(("hello", "/")));
         assert_eq!(routed("x", "/fn/hello/a/b%2F"), Some(("hello", "/a/b%2F")));
-        assert_eq!(routed("x", "/fn/hello:$LATEST/a"), Some(("hello", "/a")));
+        for qualifier in ["$LATEST", "%24LATEST", "7", "prod"] {
+            let path = format!("/fn/hello:{qualifier}/a");
+            assert_eq!(routed("x", &path), Some(("hello", "/a")), "{path}");
+            let read = route("x", &path, "fn.localhost").unwrap().qualifier.unwrap();
+            assert_eq!(read.to_string(), qualifier.replace("%24", "$"));
+        }
         assert_eq!(routed("hello.fn.localhost", "/fn/other"), Some(("hello", "/fn/other")));
         assert_eq!(routed("hello.FN.LocalHost", "/"), Some(("hello", "/")));
         for (host, path) in [
             ("x", "/"),
             ("x", "/fn"),
             ("x", "/fnord"),
-            ("x", "/fn/hello:prod"),
+            ("x", "/fn/hello:pro.d"),
+            ("x", "/fn/hello:"),
             ("fn.localhost", "/"),
             (".fn.localhost", "/"),
             ("a.b.fn.localhost", "/"),

@@ -9,7 +9,8 @@ use aws::errors::FAULT_HEADER;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
-use model::{Blame, Fault, FaultCode, RequestId, Timestamp};
+use model::trace::Cause;
+use model::{Blame, Fault, FaultCode, RequestId, Timestamp, Trace};
 
 use crate::Response;
 use crate::trace::{self, TRACE_ID};
@@ -17,22 +18,29 @@ use crate::trace::{self, TRACE_ID};
 /// What every answer of one request carries.
 pub(crate) struct Reference {
     pub id: RequestId,
-    pub trace: String,
+    pub trace: Trace,
 }
 
 // === impl Reference ===
 
 impl Reference {
     pub fn new(headers: &HeaderMap, received: Timestamp) -> Self {
-        let id = RequestId::random();
-        Self { id, trace: trace::of(headers, &id, received) }
+        let trace = Trace::begin(trace::said(headers), Cause::Call, received);
+        Self { id: RequestId::at(received), trace }
+    }
+
+    /// This was answered.
+    pub fn answered(&self, response: &Response) {
+        if let Some(call) = self.trace.call() {
+            call.answered(response.status().as_u16());
+        }
     }
 
     pub fn stamp(&self, headers: &mut HeaderMap) {
         if let Ok(id) = HeaderValue::try_from(self.id.to_string()) {
             headers.insert("x-amzn-requestid", id);
         }
-        if let Ok(trace) = HeaderValue::from_str(&self.trace) {
+        if let Ok(trace) = HeaderValue::from_str(self.trace.told().to_xray().as_str()) {
             headers.insert(TRACE_ID, trace);
         }
     }
@@ -80,7 +88,7 @@ impl Reference {
 }
 
 /// Names the whole seconds after which a retry is worth trying: one, if nothing better is known.
-fn retry_after(mut response: Response, after: Option<Duration>) -> Response {
+pub(crate) fn retry_after(mut response: Response, after: Option<Duration>) -> Response {
     let seconds = after.map_or(1, |after| after.as_millis().div_ceil(1000).max(1) as u64);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response

@@ -1,4 +1,5 @@
-//! Accepts connections and carries HTTP/1.1 over them, within limits, until told to end.
+//! Accepts connections and carries HTTP/1.1 over them, or [HTTP/2](crate::h2c), in clear or over [TLS](crate::tls), within
+//! limits, until told to end.
 //!
 //! ```text
 //! accept ─► guarded connection ─► request ─► … ─► idle ─► closed
@@ -10,6 +11,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::header::UPGRADE;
@@ -18,23 +20,32 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::guard::Guarded;
+use crate::h2c;
 use crate::limits::Limits;
+use crate::parting::Counting;
 use crate::timer::ConnectionTimer;
+use crate::tls::{Begun, Tls};
 use crate::web::Passage;
 
 /// Serves what `service` gives for each peer, until `shutdown`; then lets open requests finish within
 /// [`Limits::drain`]. An axum `Router` fits as `|_| TowerToHyperService::new(router.clone())`.
-pub async fn serve<M, S, B>(listener: TcpListener, service: M, shutdown: impl Future<Output = ()>, limits: Limits)
-where
+pub async fn serve<M, S, B>(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    service: M,
+    shutdown: impl Future<Output = ()>,
+    limits: Limits,
+) where
     M: Fn(SocketAddr) -> S,
     S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send,
+    S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body + Send + 'static,
     B::Data: Send,
@@ -62,37 +73,112 @@ where
         };
         // A small answer must not wait for the peer's acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
-        let passage = Passage::default();
-        let io = TokioIo::new(Guarded::new(stream, &limits, passage.clone()));
-        let service = Passing { service: service(peer), passage };
-        let connection = http(&limits).serve_connection(io, service).with_upgrades();
-        let mut closing = closing.subscribe();
+        let service = Counting { service: service(peer), parting: limits.parting.clone() };
+        let limits = limits.clone();
+        let (tls, mut closing) = (tls.clone(), closing.subscribe());
         connections.spawn(async move {
-            let mut connection = pin!(connection);
-            let ended = tokio::select! {
-                biased;
-                ended = &mut connection => Some(ended),
-                _ = closing.wait_for(|closing| *closing) => None,
-            };
-            let ended = match ended {
+            // Held to the end.
+            let _place = place;
+            let early = |error: std::io::Error| debug!(%peer, %error, "a connection ended before a request");
+            if let Some(tls) = tls {
+                // Here and not before the next is accepted: whoever takes long takes nobody else's time.
+                let begun = tokio::select! {
+                    begun = tls.begin(stream, limits.handshake_time) => begun,
+                    () = given_up(&mut closing, &limits) => return,
+                };
+                match begun {
+                    Ok(Begun::Secure(stream)) => {
+                        let http2 = stream.get_ref().1.alpn_protocol() == Some(&b"h2"[..]);
+                        carry(stream, http2, peer, service, &limits, closing).await;
+                    }
+                    Ok(Begun::Plain) => debug!(%peer, "plain HTTP where HTTPS is spoken"),
+                    Err(error) => early(error),
+                }
+                return;
+            }
+            let mut http2 = false;
+            if limits.http2 {
+                let begins = tokio::select! {
+                    begins = h2c::begins(&stream, limits.header_time) => begins,
+                    () = given_up(&mut closing, &limits) => return,
+                };
+                match begins {
+                    Ok(begins) => http2 = begins,
+                    Err(error) => return early(error),
+                }
+            }
+            carry(stream, http2, peer, service, &limits, closing).await;
+        });
+    }
+    // Closed first: who connects now is refused and may try the next server, or waits for it, if somebody else holds the
+    // listener too.
+    drop(listener);
+    closing.send_replace(true);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.parting.drain(limits.drain), ended).await.is_err() {
+        warn!(open = connections.len(), "requests that did not finish in time were cut");
+    }
+}
+
+/// Carries one connection to its end.
+async fn carry<T, S, B>(
+    stream: T,
+    http2: bool,
+    peer: SocketAddr,
+    service: S,
+    limits: &Limits,
+    mut closing: watch::Receiver<bool>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let passage = Passage::default();
+    if http2 {
+        // Of the guard, only what ends writing to a client that takes nothing.
+        passage.open();
+        let io = Guarded::new(stream, limits, passage);
+        return h2c::serve(io, peer, service, limits, closing).await;
+    }
+    let io = TokioIo::new(Guarded::new(stream, limits, passage.clone()));
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = Passing { service, passage, asked: asked.clone() };
+    let mut connection = pin!(http(limits).serve_connection(io, service).with_upgrades());
+    let ended = tokio::select! {
+        biased;
+        ended = &mut connection => Some(ended),
+        _ = closing.wait_for(|closing| *closing) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            // Its first request is on the way, and the answer will be its last: closed now, that request would be lost.
+            let first = !asked.load(Ordering::Relaxed) && limits.parting.is_farewell();
+            let early = if first { tokio::time::timeout(limits.header_time, &mut connection).await.ok() } else { None };
+            match early {
                 Some(ended) => ended,
                 None => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
-            };
-            if let Err(error) = ended {
-                debug!(%peer, %error, "a connection ended early");
             }
-            drop(place);
-        });
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%peer, %error, "a connection ended early");
     }
-    // Closed first: who connects now is refused and may try the next server.
-    drop(listener);
-    closing.send_replace(true);
-    let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(limits.drain, ended).await.is_err() {
-        warn!(open = connections.len(), "requests that did not finish in time were cut");
+}
+
+/// The server is to end, and connections that have not come to a request with it. A successor's clients are not cut off
+/// like that.
+async fn given_up(closing: &mut watch::Receiver<bool>, limits: &Limits) {
+    let _ = closing.wait_for(|closing| *closing).await;
+    if limits.parting.is_farewell() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -100,6 +186,8 @@ where
 struct Passing<S> {
     service: S,
     passage: Passage,
+    /// Whether there was any.
+    asked: Arc<AtomicBool>,
 }
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Passing<S> {
@@ -108,6 +196,7 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Passing<S> {
     type Future = S::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> S::Future {
+        self.asked.store(true, Ordering::Relaxed);
         if request.headers().contains_key(UPGRADE) {
             request.extensions_mut().insert(self.passage.clone());
         }

@@ -7,7 +7,6 @@
 //!                                  └ 101: bytes both ways until either end closes
 //! ```
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +20,14 @@ use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode, Uri, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use model::{Blame, Door, Fault, FunctionName, Timestamp};
+use model::{Blame, Door, Fault, FunctionName, Qualifier, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::timeout;
 use tracing::debug;
 
+use crate::client::Caller;
 use crate::respond::Reference;
-use crate::{Gateway, Invoker, Response};
+use crate::{Gateway, Invoker, Response, trace};
 
 /// How long one end of a connection that changed its protocol may go on when the other has closed it.
 const LAST: Duration = Duration::from_secs(10);
@@ -37,16 +37,15 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
-const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// Set on a connection whose requests are over, because it changed its protocol: what stands in front of the parser then
 /// lets everything pass.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Passage(Arc<AtomicBool>);
+pub struct Passage(Arc<AtomicBool>);
 
 /// Where a request came in.
 pub(crate) struct Origin<'a> {
-    pub peer: SocketAddr,
+    pub caller: Caller,
     pub host: &'a str,
     /// The path as the function shall see it.
     pub path: &'a str,
@@ -56,11 +55,12 @@ pub(crate) struct Origin<'a> {
 // === impl Passage ===
 
 impl Passage {
+    /// To be called before the 101 is given back.
     pub fn open(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 }
@@ -72,7 +72,7 @@ impl<I: Invoker> Gateway<I> {
         &self,
         mut parts: Parts,
         body: WebBody,
-        function: FunctionName,
+        (function, qualifier): (FunctionName, Option<Qualifier>),
         origin: &Origin<'_>,
         reference: &Reference,
     ) -> Response {
@@ -84,7 +84,8 @@ impl<I: Invoker> Gateway<I> {
                 return reference.refuse(StatusCode::BAD_REQUEST, model::FaultCode::InvalidRequest, &message);
             }
         };
-        let call = WebCall { id: reference.id, function, door: Door::Http, received: origin.received, request };
+        let (id, received, trace) = (reference.id, origin.received, reference.trace.clone());
+        let call = WebCall { id, function, qualifier, door: Door::Http, received, trace, request };
         let mut response = match self.invoker.web(call).await {
             Ok(response) => response,
             Err(fault) => return failed(reference, &fault),
@@ -97,7 +98,11 @@ impl<I: Invoker> Gateway<I> {
             let server = hyper::upgrade::on(&mut response);
             let (mut parts, held) = response.into_parts();
             passage.open();
-            tokio::spawn(join(client, server, held));
+            let changed = self.options().limits.parting.change();
+            tokio::spawn(async move {
+                join(client, server, held).await;
+                drop(changed);
+            });
             clean(&mut parts.headers, true);
             reference.stamp(&mut parts.headers);
             return Response::from_parts(parts, Bytes::new().into());
@@ -129,23 +134,25 @@ impl<I: Invoker> Gateway<I> {
         // Answered already: the body is on its way.
         headers.remove(header::EXPECT);
         cookies(&mut headers);
-        let trusted = self.options().trust_forwarded;
         let mut set = |name: HeaderName, value: &str| {
             if let Ok(value) = HeaderValue::from_str(value) {
                 headers.insert(name, value);
             }
         };
-        let (given_for, port) = (origin.peer.ip().to_canonical().to_string(), port_of(origin.host));
+        let (scheme, usual) = self.options().scheme();
+        let (given_for, port) = (origin.caller.peer.ip().to_canonical().to_string(), port_of(origin, usual));
         set(REQUEST_ID, &reference.id.to_string());
-        set(TRACE_ID, &reference.trace);
-        if !trusted {
+        if !origin.caller.trusted {
             set(FORWARDED_FOR, &given_for);
-            set(FORWARDED_PROTO, "http");
+            set(FORWARDED_PROTO, scheme);
             set(FORWARDED_PORT, &port);
             set(FORWARDED_HOST, origin.host);
         }
+        trace::tell(&mut headers, &reference.trace);
         if !headers.contains_key(header::HOST) {
-            headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+            // HTTP/2 says it elsewhere, HTTP/1.0 need not.
+            let host = if origin.host.is_empty() { "localhost" } else { origin.host };
+            headers.insert(header::HOST, HeaderValue::from_str(host).map_err(|error| error.to_string())?);
         }
         if !upgrades {
             headers.remove(header::UPGRADE);
@@ -160,9 +167,9 @@ impl<I: Invoker> Gateway<I> {
     }
 }
 
-fn port_of(host: &str) -> String {
-    let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    port.unwrap_or(80).to_string()
+fn port_of(origin: &Origin<'_>, usual: u16) -> String {
+    let port = origin.host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    port.unwrap_or(usual).to_string()
 }
 
 /// Takes out what belongs to one connection. With `upgrade`, a change of the protocol stays; says whether there is one.

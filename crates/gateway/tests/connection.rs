@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use gateway::Limits;
+use gateway::{Limits, Parting};
 use support::{Server, read_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -262,4 +262,32 @@ async fn an_end_does_not_wait_for_ever() {
     let took = began.elapsed();
     assert!(took >= Duration::from_millis(700) && took < Duration::from_secs(3), "{took:?}");
     assert_eq!(read_all(&mut open).await, "");
+}
+
+#[tokio::test]
+async fn who_hands_over_answers_what_is_on_the_way_and_ends_connections_with_an_answer() {
+    let parting = Parting::default();
+    let server = Server::start(Limits { parting: parting.clone(), ..Limits::default() }).await;
+    let request = b"GET /fn/page HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut kept = server.connect().await;
+    kept.write_all(request).await.unwrap();
+    let mut answer = [0; 4096];
+    let length = kept.read(&mut answer).await.unwrap();
+    let first = String::from_utf8_lossy(&answer[..length]).to_lowercase();
+    assert!(first.starts_with("http/1.1 201 ") && !first.contains("connection: close"), "{first}");
+
+    parting.bid_farewell();
+    kept.write_all(request).await.unwrap();
+    let last = read_all(&mut kept).await.to_lowercase();
+    assert!(last.starts_with("http/1.1 201 ") && last.contains("connection: close"), "{last}");
+
+    // Accepted, since a later one is answered; and nothing was sent when the end comes.
+    let mut fresh = server.connect().await;
+    assert!(server.exchange(request).await.starts_with("HTTP/1.1 201 "));
+    let ended = server.stop();
+    fresh.write_all(request).await.unwrap();
+    let only = read_all(&mut fresh).await.to_lowercase();
+    assert!(only.starts_with("http/1.1 201 ") && only.contains("connection: close"), "{only}");
+    ended.await.unwrap();
+    assert_eq!(parting.unanswered(), 0);
 }

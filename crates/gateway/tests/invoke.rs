@@ -8,7 +8,7 @@ use http::request::Builder;
 use http_body_util::Full;
 use model::{MAX_EVENT_BYTES, MAX_REQUEST_BYTES};
 use serde_json::Value;
-use support::{EARLIER, TOKEN, body, gateway};
+use support::{EARLIER, NARROW, TOKEN, body, gateway};
 
 fn path(name: &str) -> String {
     format!("/2015-03-31/functions/{name}/invocations")
@@ -206,4 +206,46 @@ async fn a_stranger_is_turned_away_before_the_function_is_looked_for() {
         let (status, kind, message) = refused(request.header("x-amz-date", "20260102T030405Z"), "{}").await;
         assert_eq!((status, kind.as_str()), (403, "InvalidSignatureException"), "{message}");
     }
+}
+
+#[tokio::test]
+async fn what_is_streamed_is_messages_and_says_at_the_end_how_it_went() {
+    let streaming = |name: &str| {
+        Request::post(format!("/2021-11-15/functions/{name}/response-streaming-invocations"))
+            .header("host", "127.0.0.1:7070")
+            .header("authorization", format!("Bearer {TOKEN}"))
+    };
+    let contains = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|some| some == text.as_bytes());
+    let response = send(streaming("echo"), r#"{"a": 1}"#).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "application/vnd.amazon.eventstream");
+    assert_eq!(response.headers()["x-amz-executed-version"], "$LATEST");
+    let messages = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    assert!(contains(&messages, r#"PayloadChunk"#) && contains(&messages, r#"{"a": 1}"#));
+    assert!(contains(&messages, "InvokeComplete") && !contains(&messages, "ErrorCode"));
+    for failing in ["boom", "init"] {
+        let response = send(streaming(failing), "{}").await;
+        assert_eq!(response.status(), 200, "it ran, and failed");
+        let messages = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        assert!(contains(&messages, r#""ErrorCode":"Unhandled""#) && !contains(&messages, "PayloadChunk"), "{failing}");
+    }
+    assert_eq!(refused(streaming("busy"), "{}").await.0, 429);
+    assert_eq!(refused(streaming("nobody"), "{}").await.1, "ResourceNotFoundException");
+    let (status, kind, _) = refused(streaming("echo").header("x-amz-invocation-type", "Event"), "{}").await;
+    assert_eq!((status, kind.as_str()), (400, "InvalidParameterValueException"));
+    assert_eq!(send(streaming("echo").header("x-amz-invocation-type", "DryRun"), "{}").await.status(), 204);
+}
+
+#[tokio::test]
+async fn a_function_out_of_reach_is_answered_as_an_absent_one() {
+    let call = |name: &str| {
+        let request = Request::post(path(name)).header("host", "127.0.0.1:7070");
+        request.header("authorization", format!("Bearer {NARROW}")).body(Full::new(Bytes::from_static(b"{}"))).unwrap()
+    };
+    let gateway = gateway();
+    let status = async |name: &str| gateway.handle_invoke(call(name)).await.status().as_u16();
+    assert_eq!(
+        [status("echo").await, status("page").await, status("boom").await, status("none").await],
+        [200, 403, 404, 404]
+    );
 }

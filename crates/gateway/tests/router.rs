@@ -21,7 +21,7 @@ async fn a_router_serves_the_invoke_door_behind_the_same_guard() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = move |_peer| TowerToHyperService::new(router.clone());
-    tokio::spawn(serve(listener, service, std::future::pending(), Limits::default()));
+    tokio::spawn(serve(listener, None, service, std::future::pending(), Limits::default()));
 
     let exchange = |request: String| async move {
         let mut stream = TcpStream::connect(address).await.unwrap();

@@ -20,16 +20,19 @@ const FORK_INIT: &str = "python/_hearth/hearth_init";
 const SNAPSHOT_LIBRARY: &str = "python/_hearth/hearth_snapshot.so";
 const RESTORE_PROGRAM: &str = "hearth-restore";
 
+/// Sources, of which sandboxes see the jar.
+const JAVA: &str = "java/";
+
 /// Compiling takes a tenth of a second for each Python; one that takes longer is left to compile at each start.
 const COMPILE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Writes them into a folder below `run_dir`, and returns it.
-pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
+/// Writes them into a folder below `run_dir`, and returns it. What takes long to make is kept below `data_dir`.
+pub fn unpack(run_dir: &Path, data_dir: &Path) -> io::Result<PathBuf> {
     let folder = run_dir.join("runtime");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
-    for (path, content) in FILES {
+    for (path, content) in FILES.iter().filter(|(path, _)| !path.starts_with(JAVA)) {
         let path = folder.join(path);
         fs::create_dir_all(path.parent().unwrap_or(&folder))?;
         fs::write(&path, content)?;
@@ -52,7 +55,16 @@ pub fn unpack(run_dir: &Path) -> io::Result<PathBuf> {
             tracing::warn!(?python, ?ended, "could not compile the bootstrap: cold starts will be slower");
         }
     }
+    // Python and Node do without it.
+    if let Err(error) = crate::java::unpack(&folder.join("java"), data_dir) {
+        tracing::error!(%error, "the Java bootstrap cannot be unpacked: Java functions will not start");
+    }
     Ok(folder)
+}
+
+/// The Java bootstrap's sources, by their paths below its folder.
+pub fn java_sources() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FILES.iter().filter_map(|(path, text)| Some((path.strip_prefix(JAVA)?, *text)))
 }
 
 fn pythons() -> impl Iterator<Item = PathBuf> {
@@ -83,7 +95,7 @@ fn compile(python: &Path, folder: &Path) -> io::Result<std::process::Child> {
 }
 
 /// Whether it succeeded in time; a child that did not end is killed.
-fn wait(mut child: std::process::Child, limit: Duration) -> io::Result<bool> {
+pub fn wait(mut child: std::process::Child, limit: Duration) -> io::Result<bool> {
     let until = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {

@@ -62,6 +62,11 @@ impl Images {
             }
             Language::Python => vec![self.python(&image.digest, runtime, &path)?],
             Language::Node => vec![self.node(&image.digest, runtime, &path)?],
+            // Which version it is, its HELLO tells.
+            Language::Java => match self.store.programs(&image.digest, &["java"], &path)?.first() {
+                Some(program) => vec![program.path.clone()],
+                None => return Err(ImageError::Failed(absent("java", &path, []))),
+            },
         };
         let user = self.user(image)?;
         let mut env = env;

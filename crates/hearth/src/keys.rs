@@ -6,15 +6,26 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use control::{Token, TokenSet};
-use store::Credentials;
+use control::{Pace, Scopes, Token, TokenSet};
+use model::{Timestamp, TokenId};
+use store::{Credentials, StoredToken};
+use tokio::sync::watch;
+
+use crate::chosen_key::ChosenKey;
 
 /// Where the admin token is kept, in the data directory.
 pub const TOKEN_FILE: &str = "admin.token";
 const MASTER_FILE: &str = "master.key";
 const MASTER_BYTES: usize = 32;
+
+/// How often it is written down when tokens were last used: after a crash that is so much too early.
+const NOTE_EVERY: Duration = Duration::from_secs(30);
+
+/// The name of the admin token among the others.
+const OWN: &str = "admin";
 
 /// What the doors check callers against.
 pub struct Keys {
@@ -22,13 +33,20 @@ pub struct Keys {
     /// The admin token, if this start made it.
     pub new_token: Option<String>,
     master: Vec<u8>,
-    /// The one access key id that is handed out.
+    /// The access key id that is handed out for the admin token.
     pub access_key_id: String,
+    /// An access key that the operator chose, of the admin token as well.
+    chosen: Option<ChosenKey>,
 }
 
 impl Keys {
     /// Reads what is there, makes what is not.
-    pub async fn load(data_dir: &Path, credentials: &dyn Credentials) -> anyhow::Result<Self> {
+    pub async fn load(
+        data_dir: &Path,
+        credentials: &dyn Credentials,
+        chosen: Option<ChosenKey>,
+        pace: Pace,
+    ) -> anyhow::Result<Self> {
         let master = master_key(&data_dir.join(MASTER_FILE))?;
         let token_file = data_dir.join(TOKEN_FILE);
         let new_token = match fs::metadata(&token_file) {
@@ -36,24 +54,79 @@ impl Keys {
             Err(_) => {
                 let token = Token::generate().map_err(|error| anyhow::anyhow!("draw random bits: {error}"))?;
                 // The hash first: a token in the file is always valid.
-                credentials.add_token("admin", token.sha256()).await?;
+                credentials.add_token(own(&token)).await?;
                 write_secret(&token_file, format!("{}\n", token.as_str()).as_bytes())?;
                 Some(token.as_str().to_owned())
             }
         };
-        let tokens = Arc::new(TokenSet::new(credentials.tokens().await?));
+        let tokens = Arc::new(TokenSet::new(credentials.tokens().await?, pace));
         let mut entropy = [0; 10];
         entropy.copy_from_slice(&master[..10]);
         // Not the master's own bytes: they would be half of the secret's key.
         let digest = <sha2::Sha256 as sha2::Digest>::digest([b"access-key-id:".as_slice(), &entropy].concat());
         entropy.copy_from_slice(&digest[..10]);
         let access_key_id = aws::credentials::access_key_id(entropy);
-        Ok(Self { tokens, new_token, master, access_key_id })
+        let chosen_id = chosen.as_ref().map(|key| key.id.clone());
+        tokens.set_own_keys(chosen_id.into_iter().chain([access_key_id.clone()]).collect());
+        Ok(Self { tokens, new_token, master, access_key_id, chosen })
     }
 
-    /// The secret that belongs to an access key id that was handed out.
-    pub fn secret(&self, access_key_id: &str) -> Option<String> {
-        (access_key_id == self.access_key_id).then(|| aws::credentials::secret_access_key(&self.master, access_key_id))
+    /// The key that AWS's tools are told of: the operator's, if there is one.
+    pub fn own_key(&self) -> (String, String) {
+        match &self.chosen {
+            Some(ChosenKey { id, secret }) => (id.clone(), secret.clone()),
+            None => {
+                let id = self.access_key_id.clone();
+                let secret = aws::credentials::secret_access_key(&self.master, &id);
+                (id, secret)
+            }
+        }
+    }
+
+    /// Writes down when tokens were used, now and then, until the server closes.
+    pub async fn note_uses(self: Arc<Self>, credentials: Arc<dyn Credentials>, mut closing: watch::Receiver<bool>) {
+        loop {
+            let ends = tokio::time::timeout(NOTE_EVERY, closing.wait_for(|closing| *closing)).await.is_ok();
+            let used = self.tokens.used();
+            if !used.is_empty()
+                && let Err(error) = credentials.tokens_used(used).await
+            {
+                tracing::warn!(%error, "could not write down when tokens were last used");
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+}
+
+fn own(token: &Token) -> StoredToken {
+    let sha256 = token.sha256();
+    StoredToken {
+        id: TokenId::of(&sha256),
+        name: OWN.parse().expect("it is a name"),
+        sha256,
+        scopes: Scopes::admin().texts(),
+        created: Timestamp::now(),
+        expires: None,
+        last_used: None,
+        access_key_id: None,
+        own: true,
+    }
+}
+
+impl control::AccessKeys for Keys {
+    fn secret(&self, access_key_id: &str) -> Option<String> {
+        self.tokens.of_access_key(access_key_id).filter(|holder| holder.scopes.is_admin())?;
+        self.secret_of(access_key_id)
+    }
+
+    fn secret_of(&self, access_key_id: &str) -> Option<String> {
+        if let Some(chosen) = self.chosen.as_ref().filter(|chosen| chosen.id == access_key_id) {
+            return Some(chosen.secret.clone());
+        }
+        aws::credentials::is_access_key_id(access_key_id)
+            .then(|| aws::credentials::secret_access_key(&self.master, access_key_id))
     }
 }
 

@@ -3,19 +3,28 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod bootstraps;
+mod callers;
+mod chosen_key;
 mod cli;
 mod compare;
+mod dashboard;
 mod docker_host;
 mod doors;
 mod events;
 mod images;
+mod java;
+mod javac;
 mod keys;
 mod mounts;
 mod platform;
+mod process;
 mod runtimes;
+mod sampling;
 mod server;
 mod simulate;
+mod succession;
 mod up;
 
 use std::io::{IsTerminal, Write};

@@ -5,20 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use control::{
-    AwsCredentials, BoxFuture, Comparison, ComparisonOrder, FindingView, IsolationView, KeepingSpan, KeepingView,
-    Machine, RuntimeView, Severity, StemView,
+    AwsCredentials, BoxFuture, Comparison, ComparisonOrder, Duplex, FindingView, IsolationView, KeepingSpan,
+    KeepingView, Machine, MemoryView, ProcessView, RuntimeView, Severity, SpanCounts, StemView,
 };
 use driver::{Capability, InstalledRuntime};
 use engine::Engine;
-use model::{AllowedMount, ComparisonId, Fault, FunctionName, InstanceView, Invocation, Outcome};
+use model::{
+    AllowedMount, ComparisonId, Fault, FunctionName, InstanceId, InstanceView, Invocation, Outcome, Timestamp,
+};
 
+use crate::callers::Followed;
 use crate::compare::{Calls, Comparer, machine};
 use crate::keys::Keys;
-use crate::server::REGION;
 
 /// What the platform's readings are of.
 pub struct Options {
     pub engine: Engine,
+    /// How far routes and keys are those of the store.
+    pub followed: Followed,
     /// Where comparisons are kept.
     pub comparisons: Arc<dyn store::Comparisons>,
     pub capabilities: Vec<Capability>,
@@ -30,11 +34,18 @@ pub struct Options {
     pub data: PathBuf,
     /// What functions may mount.
     pub allowed_mounts: Vec<AllowedMount>,
+    /// The certificate of its listeners.
+    pub tls: Option<gateway::Tls>,
+    /// How spans fare, where traces are exported.
+    pub traces: Option<TraceCounts>,
 }
+
+pub type TraceCounts = Box<dyn Fn() -> otlp::Counts + Send + Sync>;
 
 /// The running platform.
 pub struct Platform {
     engine: Engine,
+    followed: Followed,
     comparer: Comparer<Direct>,
     isolations: Vec<IsolationView>,
     runtimes: Vec<RuntimeView>,
@@ -44,6 +55,8 @@ pub struct Platform {
     host: Machine,
     data: PathBuf,
     allowed_mounts: Vec<AllowedMount>,
+    tls: Option<gateway::Tls>,
+    traces: Option<TraceCounts>,
 }
 
 /// The engine, as comparisons see it.
@@ -58,14 +71,59 @@ impl Calls for Direct {
 
 impl Platform {
     pub fn new(options: Options) -> Self {
-        let Options { engine, comparisons, capabilities, runtimes, keys, endpoint, ready, data, allowed_mounts } =
-            options;
+        let Options {
+            engine,
+            followed,
+            comparisons,
+            capabilities,
+            runtimes,
+            keys,
+            endpoint,
+            ready,
+            data,
+            allowed_mounts,
+            tls,
+            traces,
+        } = options;
         let isolations = capabilities.into_iter().map(isolation_view).collect();
         let runtime_view = |r: InstalledRuntime| RuntimeView { name: r.runtime, works: true, program: r.program };
         let runtimes = runtimes.into_iter().map(runtime_view).collect();
         let comparer = Comparer::new(Direct(engine.clone()), comparisons);
-        Self { engine, comparer, isolations, runtimes, keys, endpoint, ready, host: machine(), data, allowed_mounts }
+        Self {
+            engine,
+            followed,
+            comparer,
+            isolations,
+            runtimes,
+            keys,
+            endpoint,
+            ready,
+            host: machine(),
+            data,
+            allowed_mounts,
+            tls,
+            traces,
+        }
     }
+}
+
+/// What is to be known of the certificate.
+fn tls_finding(status: gateway::TlsStatus, now: &str) -> FindingView {
+    let names = if status.names.is_empty() { "no name".to_owned() } else { status.names.join(", ") };
+    let until = status.until.as_deref().unwrap_or("a time that is not understood");
+    let state = format!("a certificate for {names}, valid until {until}");
+    let over = status.is_over(now);
+    let (severity, state, advice) = match status.problem {
+        Some(problem) => {
+            let state = format!("{state}; the files are others now and cannot be used: {problem}");
+            (Severity::Missing, state, "put a certificate and its key there that belong together".to_owned())
+        }
+        None if over => {
+            (Severity::Missing, state, "it is over: renew it; the new one is taken when it is there".into())
+        }
+        None => (Severity::Ok, state, String::new()),
+    };
+    FindingView { severity, subject: "TLS".into(), state, advice }
 }
 
 fn isolation_view(capability: Capability) -> IsolationView {
@@ -92,6 +150,14 @@ impl control::Platform for Platform {
         self.engine.instances()
     }
 
+    fn attach(&self, instance: &InstanceId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, Fault>> {
+        let instance = instance.clone();
+        Box::pin(async move {
+            let attached = self.engine.attach(&instance, port).await?;
+            Ok(Box::new(attached) as Box<dyn Duplex>)
+        })
+    }
+
     fn stems(&self) -> Vec<StemView> {
         let view = |stems: engine::StemView| StemView {
             isolation: stems.isolation,
@@ -105,7 +171,9 @@ impl control::Platform for Platform {
     }
 
     fn machine(&self) -> Vec<FindingView> {
-        linux::host::findings(Path::new("/"), &self.data).into_iter().map(finding_view).collect()
+        let machine = linux::host::findings(Path::new("/"), &self.data).into_iter().map(finding_view);
+        let now = Timestamp::now().rfc3339();
+        machine.chain(self.tls.as_ref().map(|tls| tls_finding(tls.status(), &now))).collect()
     }
 
     fn isolations(&self) -> Vec<IsolationView> {
@@ -127,7 +195,10 @@ impl control::Platform for Platform {
     }
 
     fn settled(&self, change: u64) -> BoxFuture<'_, ()> {
-        Box::pin(self.engine.settled(change))
+        Box::pin(async move {
+            self.engine.settled(change).await;
+            self.followed.settled(change).await;
+        })
     }
 
     fn ready(&self) -> bool {
@@ -135,12 +206,30 @@ impl control::Platform for Platform {
     }
 
     fn aws_credentials(&self) -> AwsCredentials {
-        let access_key_id = self.keys.access_key_id.clone();
-        let secret_access_key = self.keys.secret(&access_key_id).unwrap_or_default();
-        AwsCredentials { endpoint: self.endpoint.clone(), access_key_id, secret_access_key, region: REGION.into() }
+        let (access_key_id, secret_access_key) = self.keys.own_key();
+        AwsCredentials {
+            endpoint: self.endpoint.clone(),
+            access_key_id,
+            secret_access_key,
+            region: model::place().0.into(),
+        }
     }
     fn host(&self) -> Machine {
         self.host.clone()
+    }
+
+    fn memory(&self) -> MemoryView {
+        let (budget, used) = self.engine.memory();
+        MemoryView { budget, used }
+    }
+
+    fn traces(&self) -> Option<SpanCounts> {
+        let otlp::Counts { exported, overflowed, failed, refused, waiting } = self.traces.as_ref()?();
+        Some(SpanCounts { exported, overflowed, failed, refused, waiting })
+    }
+
+    fn process(&self) -> ProcessView {
+        crate::process::view()
     }
 
     fn keeping(&self, function: &FunctionName) -> Vec<KeepingView> {
@@ -149,6 +238,10 @@ impl control::Platform for Platform {
             KeepingView::new(isolation, spans, decision.seen)
         };
         self.engine.keeping(function).into_iter().map(view).collect()
+    }
+
+    fn invoke(&self, invocation: Invocation) -> BoxFuture<'_, Result<Outcome, Fault>> {
+        Box::pin(self.engine.invoke(invocation))
     }
 
     fn compare(&self, order: ComparisonOrder) -> Result<(), Fault> {

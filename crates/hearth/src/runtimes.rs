@@ -38,6 +38,7 @@ pub async fn installed() -> Vec<InstalledRuntime> {
             break;
         }
     }
+    found.extend(crate::java::installed());
     // Needs nothing but the agent, which Hearth brings along.
     found.push(InstalledRuntime { runtime: Runtime::provided(), program: engine::AGENT.to_owned() });
     found

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use spawner::{Ended, HelperOptions, ServerUser};
 
 use crate::bootstraps;
+use crate::chosen_key::ChosenKey;
 use crate::cli::{ForkServers, GvisorThrough, UpArgs};
 use crate::docker_host;
 use crate::server::ServerConfig;
@@ -42,6 +43,8 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     if let Some(memory) = args.memory.filter(|memory| *memory < LEAST_MEMORY) {
         bail!("--memory {memory} is too little to run any function: expected {LEAST_MEMORY} or more");
     }
+    // Refused before anything is made. The server reads it again: it is a secret, and no argument.
+    ChosenKey::from_environment(args.listen)?;
     let through_docker = match &args.gvisor_through {
         GvisorThrough::Runsc => None,
         GvisorThrough::Docker(_) if args.runsc.is_some() => {
@@ -49,6 +52,10 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         }
         GvisorThrough::Docker(runtime) => Some(runtime.clone()),
     };
+    // By its name as it is now: once another file has that, this one has none.
+    let program = std::env::current_exe().context("find this program")?;
+    // The same: the server reads it again, since there are keys in it.
+    otlp::Config::from_environment(args.otlp.as_deref())?;
     let root = rustix::process::geteuid().is_root();
     let data_dir = match args.data_dir {
         Some(dir) => dir,
@@ -73,6 +80,14 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     if root {
         namespace::bind(&data_dir, &store_dir)?;
     }
+    let tls = match (args.tls_cert, args.tls_key) {
+        (Some(cert), Some(key)) => {
+            let files = gateway::TlsFiles { cert: std::path::absolute(&cert)?, key: std::path::absolute(&key)? };
+            Some((files, args.tls_only))
+        }
+        // The command line sees to it that there are both or none.
+        _ => None,
+    };
     let config = ServerConfig {
         data_dir: data_dir.clone(),
         store_dir,
@@ -81,13 +96,21 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         stems: args.stems.into(),
         image_space: args.image_space,
         insecure_registries: args.insecure_registry,
+        trusted_proxies: args.trusted_proxy,
+        tls,
         secret_keys: args.secret_key_file.map(|path| std::path::absolute(&path)).transpose()?,
+        metrics_open: args.metrics_open,
+        lambda_egress: args.lambda_egress,
+        otlp: args.otlp,
+        api_rate: args.api_rate,
+        region: args.region,
+        account: args.account_id,
         allowed_mounts: allowed_mounts.clone(),
         memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
     };
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
 
-    let runtime_dir = bootstraps::unpack(&run_dir).context("unpack the bootstraps")?;
+    let runtime_dir = bootstraps::unpack(&run_dir, &data_dir).context("unpack the bootstraps")?;
     let docker = docker::Options {
         socket: docker_host::socket(),
         name: name.clone(),
@@ -141,7 +164,8 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         hosts.push(Box::new(gvisor::Gvisor::new(direct).with_network(network.clone())));
     }
     let leash = if args.until_stdin_closes { Some(io::stdin().as_fd().try_clone_to_owned()?) } else { None };
-    let options = spawner::Options { hosts, server: server.to_vec(), helper: Some(helper), user, leash };
+    let (door, server) = (run_dir.join(spawner::DOOR), server.to_vec());
+    let options = spawner::Options { hosts, server, helper: Some(helper), user, leash, door, program };
     let ended = spawner::run(options)?;
     drop(raised);
     network.close();
@@ -204,6 +228,10 @@ fn make_data_dir(path: &Path, user: Option<ServerUser>) -> anyhow::Result<PathBu
     let subject = || format!("make the data directory {}", path.display());
     fs::create_dir_all(path).with_context(subject)?;
     let path = fs::canonicalize(path).with_context(subject)?;
+    // That it is there is as durable as what is in it.
+    if let Some(parent) = path.parent() {
+        fs::File::open(parent).and_then(|parent| parent.sync_all()).with_context(subject)?;
+    }
     fs::create_dir_all(path.join("code")).with_context(subject)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).with_context(subject)?;
     if let Some(user) = user {
@@ -258,23 +286,36 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
 
 /// Names this installation on the host, the same at every start: by its data directory.
 fn installation_name(data_dir: &Path) -> String {
+    format!("hearth-{}", installation_number(data_dir))
+}
+
+/// The number in it.
+pub fn installation_number(data_dir: &Path) -> String {
     let digest = Sha256::digest(data_dir.as_os_str().as_bytes());
-    let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("hearth-{hex}")
+    digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where the Hearth that runs on a data directory, as this user, can be told something.
+pub fn door(data_dir: &Path) -> PathBuf {
+    run_path(data_dir, &installation_name(data_dir), rustix::process::geteuid().is_root()).join(spawner::DOOR)
 }
 
 /// A folder of the spawner's own, which the server cannot write.
 fn run_dir(data_dir: &Path, name: &str, root: bool) -> anyhow::Result<PathBuf> {
+    let path = run_path(data_dir, name, root);
+    fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
+    // The server goes through it, to its data.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
+    Ok(path)
+}
+
+fn run_path(data_dir: &Path, name: &str, root: bool) -> PathBuf {
     let base = match std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
         _ if root => PathBuf::from("/run"),
         Some(dir) if Path::new(&dir).is_dir() => PathBuf::from(dir),
         _ => data_dir.join("run"),
     };
-    let path = base.join(OsStr::new(name));
-    fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
-    // The server goes through it, to its data.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o711))?;
-    Ok(path)
+    base.join(OsStr::new(name))
 }
 
 /// What functions may use together: given, or three quarters of what is free now.

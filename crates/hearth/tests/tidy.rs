@@ -12,6 +12,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("aws", &["model"]),
     ("store", &["model"]),
     ("images", &["model"]),
+    ("otlp", &["model"]),
     ("driver", &["model"]),
     ("agent", &["model", "wire"]),
     // What several drivers are built from: none of them imports another.
@@ -40,6 +41,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "store",
             "driver",
             "images",
+            "otlp",
             "linux",
             "namespace",
             "docker",

@@ -29,6 +29,8 @@ pub mod credentials;
 mod digest;
 mod disk;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod layer;
 mod look;
 mod manifest;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::function::{InvalidSpec, duration_text};
-use crate::id::FunctionName;
 use crate::quantity::show_duration;
+use crate::source::Target;
 
 /// Longest event of an asynchronous invocation, bytes: AWS Lambda's 1 MB.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
@@ -23,12 +23,12 @@ pub struct AsyncRules {
     /// An event that could not be run within this time is given up, 1 s to 14 days.
     #[serde(with = "duration_text")]
     pub max_age: Duration,
-    /// The function that gets AWS's invocation record of each event that went well.
+    /// The function or message queue that gets AWS's invocation record of each event that went well.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_success: Option<FunctionName>,
-    /// The function that gets AWS's invocation record of each event that was given up.
+    pub on_success: Option<Target>,
+    /// The function or message queue that gets AWS's invocation record of each event that was given up.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_failure: Option<FunctionName>,
+    pub on_failure: Option<Target>,
     /// Whether events that were given up are kept, to be looked at and run again.
     pub dead_letter: bool,
 }

@@ -96,6 +96,8 @@ codes! {
     Draining = "HEARTH-P006", Platform, true;
     /// A defect of Hearth itself.
     Internal = "HEARTH-P007", Platform, true;
+    /// The function's package is not on the disk as it was uploaded.
+    PackageDamaged = "HEARTH-P008", Platform, false;
 }
 
 /// One fault that happened.

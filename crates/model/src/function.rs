@@ -1,6 +1,9 @@
 //! What a function is: the validated specification, and one deployed revision of it.
 
 mod check;
+mod mode;
+mod protocol;
+mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,18 +12,27 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::aws::AwsNotes;
 use crate::egress::Egress;
 use crate::event::AsyncRules;
 use crate::id::{CodeHash, FunctionName, PinnedImage, Revision, SecretName};
 use crate::isolation::{Isolation, IsolationChoice};
+use crate::layer::Layers;
 use crate::mount::Mount;
 use crate::quantity::{Cpu, InvalidQuantity, Memory, parse_duration, show_duration};
+use crate::route::HttpRoute;
 use crate::runtime::{Language, Runtime};
 use crate::schedule::Schedule;
 use crate::secret::EnvValue;
+use crate::source::Source;
 use crate::time::Timestamp;
+use crate::url::UrlRules;
+use crate::version::Version;
 
 pub use check::InvalidSpec;
+pub use mode::InvokeMode;
+pub use protocol::WebProtocol;
+pub use records::{KeepPayloads, RecordRules};
 
 /// All environment variables of a function together, names and values: AWS Lambda's 4 KB.
 pub const MAX_ENV_BYTES: usize = 4 * 1024;
@@ -54,6 +66,8 @@ pub const RUNTIME_API_PORT: u16 = 9001;
 const EARLY_ENV: &[&str] = &[
     "GCONV_PATH",
     "GLIBC_TUNABLES",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
     "LANG",
     "LANGUAGE",
     "LOCPATH",
@@ -67,6 +81,7 @@ const EARLY_ENV: &[&str] = &[
     "PYTHONTZPATH",
     "TZ",
     "TZDIR",
+    "_JAVA_OPTIONS",
 ];
 
 /// The beginnings of more of them.
@@ -113,6 +128,9 @@ pub struct Web {
     /// A path that it answers with a status below 400 as soon as it takes requests. None: as soon as it listens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+    /// What it speaks.
+    #[serde(default, skip_serializing_if = "WebProtocol::is_default")]
+    pub protocol: WebProtocol,
 }
 
 /// All that a function is told to be. Values of this type have passed [`FunctionSpec::validate`].
@@ -162,6 +180,9 @@ pub struct FunctionSpec {
     /// Folders of the host's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// Packages that it shares with others, seen at `/opt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<Layers>,
     #[serde(default)]
     pub scale: Scale,
     /// What it may reach over the network.
@@ -174,18 +195,38 @@ pub struct FunctionSpec {
     /// Whether the ingress answers at `/fn/NAME/…`.
     #[serde(default = "default_url")]
     pub url: bool,
+    /// Whether the ingress passes its answers on as it writes them.
+    #[serde(default, skip_serializing_if = "InvokeMode::is_default")]
+    pub invoke_mode: InvokeMode,
+    /// Who may call it there, and what browsers are told.
+    #[serde(default, skip_serializing_if = "UrlRules::is_default")]
+    pub url_rules: UrlRules,
+    /// Routes on the ingress that it answers.
+    #[serde(rename = "http", default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<HttpRoute>,
     /// What becomes of events that nobody waits for.
     #[serde(rename = "async", default, skip_serializing_if = "AsyncRules::is_default")]
     pub asynchronous: AsyncRules,
+    /// What is kept of its calls.
+    #[serde(default, skip_serializing_if = "RecordRules::is_default")]
+    pub records: RecordRules,
     /// When it is called by the clock.
     #[serde(rename = "schedule", default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
+    /// What AWS's tools said of it.
+    #[serde(default, skip_serializing_if = "AwsNotes::is_empty")]
+    pub aws: AwsNotes,
+    /// Where else its events come from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<Source>,
 }
 
 /// One deployed revision of a function: immutable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
     pub spec: FunctionSpec,
+    #[serde(default)]
+    pub version: Version,
     pub revision: Revision,
     pub code: CodeHash,
     /// Bytes of the package as uploaded.
@@ -234,18 +275,33 @@ impl FunctionSpec {
             env: BTreeMap::new(),
             secrets: BTreeMap::new(),
             mounts: Vec::new(),
+            layers: None,
             scale: Scale::default(),
             egress: Egress::None,
             snapstart: false,
             url: default_url(),
+            invoke_mode: InvokeMode::default(),
+            url_rules: UrlRules::default(),
+            routes: Vec::new(),
             asynchronous: AsyncRules::default(),
+            records: RecordRules::default(),
             schedules: Vec::new(),
+            aws: AwsNotes::default(),
+            sources: Vec::new(),
         }
     }
 
-    /// The secrets that it refers to, each once.
+    /// The secrets that its instances get, each once.
     pub fn secret_names(&self) -> BTreeSet<SecretName> {
         self.env.values().filter_map(EnvValue::secret).chain(self.secrets.values()).cloned().collect()
+    }
+
+    /// The secrets that it refers to, each once: also those of its event sources, and those that its callers are checked
+    /// with, which no instance gets.
+    pub fn all_secret_names(&self) -> BTreeSet<SecretName> {
+        let sources = self.sources.iter().filter_map(Source::secret).cloned();
+        let checked = self.routes.iter().filter_map(|one| one.auth.secret()).cloned();
+        self.secret_names().into_iter().chain(sources).chain(checked).collect()
     }
 
     /// The handler of a function that needs not say one: its code is not chosen by a name, or has a usual one.
@@ -257,7 +313,8 @@ impl FunctionSpec {
             // The server's file.
             Language::Python if web => Some("app.py"),
             Language::Node if web => Some("index.js"),
-            Language::Python | Language::Node => None,
+            Language::Java if web => Some("bootstrap.jar"),
+            Language::Python | Language::Node | Language::Java => None,
         }
     }
 
@@ -282,7 +339,7 @@ impl FunctionSpec {
 
 impl Default for Web {
     fn default() -> Self {
-        Self { port: default_port(), health: None }
+        Self { port: default_port(), health: None, protocol: WebProtocol::default() }
     }
 }
 
@@ -407,12 +464,13 @@ mod tests {
         let cases: &[(Change, &str)] = &[
             (|s| s.memory = Memory::mib(16), "memory"),
             (|s| s.timeout = Duration::from_secs(901), "timeout"),
-            (|s| s.scale.max = 0, "scale.max"),
+            (|s| s.scale.max = 10_001, "scale.max"),
             (|s| s.scale.min = 1001, "scale.min"),
             (|s| s.handler = "a b".into(), "handler"),
             (|s| drop(s.env.insert("AWS_REGION".into(), "x".into())), "AWS_REGION"),
             (|s| s.runtime = Runtime::image(), "say which with image"),
             (|s| s.at_least = Some(Isolation::Gvisor), "weaker than at_least = gvisor"),
+            (|s| drop(s.env.insert("AWS_LAMBDA_EXEC_WRAPPER".into(), "/opt/w".into())), "the runtime python3.11"),
             (|s| drop(s.env.insert("LD_PRELOAD".into(), name("k").into())), "LD_PRELOAD"),
             (|s| drop(s.secrets.insert("../x".into(), name("k"))), "below /run/secrets"),
             (|s| s.secrets = [("a".into(), name("k")), ("a/b".into(), name("k"))].into(), "to be a folder too"),

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Timestamp;
+
 /// Why a text is not the identifier it was given as.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {given:?} is not valid: expected {expected}")]
@@ -34,6 +36,20 @@ pub struct FunctionName(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretName(Arc<str>);
+
+/// Name of a message queue: 1 to 80 of `A-Z a-z 0-9 - _`, as SQS allows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct QueueName(Arc<str>);
+
+/// Name of a layer: 1 to 64 of `A-Z a-z 0-9 - _`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LayerName(Arc<str>);
+/// Identifies an API token, and is no secret: `tok_` and 12 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenId(Arc<str>);
 
 /// Counts the deployments of one function, from 1. Every change of code or configuration makes a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -79,7 +95,7 @@ pub struct PinnedImage {
 ///
 /// # Panics
 /// Where the kernel gives none, as a UUID of its own would.
-fn random() -> [u8; 16] {
+pub(crate) fn random() -> [u8; 16] {
     RANDOM.with_borrow_mut(|(pool, used)| {
         if *used == POOL {
             if let Err(error) = getrandom::fill(pool) {
@@ -147,6 +163,9 @@ macro_rules! text_id {
 
 text_id!(FunctionName);
 text_id!(SecretName);
+text_id!(QueueName);
+text_id!(LayerName);
+text_id!(TokenId);
 text_id!(InstanceId);
 text_id!(CodeHash);
 text_id!(ImageDigest);
@@ -171,6 +190,43 @@ impl SecretName {
     }
 }
 
+// === impl TokenId ===
+
+impl TokenId {
+    /// The one of a token whose SHA-256 this is: 48 bits of it tell nothing of the token.
+    pub fn of(sha256: &[u8; 32]) -> Self {
+        let digits: String = sha256[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("tok_{digits}").into())
+    }
+
+    fn check(text: &str) -> Result<(), InvalidId> {
+        let digits = text.strip_prefix("tok_").is_some_and(|digits| is_lower_hex(digits, 12));
+        // Whoever shows a token where its id belongs shall not find it in an error, nor in a log.
+        let shown = if text.starts_with("hth_") { "hth_…" } else { text };
+        if digits { Ok(()) } else { Err(refuse("token id", shown, "tok_ and 12 hexadecimal digits")) }
+    }
+}
+
+// === impl QueueName ===
+
+impl QueueName {
+    fn check(text: &str) -> Result<(), InvalidId> {
+        let fits =
+            (1..=80).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if fits { Ok(()) } else { Err(refuse("queue name", text, "1 to 80 of A-Z a-z 0-9 - _")) }
+    }
+}
+
+// === impl LayerName ===
+
+impl LayerName {
+    fn check(text: &str) -> Result<(), InvalidId> {
+        let fits =
+            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if fits { Ok(()) } else { Err(refuse("layer name", text, "1 to 64 of A-Z a-z 0-9 - _")) }
+    }
+}
+
 // === impl InstanceId ===
 
 impl InstanceId {
@@ -185,6 +241,13 @@ impl InstanceId {
     /// Nobody's.
     pub fn zero() -> Self {
         Self("0".repeat(16).into())
+    }
+
+    /// The name of its log stream: made of the id alone but for day and version, so that the one leads to the other; as long
+    /// as AWS's are.
+    pub fn log_stream(&self, begun: crate::Timestamp, version: &str) -> String {
+        let mirrored: String = self.0.chars().rev().collect();
+        format!("{}/[{version}]{}{mirrored}", begun.rfc3339()[..10].replace('-', "/"), self.0)
     }
 
     /// A fresh random id.
@@ -265,6 +328,24 @@ impl RequestId {
     /// A fresh random id. Every call has one, so the kernel is asked for many at a time.
     pub fn random() -> Self {
         Self(uuid::Builder::from_random_bytes(random()).into_uuid())
+    }
+
+    /// A fresh id for what begins at this time: the milliseconds, then 74 random bits (UUID version 7). Those of one time
+    /// are beside each other in an index, which so has few pages to write for many of them.
+    pub fn at(time: Timestamp) -> Self {
+        let random = random();
+        let [.., a, b, c, d, e, f, g, h, i, j] = random;
+        let millis = time.millis().max(0).unsigned_abs();
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]).into_uuid())
+    }
+
+    /// Its 16 bytes, in the order of their digits.
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(uuid::Uuid::from_bytes(bytes))
     }
 }
 
@@ -355,6 +436,20 @@ mod tests {
         let ids: std::collections::HashSet<_> = make().chain(other.join().unwrap()).collect();
         assert_eq!(ids.len(), 2000);
         assert!(ids.iter().all(|id| id.0.get_version_num() == 4 && id.0.get_variant() == uuid::Variant::RFC4122));
+    }
+
+    #[test]
+    fn ids_of_a_time_follow_one_another_and_do_not_repeat() {
+        let at = |millis: i64| (0..1000).map(move |_| RequestId::at(Timestamp(millis * 1000 + 999)));
+        let (early, late): (Vec<_>, Vec<_>) = (at(1_795_436_408_486).collect(), at(1_795_436_408_487).collect());
+        assert_eq!(early.iter().chain(&late).collect::<std::collections::HashSet<_>>().len(), 2000);
+        assert!(early.iter().map(RequestId::bytes).max() < late.iter().map(RequestId::bytes).min());
+        for id in early {
+            assert_eq!(id.0.get_version_num(), 7);
+            assert_eq!(id.0.get_variant(), uuid::Variant::RFC4122);
+            assert_eq!((id.to_string().parse(), RequestId::from_bytes(id.bytes())), (Ok(id), id));
+        }
+        assert_eq!(RequestId::at(Timestamp(-5)).bytes()[..6], [0; 6], "a clock before 1970");
     }
 
     #[test]

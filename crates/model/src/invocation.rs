@@ -9,6 +9,8 @@ use crate::id::{FunctionName, InstanceId, RequestId};
 use crate::isolation::Isolation;
 use crate::record::Record;
 use crate::time::Timestamp;
+use crate::trace::Trace;
+use crate::version::Qualifier;
 
 /// Longest request payload of a synchronous invocation, bytes: AWS Lambda's 6 MB.
 pub const MAX_REQUEST_BYTES: usize = 6 * 1024 * 1024;
@@ -16,8 +18,11 @@ pub const MAX_REQUEST_BYTES: usize = 6 * 1024 * 1024;
 /// Longest response payload, bytes: what AWS Lambda allows, 100 bytes over 6 MB.
 pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
+/// Longest response that is passed on as it comes, bytes: AWS Lambda's 200 MB.
+pub const MAX_STREAM_BYTES: u64 = 200 * 1024 * 1024;
+
 /// Where an invocation came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Door {
     /// AWS's Invoke API.
@@ -35,19 +40,23 @@ pub enum Door {
 pub struct Invocation {
     pub id: RequestId,
     pub function: FunctionName,
+    /// The version or alias that was asked for; none: what calls without one get.
+    pub qualifier: Option<Qualifier>,
     /// The event, JSON.
     pub payload: Bytes,
     pub door: Door,
     /// When it entered Hearth.
     pub received: Timestamp,
-    /// X-Ray trace header, made or passed on.
-    pub trace_id: String,
+    /// The trace that it belongs to.
+    pub trace: Trace,
     /// AWS's `X-Amz-Client-Context`, decoded JSON, or empty.
     pub client_context: String,
     /// Whether the caller wants the last lines of the log back.
     pub tail: bool,
     /// Says where and how it is to run, for comparisons; none: as the function is configured.
     pub probe: Option<Probe>,
+    /// The invocation whose event this is once more.
+    pub replay_of: Option<RequestId>,
 }
 
 /// An instance that measurements want, whatever the function's configuration says.

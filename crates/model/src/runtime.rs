@@ -12,13 +12,14 @@ use crate::id::InvalidId;
 pub enum Language {
     Python,
     Node,
+    Java,
     /// Whatever the function's image is made of: its own command speaks to the host.
     Image,
     /// A program of the package, which asks for events over AWS Lambda's Runtime API, serves HTTP, or is run for each.
     Native,
 }
 
-/// A runtime, by its AWS identifier: `python3.11`, `nodejs20.x`, `provided.al2023`; or `image`, the program of the function's image. That it is well-formed says nothing of
+/// A runtime, by its AWS identifier: `python3.11`, `nodejs20.x`, `java17`, `provided.al2023`; or `image`, the program of the function's image. That it is well-formed says nothing of
 /// whether it is on this machine: `hearth doctor` does.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -37,6 +38,10 @@ impl Runtime {
         Self { language: Language::Node, version: major.to_owned() }
     }
 
+    pub fn java(major: &str) -> Self {
+        Self { language: Language::Java, version: major.to_owned() }
+    }
+
     pub fn image() -> Self {
         Self { language: Language::Image, version: String::new() }
     }
@@ -50,7 +55,7 @@ impl Runtime {
         self.language
     }
 
-    /// The interpreter's version as its file name has it: `3.11` for Python, the major `20` for Node,
+    /// The interpreter's version as its file name has it: `3.11` for Python, the major for Node and Java,
     /// the system `al2023` that AWS names for native programs, nothing for an image.
     pub fn version(&self) -> &str {
         &self.version
@@ -62,6 +67,7 @@ impl fmt::Display for Runtime {
         match self.language {
             Language::Python => write!(f, "python{}", self.version),
             Language::Node => write!(f, "nodejs{}.x", self.version),
+            Language::Java => write!(f, "java{}", self.version),
             Language::Image => f.write_str("image"),
             Language::Native => write!(f, "provided.{}", self.version),
         }
@@ -78,6 +84,9 @@ impl FromStr for Runtime {
         if let Some(major) = text.strip_prefix("nodejs").and_then(|s| s.strip_suffix(".x")).filter(|s| number(s)) {
             return Ok(Self::node(major));
         }
+        if let Some(major) = text.strip_prefix("java").filter(|s| number(s)) {
+            return Ok(Self::java(major));
+        }
         // AWS's older name means the same here: there is one root file system, this machine's own.
         if text == "provided.al2023" || text == "provided.al2" {
             return Ok(Self::provided());
@@ -88,7 +97,7 @@ impl FromStr for Runtime {
         Err(InvalidId {
             what: "runtime",
             given: text.chars().take(40).collect(),
-            expected: "an AWS runtime identifier like python3.11, nodejs20.x or provided.al2023, or image",
+            expected: "an AWS runtime identifier like python3.11, nodejs20.x, java17 or provided.al2023, or image",
         })
     }
 }
@@ -112,10 +121,21 @@ mod tests {
 
     #[test]
     fn reads_what_it_writes() {
-        for text in ["python3.9", "python3.11", "nodejs20.x", "provided.al2023", "image"] {
+        for text in ["python3.9", "python3.11", "nodejs20.x", "java17", "provided.al2023", "image"] {
             assert_eq!(text.parse::<Runtime>().unwrap().to_string(), text);
         }
-        for bad in ["python", "python3", "python3.x", "python3.1111", "nodejs20", "node20.x", "go1.x", "provided"] {
+        for bad in [
+            "python",
+            "python3",
+            "python3.x",
+            "python3.1111",
+            "nodejs20",
+            "node20.x",
+            "go1.x",
+            "java",
+            "java8.al2",
+            "provided",
+        ] {
             assert!(bad.parse::<Runtime>().is_err(), "{bad}");
         }
     }

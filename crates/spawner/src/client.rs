@@ -3,10 +3,10 @@
 //! One task reads the spawner's events; starts wait on a channel each, exits on a watch each. When the spawner is
 //! gone, every wait ends with an error, and the server is about to be killed anyway.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,9 +17,9 @@ use driver::{
 };
 use model::{CodeHash, InstanceId, Isolation};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::protocol::{Event, Request};
+use crate::protocol::{Event, Files, PROTOCOL, Request};
 use crate::socket;
 
 /// Nothing is said for longer than this at the beginning: isolations are tried meanwhile.
@@ -45,6 +45,22 @@ pub fn places() -> usize {
 pub struct Client {
     shared: Arc<Shared>,
     capabilities: Arc<Vec<Capability>>,
+    /// A server is there, whose successor this one is to be.
+    heir: bool,
+    /// Sandboxes can be given to another server.
+    keeps: bool,
+}
+
+/// What the spawner says that is about the server itself.
+pub enum Order {
+    /// Another server is to meet the helper, see [`Client::introduce`].
+    Introduce(OwnedFd),
+    Yield,
+    Open,
+    Give,
+    /// A sandbox of the server before, and what that one says about it.
+    Given(String, Sandbox),
+    GivenAll,
 }
 
 struct Shared {
@@ -54,6 +70,15 @@ struct Shared {
     /// One sender at a time: a packet that must wait for room must not be overtaken by half of another's wait.
     sending: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// As many as there are upgrades and instances.
+    orders: mpsc::UnboundedSender<Order>,
+    for_server: Mutex<ForServer>,
+}
+
+/// What came for the server, and is taken once.
+struct ForServer {
+    orders: Option<mpsc::UnboundedReceiver<Order>>,
+    listeners: Vec<OwnedFd>,
 }
 
 #[derive(Default)]
@@ -61,6 +86,8 @@ struct State {
     starting: HashMap<InstanceId, oneshot::Sender<Result<Live, StartError>>>,
     live: HashMap<InstanceId, watch::Sender<Option<Exit>>>,
     adopting: HashMap<InstanceId, oneshot::Sender<Result<(), StartError>>>,
+    /// Who waits for a socket of a sandbox's, in the order in which they asked.
+    sockets: HashMap<InstanceId, VecDeque<oneshot::Sender<Result<OwnedFd, StartError>>>>,
     gone: bool,
 }
 
@@ -119,12 +146,29 @@ impl Client {
         let socket = unsafe { AsyncFd::register(socket)? };
         let mut buffer = Vec::new();
         let hello = tokio::time::timeout(HELLO_LIMIT, next_event(&socket, &mut buffer)).await;
-        let capabilities = match hello.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
-            Some((Event::Hello { capabilities }, _)) => capabilities,
+        let (capabilities, heir, keeps, listeners) = match hello
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
+        {
+            Some((Event::Hello { protocol, .. }, _)) if protocol != PROTOCOL => {
+                let (theirs, ours) = (protocol, PROTOCOL);
+                let text = format!(
+                    "the spawner that runs speaks protocol {}.{}, this version {}.{}: it can only be started anew, with its \
+                     spawner (restart Hearth)",
+                    theirs.spawner, theirs.wire, ours.spawner, ours.wire
+                );
+                // It need not understand this, but may.
+                let packet = socket::encode(&Request::CannotStart { why: text.clone() })?;
+                let _ = socket::send(socket.get_ref().as_fd(), &packet, &[]);
+                return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+            }
+            Some((Event::Hello { capabilities, heir, keeps, .. }, fds)) => (capabilities, heir, keeps, fds),
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "the spawner did not say hello")),
         };
-        let shared = Shared { start_limit, socket, sending: tokio::sync::Mutex::new(()), state: Mutex::default() };
-        let client = Self { shared: Arc::new(shared), capabilities: Arc::new(capabilities) };
+        let (orders, received) = mpsc::unbounded_channel();
+        let for_server = Mutex::new(ForServer { orders: Some(received), listeners });
+        let sending = tokio::sync::Mutex::new(());
+        let shared = Shared { start_limit, socket, sending, state: Mutex::default(), orders, for_server };
+        let client = Self { shared: Arc::new(shared), capabilities: Arc::new(capabilities), heir, keeps };
         let reader = client.clone();
         let events = async move {
             let result = reader.read_events(buffer).await;
@@ -142,9 +186,61 @@ impl Client {
         self.capabilities.iter().map(driver).collect()
     }
 
+    /// Whether a server is there, from which this one is to take over.
+    pub fn is_heir(&self) -> bool {
+        self.heir
+    }
+
+    /// What the spawner says to the server; once.
+    pub fn orders(&self) -> Option<mpsc::UnboundedReceiver<Order>> {
+        self.for_server().orders.take()
+    }
+
+    /// What a server before this one listened on: control and ingress; once, and empty if there was none.
+    pub fn listeners(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.for_server().listeners)
+    }
+
+    fn for_server(&self) -> MutexGuard<'_, ForServer> {
+        self.shared.for_server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the spawner keep what this server listens on for the next one.
+    pub async fn keep_listeners(&self, control: BorrowedFd<'_>, ingress: BorrowedFd<'_>) -> io::Result<()> {
+        self.request_with(&Request::Listeners {}, &[control, ingress]).await
+    }
+
     /// Tells the spawner that this server has started well.
     pub async fn ready(&self) -> io::Result<()> {
-        self.request(&Request::Ready).await
+        self.request(&Request::Ready {}).await
+    }
+
+    /// All is done that could be without the data.
+    pub async fn prepared(&self, version: &str) -> io::Result<()> {
+        self.request(&Request::Prepared { version: version.into() }).await
+    }
+
+    /// Why this server will end before it was ready.
+    pub async fn cannot_start(&self, why: String) -> io::Result<()> {
+        self.request(&Request::CannotStart { why }).await
+    }
+
+    /// No connection was taken for so long.
+    pub async fn yielded(&self, paused: Duration) -> io::Result<()> {
+        self.request(&Request::Yielded { paused_ms: paused.as_millis() as u64 }).await
+    }
+
+    pub async fn opened(&self) -> io::Result<()> {
+        self.request(&Request::Opened {}).await
+    }
+
+    pub async fn gave_all(&self) -> io::Result<()> {
+        self.request(&Request::GaveAll {}).await
+    }
+
+    /// Has the helper at the other end serve another server too, at the other end of `socket`.
+    pub async fn introduce(&self, socket: OwnedFd) -> io::Result<()> {
+        self.request_with(&Request::Next {}, &[socket.as_fd()]).await
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -163,6 +259,23 @@ impl Client {
         match event {
             // A new helper has taken the place of one that died, and of all that it had made.
             Event::Hello { .. } => self.lose_sandboxes(&StartError::System("the process that makes it died".into())),
+            Event::Introduce => fds.into_iter().for_each(|socket| self.order(Order::Introduce(socket))),
+            Event::Yield => self.order(Order::Yield),
+            Event::Open => self.order(Order::Open),
+            Event::Give => self.order(Order::Give),
+            Event::GivenAll => self.order(Order::GivenAll),
+            Event::Given { id, files, about } => {
+                let (sender, exit) = watch::channel(None);
+                self.state().live.insert(id.clone(), sender);
+                match files.unpack(fds) {
+                    Some((streams, files)) => {
+                        let handle = SandboxHandle { id: id.clone(), client: self.clone(), files, exit };
+                        let sandbox = Sandbox { id, streams, handle: Arc::new(handle), steps: vec![] };
+                        self.order(Order::Given(about, sandbox));
+                    }
+                    None => self.kill(&id),
+                }
+            }
             Event::Started { id, files, steps } => {
                 let (sender, exit) = watch::channel(None);
                 let mut state = self.state();
@@ -192,7 +305,20 @@ impl Client {
                     let _ = waiting.send(error.map_or(Ok(()), Err));
                 }
             }
+            Event::Socket { id, error } => {
+                let mut state = self.state();
+                let Some(waiting) = state.sockets.get_mut(&id) else { return };
+                let first = waiting.pop_front();
+                if waiting.is_empty() {
+                    state.sockets.remove(&id);
+                }
+                drop(state);
+                let lost = || StartError::System("the server has no descriptor left for it".into());
+                let made = error.map_or_else(|| fds.into_iter().next().ok_or_else(lost), Err);
+                let _ = first.map(|first| first.send(made));
+            }
             Event::Exited { id, exit } => {
+                self.state().sockets.remove(&id);
                 if let Some(waiting) = self.state().adopting.remove(&id) {
                     let _ = waiting.send(Err(StartError::System("the sandbox ended".into())));
                 }
@@ -201,6 +327,11 @@ impl Client {
                 }
             }
         }
+    }
+
+    fn order(&self, order: Order) {
+        // A server that is over heeds none: what came with it is killed by its drop.
+        let _ = self.shared.orders.send(order);
     }
 
     fn lose_spawner(&self) {
@@ -216,17 +347,23 @@ impl Client {
         for (_, waiting) in state.adopting.drain() {
             let _ = waiting.send(Err(error.clone()));
         }
+        // Each hears that nobody answers any more.
+        state.sockets.clear();
         for (_, sender) in state.live.drain() {
             sender.send_replace(Some(killed()));
         }
     }
 
     async fn request(&self, request: &Request) -> io::Result<()> {
+        self.request_with(request, &[]).await
+    }
+
+    async fn request_with(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let packet = socket::encode(request)?;
         let _turn = self.shared.sending.lock().await;
         loop {
             let mut ready = self.shared.socket.writable().await?;
-            match ready.try_io(|socket| socket::send(socket.get_ref().as_fd(), &packet, &[])) {
+            match ready.try_io(|socket| socket::send(socket.get_ref().as_fd(), &packet, fds)) {
                 Ok(result) => return result,
                 Err(_would_block) => {}
             }
@@ -297,6 +434,32 @@ impl Client {
         };
         let limit = self.shared.start_limit;
         tokio::time::timeout(limit, sent).await.map_err(|_| StartError::TimedOut(limit))?
+    }
+}
+
+/// How long the spawner may take to answer about one socket.
+const SOCKET_LIMIT: Duration = Duration::from_secs(5);
+
+impl Client {
+    async fn socket(self, id: InstanceId) -> Result<OwnedFd, StartError> {
+        let (sender, made) = oneshot::channel();
+        {
+            let mut state = self.state();
+            if state.gone {
+                return Err(StartError::SpawnerGone);
+            }
+            if !state.live.contains_key(&id) {
+                return Err(StartError::System("the sandbox ended".into()));
+            }
+            state.sockets.entry(id.clone()).or_default().push_back(sender);
+        }
+        let sent = async {
+            self.request(&Request::Socket { id })
+                .await
+                .map_err(|error| StartError::System(format!("ask the spawner: {error}")))?;
+            made.await.map_err(|_| StartError::System("the sandbox ended".into()))?
+        };
+        tokio::time::timeout(SOCKET_LIMIT, sent).await.map_err(|_| StartError::TimedOut(SOCKET_LIMIT))?
     }
 }
 
@@ -373,8 +536,33 @@ impl Handle for SandboxHandle {
         self.files.usage.read()
     }
 
+    fn cpu(&self) -> Option<Duration> {
+        self.files.usage.read_cpu()
+    }
+
     fn adopt(&self, code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {
         Box::pin(self.client.clone().adopt(self.id.clone(), code))
+    }
+
+    fn socket(&self) -> BoxFuture<'static, Result<OwnedFd, StartError>> {
+        Box::pin(self.client.clone().socket(self.id.clone()))
+    }
+
+    fn give(&self, streams: Streams, about: String) -> BoxFuture<'static, Result<(), StartError>> {
+        let (client, id, files) = (self.client.clone(), self.id.clone(), self.files.duplicate());
+        Box::pin(async move {
+            if !client.keeps {
+                return Err(StartError::System("its sandboxes live as long as the server".into()));
+            }
+            let request = Request::Give { id: id.clone(), files: Files::of(&files), about };
+            let fds = Files::pack(streams, files);
+            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+            let sent = client.request_with(&request, &fds).await;
+            sent.map_err(|error| StartError::System(format!("ask the spawner: {error}")))?;
+            // It is somebody else's from now on; what is said of it here is not heeded.
+            client.state().live.remove(&id);
+            Ok(())
+        })
     }
 
     fn freeze(&self, frozen: bool) -> bool {

@@ -15,9 +15,10 @@ use std::sync::Arc;
 use driver::{Driver, Exit, Handle, Sandbox, StartError};
 use model::InstanceId;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::protocol::{Event, Files, Request};
+use crate::protocol::{Event, Files, PROTOCOL, Request};
 use crate::socket;
 
 struct Helper {
@@ -35,23 +36,50 @@ enum State {
 enum Done {
     Start(InstanceId, Result<Sandbox, StartError>),
     Adopt(InstanceId, Result<(), StartError>),
+    Socket(InstanceId, Result<OwnedFd, StartError>),
     Exit(InstanceId, Exit),
 }
 
-/// Serves the drivers, each of another isolation, over the socket that the spawner left, until the server at its other end is gone. What still
-/// runs then is killed, by its handles' drop.
+/// Serves the drivers, each of another isolation, over the socket that the spawner left, until the server at its other
+/// end is gone, and every one that was introduced by it. What still runs of a server then is killed, by its handles' drop.
 pub async fn serve(socket: OwnedFd, drivers: Vec<Arc<dyn Driver>>) -> io::Result<()> {
+    let (introduce, mut introduced) = mpsc::channel(4);
+    let mut servers = JoinSet::new();
+    servers.spawn(serve_one(socket, drivers.clone(), introduce.clone()));
+    loop {
+        tokio::select! {
+            Some(next) = introduced.recv() => drop(servers.spawn(serve_one(next, drivers.clone(), introduce.clone()))),
+            Some(ended) = servers.join_next() => {
+                ended.map_err(io::Error::other)??;
+                // Introduced with its last breath.
+                match introduced.try_recv() {
+                    Ok(next) => drop(servers.spawn(serve_one(next, drivers.clone(), introduce.clone()))),
+                    Err(_) if servers.is_empty() => return Ok(()),
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+}
+
+async fn serve_one(socket: OwnedFd, drivers: Vec<Arc<dyn Driver>>, introduce: mpsc::Sender<OwnedFd>) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&socket, true)?;
     // SAFETY: an OwnedFd names the same open descriptor until it is dropped, which AsyncFd does last.
     let socket = unsafe { AsyncFd::register(socket)? };
     let mut helper = Helper { socket, drivers, sandboxes: HashMap::new(), tasks: JoinSet::new() };
     let capabilities = helper.drivers.iter().map(|driver| driver.capability()).collect();
-    helper.tell(&Event::Hello { capabilities }, vec![]).await?;
+    let hello = Event::Hello { protocol: PROTOCOL, capabilities, heir: false, keeps: false };
+    helper.tell(&hello, vec![]).await?;
     let mut buffer = Vec::new();
     loop {
         tokio::select! {
             request = next(&helper.socket, &mut buffer) => match request? {
-                Some(request) => helper.obey(request).await?,
+                Some((Request::Next {}, fds)) => {
+                    for fd in fds.into_iter().take(1) {
+                        let _ = introduce.send(fd).await;
+                    }
+                }
+                Some((request, _)) => helper.obey(request).await?,
                 None => return Ok(()),
             },
             Some(done) = helper.tasks.join_next() => match done {
@@ -63,11 +91,11 @@ pub async fn serve(socket: OwnedFd, drivers: Vec<Arc<dyn Driver>>) -> io::Result
     }
 }
 
-async fn next(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+async fn next(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> io::Result<Option<(Request, Vec<OwnedFd>)>> {
     loop {
         let mut ready = socket.readable().await?;
         match ready.try_io(|socket| socket::receive(socket.get_ref(), buffer)) {
-            Ok(Ok(received)) => return Ok(received.map(|(request, _no_fds)| request)),
+            Ok(Ok(received)) => return Ok(received),
             // A server that was killed with packets of ours unread.
             Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
             Ok(Err(error)) => return Err(error),
@@ -82,7 +110,15 @@ impl Helper {
     async fn obey(&mut self, request: Request) -> io::Result<()> {
         match request {
             // For who supervises the server; a helper does not.
-            Request::Ready => {}
+            Request::Ready {}
+            | Request::Listeners {}
+            | Request::Prepared { .. }
+            | Request::CannotStart { .. }
+            | Request::Yielded { .. }
+            | Request::Opened {}
+            | Request::GaveAll {}
+            | Request::Give { .. }
+            | Request::Next {} => {}
             Request::Start { isolation, spec } => {
                 let id = spec.id.clone();
                 let driver = match self.drivers.iter().find(|driver| driver.isolation() == isolation) {
@@ -107,6 +143,16 @@ impl Helper {
                     self.sandboxes.remove(&id);
                 }
                 None => {}
+            },
+            Request::Socket { id } => match self.sandboxes.get(&id) {
+                Some(State::Running(handle)) => {
+                    let socket = handle.socket();
+                    self.tasks.spawn(async move { Done::Socket(id, socket.await) });
+                }
+                _ => {
+                    let error = Some(StartError::Spec(format!("there is no sandbox {id}")));
+                    self.tell(&Event::Socket { id, error }, vec![]).await?;
+                }
             },
             Request::Adopt { id, code } => match self.sandboxes.get(&id) {
                 Some(State::Running(handle)) => {
@@ -142,6 +188,10 @@ impl Helper {
             Done::Adopt(id, adopted) => {
                 let error = adopted.err();
                 self.tell(&Event::Adopted { id, error }, vec![]).await
+            }
+            Done::Socket(id, made) => {
+                let (error, fds) = made.map_or_else(|error| (Some(error), vec![]), |socket| (None, vec![socket]));
+                self.tell(&Event::Socket { id, error }, fds).await
             }
             Done::Exit(id, exit) => {
                 self.sandboxes.remove(&id);

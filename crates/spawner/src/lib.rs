@@ -12,14 +12,21 @@
 //! path crosses the wall. It never reads a byte that came from a network.
 
 mod client;
+mod door;
 mod helper;
+#[cfg(test)]
+mod hostile_tests;
 mod launch;
 mod process;
 mod protocol;
+mod servers;
+mod signals;
 mod socket;
 mod supervise;
+mod upgrade;
 
-pub use client::{Client, places};
+pub use client::{Client, Order, places};
+pub use door::{Answer, Ask, DOOR, ask};
 pub use helper::serve;
 pub use launch::{HELPER_FD, HelperOptions, SPAWNER_FD, ServerUser};
 pub use process::{CANNOT_START, Ended, Options, run};

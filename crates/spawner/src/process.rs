@@ -6,22 +6,29 @@
 //!          ▼
 //!       draining: SIGTERM to the server ──(it exits, or the limit passes: SIGKILL)──► sandboxes killed ─► end
 //! ```
+//!
+//! How one server takes over from another is in `upgrade.rs`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use driver::{GuestStreams, Host, StartError, Steps, Streams};
 use model::{InstanceId, Isolation};
 use rustix::event::epoll;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::Signal;
 
+use crate::door;
 use crate::launch::{self, HelperOptions, ServerUser};
 use crate::protocol::{Event, Files, Request};
+use crate::servers::Server;
+use crate::signals;
 use crate::socket;
 use crate::supervise::Helper;
+use crate::upgrade::{Program, Upgrade};
 
 /// The exit code of a server that could not start (`EX_CONFIG` of sysexits.h).
 pub const CANNOT_START: i32 = 78;
@@ -34,10 +41,6 @@ const KILL_AGAIN: Duration = Duration::from_millis(100);
 const FIRST_BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(5);
 const FAILED_STARTS: u32 = 5;
-/// Messages to a server that does not read them; more than it may have sandboxes, so reaching it means that it
-/// hangs.
-const MAX_BACKLOG: usize = 65_536;
-
 /// What the spawner is given by the composition root.
 pub struct Options {
     pub hosts: Vec<Box<dyn Host>>,
@@ -51,6 +54,10 @@ pub struct Options {
     /// When its other end is closed, that is a SIGTERM. A signal at the parent's death would be the kernel's way, which
     /// forgets it as soon as this process changes its user, as making sandboxes does.
     pub leash: Option<OwnedFd>,
+    /// Where [`crate::ask`] reaches this spawner.
+    pub door: PathBuf,
+    /// Where the program of this process lies: an upgrade is to what is there by then.
+    pub program: PathBuf,
 }
 
 /// Why [`run`] came back.
@@ -62,44 +69,54 @@ pub enum Ended {
     ServerFailed,
 }
 
-struct Spawner {
-    hosts: Vec<Box<dyn Host>>,
+pub(crate) struct Spawner {
+    pub(crate) hosts: Vec<Box<dyn Host>>,
     leash: Option<OwnedFd>,
-    helper: Helper,
-    poll: OwnedFd,
+    pub(crate) helper: Helper,
+    pub(crate) poll: OwnedFd,
     sandboxes: HashMap<InstanceId, Sandbox>,
-    by_token: HashMap<u64, Watch>,
-    next_token: u64,
-    socket: Option<OwnedFd>,
-    backlog: VecDeque<Packet>,
+    pub(crate) by_token: HashMap<u64, Watch>,
+    pub(crate) next_token: u64,
     buffer: Vec<u8>,
     tidying: bool,
-    /// The running server has said so.
-    server_ready: bool,
+    pub(crate) user: Option<ServerUser>,
+    /// What servers are started of.
+    pub(crate) program: Program,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) next_server: u64,
+    /// The number of the server that takes connections, or is about to.
+    pub(crate) current: u64,
+    /// What it listens on, for the next one.
+    pub(crate) listeners: Vec<OwnedFd>,
+    door: Option<OwnedFd>,
+    pub(crate) upgrade: Option<Upgrade>,
+    /// The end was asked for: it is there at this time at the latest.
+    pub(crate) drain_by: Option<Instant>,
+    /// The server ended that all depends on: its exit code.
+    pub(crate) ended: Option<Option<i32>>,
 }
 
-struct Sandbox {
+pub(crate) struct Sandbox {
     host: usize,
+    /// The server that has it.
+    pub(crate) owner: u64,
     pidfd: OwnedFd,
     oom: Option<OwnedFd>,
     tokens: Vec<u64>,
 }
 
 /// What a readiness event is about.
-enum Watch {
+pub(crate) enum Watch {
     Gone(InstanceId),
     OutOfMemory(InstanceId),
-}
-
-/// A message that waits for the server to read, with the descriptors it carries.
-struct Packet {
-    bytes: Vec<u8>,
-    fds: Vec<OwnedFd>,
+    Server(u64),
+    Socket(u64),
+    /// Somebody has come to the door and not said yet what for.
+    Caller(OwnedFd),
 }
 
 const SIGNALS: u64 = 1;
-const SERVER: u64 = 2;
-const SOCKET: u64 = 3;
+const DOOR: u64 = 2;
 pub(crate) const HELPER: u64 = 4;
 const LEASH: u64 = 5;
 const FIRST_TOKEN: u64 = 16;
@@ -109,12 +126,14 @@ pub fn run(options: Options) -> io::Result<Ended> {
     // Six descriptors for each sandbox, which sets a limit of its own.
     launch::raise_descriptors()?;
     // Children must not get the signals that are blocked for the pipe below, so exec resets them (see `launch.rs`).
-    let signals = signal_pipe()?;
+    let signals = signals::pipe()?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     watch(&poll, &signals, SIGNALS)?;
     if let Some(leash) = &options.leash {
         watch(&poll, leash, LEASH)?;
     }
+    let door = door::open(&options.door)?;
+    watch(&poll, &door, DOOR)?;
     let mut spawner = Spawner {
         hosts: options.hosts,
         leash: options.leash,
@@ -123,18 +142,26 @@ pub fn run(options: Options) -> io::Result<Ended> {
         sandboxes: HashMap::new(),
         by_token: HashMap::new(),
         next_token: FIRST_TOKEN,
-        socket: None,
-        backlog: VecDeque::new(),
         buffer: Vec::new(),
         tidying: false,
-        server_ready: false,
+        user: options.user,
+        program: Program::new(options.server, options.program),
+        servers: Vec::new(),
+        next_server: 0,
+        current: 0,
+        listeners: Vec::new(),
+        door: Some(door),
+        upgrade: None,
+        drain_by: None,
+        ended: None,
     };
     for host in &mut spawner.hosts {
         if let Err(error) = host.sweep() {
             tracing::warn!(isolation = %host.isolation(), %error, "could not remove what an earlier run left");
         }
     }
-    let ended = spawner.supervise(&options.server, options.user, &signals);
+    let ended = spawner.supervise(&signals);
+    let _ = std::fs::remove_file(&options.door);
     spawner.kill_all();
     for host in &mut spawner.hosts {
         host.close();
@@ -143,16 +170,16 @@ pub fn run(options: Options) -> io::Result<Ended> {
 }
 
 impl Spawner {
-    fn supervise(&mut self, command: &[String], user: Option<ServerUser>, signals: &UnixStream) -> io::Result<Ended> {
+    fn supervise(&mut self, signals: &UnixStream) -> io::Result<Ended> {
         let mut back_off = FIRST_BACK_OFF;
         let mut failed_starts = 0;
         let mut ever_ready = false;
         loop {
-            let (code, asked) = self.serve(command, user, signals)?;
-            if asked {
-                return Ok(Ended::Drained);
-            }
-            if self.server_ready {
+            let (code, was_ready) = match self.serve(signals)? {
+                Some(ended) => ended,
+                None => return Ok(Ended::Drained),
+            };
+            if was_ready {
                 (failed_starts, back_off, ever_ready) = (0, FIRST_BACK_OFF, true);
             } else {
                 failed_starts += 1;
@@ -170,59 +197,107 @@ impl Spawner {
         }
     }
 
-    /// One life of the server: its exit code, and whether the end was asked for.
-    fn serve(
-        &mut self,
-        command: &[String],
-        user: Option<ServerUser>,
-        signals: &UnixStream,
-    ) -> io::Result<(Option<i32>, bool)> {
-        self.server_ready = false;
-        let (ours, theirs) = socket::pair()?;
+    /// Has a server run until it ends, or one that took over from it: the exit code, and whether it was ready. None: the
+    /// end was asked for.
+    fn serve(&mut self, signals: &UnixStream) -> io::Result<Option<(Option<i32>, bool)>> {
         let helper = self.helper.connect()?;
-        let pidfd = launch::server(command, user, theirs, helper)?;
+        self.current = self.launch(&self.program.command(), helper, false)?;
         self.helper.start(&self.poll);
-        watch(&self.poll, &pidfd, SERVER)?;
-        watch(&self.poll, &ours, SOCKET)?;
-        self.socket = Some(ours);
-        let capabilities = self.hosts.iter().map(|host| host.capability()).collect();
-        self.tell(&Event::Hello { capabilities }, vec![]);
-
-        let mut drain_by: Option<Instant> = None;
-        let code = loop {
-            let mut gone = false;
+        let mut was_ready = false;
+        let ended = loop {
             let helper_due = self.helper.start_due(&self.poll);
-            for token in self.wait(drain_by.into_iter().chain(helper_due).min())? {
+            let due = self.drain_by.into_iter().chain(helper_due).chain(self.upgrade_due()).min();
+            for token in self.wait(due)? {
                 match token {
-                    SIGNALS => {
-                        let again = drain_by.is_some();
-                        drain_signals(signals);
-                        let signal = if again { Signal::KILL } else { Signal::TERM };
-                        drain_by.get_or_insert_with(|| Instant::now() + DRAIN_LIMIT);
-                        let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
-                    }
-                    SERVER => gone = true,
+                    SIGNALS => self.end(signals),
                     HELPER => self.helper.ended(&self.poll),
-                    SOCKET => self.converse(),
-                    token => self.sandbox_event(token),
+                    token => self.on(token)?,
                 }
             }
-            if gone {
-                let status = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
-                break status.and_then(|status| status.exit_status());
+            self.hurry_upgrade()?;
+            was_ready |= self.server(self.current).is_some_and(|server| server.ready);
+            if self.drain_by.is_some() && self.servers.is_empty() {
+                break None;
             }
-            if drain_by.is_some_and(|by| Instant::now() >= by) {
+            if let Some(code) = self.ended.take().filter(|_| self.drain_by.is_none()) {
+                break Some((code, was_ready));
+            }
+            if self.drain_by.is_some_and(|by| Instant::now() >= by) {
                 tracing::warn!("the server did not drain within {DRAIN_LIMIT:?}: killing it");
-                let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
-                drain_by = Some(Instant::now() + DRAIN_LIMIT);
+                self.servers.iter().for_each(|server| server.signal(Signal::KILL));
+                self.drain_by = Some(Instant::now() + DRAIN_LIMIT);
             }
         };
-        self.socket = None;
-        self.backlog.clear();
+        // One that finished calls for a server that is gone: what it needs goes, too.
+        for server in std::mem::take(&mut self.servers) {
+            server.signal(Signal::KILL);
+            self.reap_server(server);
+        }
         self.helper.finish(&self.poll);
         // Their streams are closed at the server's end, perhaps in the middle of a call: they are of no use.
         self.kill_all();
-        Ok((code, drain_by.is_some()))
+        Ok(ended)
+    }
+
+    /// Somebody wants the end.
+    fn end(&mut self, signals: &UnixStream) {
+        let again = self.drain_by.is_some();
+        signals::drain(signals);
+        let signal = if again { Signal::KILL } else { Signal::TERM };
+        self.drain_by.get_or_insert_with(|| Instant::now() + DRAIN_LIMIT);
+        self.refuse_upgrade("Hearth is ending");
+        // Who connects now shall be refused, and not wait for a server that never comes.
+        self.listeners.clear();
+        self.servers.iter().for_each(|server| server.signal(signal));
+    }
+
+    fn on(&mut self, token: u64) -> io::Result<()> {
+        match self.by_token.get(&token) {
+            Some(Watch::Server(number)) => {
+                let number = *number;
+                let place = self.servers.iter().position(|server| server.number == number);
+                let Some(server) = place.map(|place| self.servers.remove(place)) else { return Ok(()) };
+                let why = server.why.clone();
+                let code = self.reap_server(server);
+                self.kill_those(|sandbox| sandbox.owner == number);
+                self.server_ended(number, code, why)
+            }
+            Some(Watch::Socket(number)) => {
+                let number = *number;
+                self.converse(number)
+            }
+            Some(Watch::Caller(_)) => match self.by_token.remove(&token) {
+                Some(Watch::Caller(caller)) => {
+                    let _ = epoll::delete(&self.poll, &caller);
+                    self.hear(caller)
+                }
+                _ => Ok(()),
+            },
+            Some(_) => {
+                self.sandbox_event(token);
+                Ok(())
+            }
+            None if token == DOOR => {
+                self.open_door();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn open_door(&mut self) {
+        let Some(door) = &self.door else { return };
+        match door::accept(door) {
+            Ok(Some(caller)) => {
+                if watch(&self.poll, &caller, self.next_token).is_ok() {
+                    self.by_token.insert(self.next_token, Watch::Caller(caller));
+                    self.next_token += 1;
+                }
+            }
+            Ok(None) => tracing::warn!("somebody else's process came to the door of the spawner, and was sent away"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => tracing::warn!(%error, "somebody at the door of the spawner could not come in"),
+        }
     }
 
     /// Waits for something to happen; the tokens of what did.
@@ -267,70 +342,110 @@ impl Spawner {
         while Instant::now() < until {
             for token in self.wait(Some(until))? {
                 if token == SIGNALS {
-                    drain_signals(signals);
+                    signals::drain(signals);
                     return Ok(true);
                 }
-                self.sandbox_event(token);
+                self.on(token)?;
             }
         }
         Ok(false)
     }
 
-    /// Reads what the server asks for, and writes what it was too slow to take.
-    fn converse(&mut self) {
-        self.flush();
+    /// Reads what a server asks for, and writes what it was too slow to take.
+    fn converse(&mut self, number: u64) -> io::Result<()> {
         loop {
-            let Some(socket) = &self.socket else { return };
             let mut buffer = std::mem::take(&mut self.buffer);
+            let Some(server) = self.servers.iter_mut().find(|server| server.number == number) else { return Ok(()) };
+            server.flush(&self.poll);
+            let Some(socket) = &server.socket else { return Ok(()) };
             let received = socket::receive::<Request>(socket, &mut buffer);
             self.buffer = buffer;
             match received {
-                Ok(Some((request, _no_fds))) => self.obey(request),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(Some((request, fds))) => self.obey(number, request, fds)?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // The server is going, or broken: its exit, which follows when the socket closes, is handled.
-                Ok(None) => return self.hang_up(),
+                Ok(None) => {
+                    server.hang_up(&self.poll);
+                    return Ok(());
+                }
                 Err(error) => {
                     tracing::error!(%error, "the server's message is not understood: closing its socket");
-                    return self.hang_up();
+                    server.hang_up(&self.poll);
+                    return Ok(());
                 }
             }
         }
     }
 
-    fn hang_up(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            let _ = epoll::delete(&self.poll, &socket);
-        }
-        self.backlog.clear();
+    /// Of a server's sandboxes, the one of that name; servers know nothing of each other's.
+    fn sandbox(&self, number: u64, id: &InstanceId) -> Result<usize, StartError> {
+        let sandbox = self.sandboxes.get(id).filter(|sandbox| sandbox.owner == number);
+        sandbox.map(|sandbox| sandbox.host).ok_or_else(|| StartError::Spec(format!("there is no sandbox {id}")))
     }
 
-    fn obey(&mut self, request: Request) {
+    fn obey(&mut self, number: u64, request: Request, fds: Vec<OwnedFd>) -> io::Result<()> {
         match request {
             Request::Start { isolation, spec } => {
                 let id = spec.id.clone();
-                match self.start(isolation, &spec) {
-                    Ok((event, fds)) => self.tell(&event, fds),
-                    Err(error) => self.tell(&Event::Refused { id, error }, vec![]),
+                match self.start(number, isolation, &spec) {
+                    Ok((event, fds)) => self.tell(number, &event, fds),
+                    Err(error) => self.tell(number, &Event::Refused { id, error }, vec![]),
                 }
             }
-            Request::Ready => self.server_ready = true,
             Request::Adopt { id, code } => {
-                let adopted = match self.sandboxes.get(&id) {
-                    Some(sandbox) => self.hosts[sandbox.host].adopt(&id, &code),
-                    None => Err(StartError::Spec(format!("there is no sandbox {id}"))),
-                };
-                self.tell(&Event::Adopted { id, error: adopted.err() }, vec![]);
+                let adopted = self.sandbox(number, &id).and_then(|host| self.hosts[host].adopt(&id, &code));
+                self.tell(number, &Event::Adopted { id, error: adopted.err() }, vec![]);
+            }
+            Request::Socket { id } => {
+                let made = self.sandbox(number, &id).and_then(|host| self.hosts[host].socket(&id));
+                let (error, fds) = made.map_or_else(|error| (Some(error), vec![]), |socket| (None, vec![socket]));
+                self.tell(number, &Event::Socket { id, error }, fds);
             }
             Request::Kill { id } => {
-                if let Some(sandbox) = self.sandboxes.get(&id) {
-                    self.hosts[sandbox.host].kill(&id);
+                if let Ok(host) = self.sandbox(number, &id) {
+                    self.hosts[host].kill(&id);
                 }
             }
+            Request::Give { id, files, about } => {
+                let heir = self.heir_of(number);
+                if let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|sandbox| sandbox.owner == number) {
+                    match heir {
+                        Some(heir) => {
+                            sandbox.owner = heir;
+                            self.tell(heir, &Event::Given { id, files, about }, fds);
+                        }
+                        None => self.hosts[sandbox.host].kill(&id),
+                    }
+                }
+            }
+            Request::Listeners {} => {
+                if number == self.current && self.listeners.is_empty() && self.drain_by.is_none() && fds.len() == 2 {
+                    self.listeners = fds;
+                }
+            }
+            Request::Ready {} => self.server_ready(number),
+            Request::Prepared { version } => self.prepared(number, version),
+            Request::CannotStart { why } => {
+                if let Some(server) = self.server(number) {
+                    server.why = Some(why);
+                }
+            }
+            Request::Yielded { paused_ms } => self.yielded(number, Duration::from_millis(paused_ms)),
+            Request::Opened {} => self.opened(number),
+            Request::GaveAll {} => self.gave_all(number),
+            // Said to a helper.
+            Request::Next {} => {}
         }
+        Ok(())
     }
 
-    fn start(&mut self, isolation: Isolation, spec: &driver::SandboxSpec) -> Result<(Event, Vec<OwnedFd>), StartError> {
+    fn start(
+        &mut self,
+        owner: u64,
+        isolation: Isolation,
+        spec: &driver::SandboxSpec,
+    ) -> Result<(Event, Vec<OwnedFd>), StartError> {
         spec.validate()?;
         let system = |error: io::Error| StartError::System(format!("make its streams: {error}"));
         let host = self.hosts.iter().position(|host| host.isolation() == isolation);
@@ -361,7 +476,7 @@ impl Spawner {
         let fds = Files::pack(Streams { control: control.into(), invoke, log: log.into() }, started.files);
 
         // In the table before anything else can fail: from here on it has an owner.
-        let sandbox = Sandbox { host, pidfd: started.pidfd, oom: started.oom, tokens: vec![] };
+        let sandbox = Sandbox { host, owner, pidfd: started.pidfd, oom: started.oom, tokens: vec![] };
         self.sandboxes.insert(spec.id.clone(), sandbox);
         if let Err(error) = self.watch_sandbox(&spec.id) {
             self.hosts[host].kill(&spec.id);
@@ -405,7 +520,7 @@ impl Spawner {
                     let _ = epoll::delete(&self.poll, oom);
                 }
             }
-            None => {}
+            _ => {}
         }
     }
 
@@ -418,30 +533,39 @@ impl Spawner {
         // The server holds a copy of neither descriptor, but an explicit delete costs little and does not rely
         // on that.
         let _ = epoll::delete(&self.poll, &sandbox.pidfd);
-        self.tell(&Event::Exited { id: id.clone(), exit }, vec![]);
+        self.tell(sandbox.owner, &Event::Exited { id: id.clone(), exit }, vec![]);
         self.tidying = true;
     }
 
-    /// Kills every sandbox and waits for each to be gone. SIGKILL to a pid namespace's init takes milliseconds; but it is
+    fn kill_all(&mut self) {
+        self.kill_those(|_| true);
+    }
+
+    /// Kills sandboxes and waits for each to be gone. SIGKILL to a pid namespace's init takes milliseconds; but it is
     /// said again and again, since whoever has the server's freezers could freeze what was thawed to die, and never
     /// waited for without a bound.
-    fn kill_all(&mut self) {
+    fn kill_those(&mut self, which: impl Fn(&Sandbox) -> bool) {
         let until = Instant::now() + KILL_LIMIT;
-        while !self.sandboxes.is_empty() && Instant::now() < until {
-            let ids: Vec<InstanceId> = self.sandboxes.keys().cloned().collect();
-            for id in &ids {
+        let mut left: Vec<InstanceId>;
+        loop {
+            let chosen = self.sandboxes.iter().filter(|(_, sandbox)| which(sandbox));
+            left = chosen.map(|(id, _)| id.clone()).collect();
+            if left.is_empty() || Instant::now() >= until {
+                break;
+            }
+            for id in &left {
                 let host = self.sandboxes[id].host;
                 self.hosts[host].kill(id);
             }
             let round = Instant::now() + KILL_AGAIN;
-            for id in &ids {
+            for id in &left {
                 if self.is_gone(id, round.saturating_duration_since(Instant::now())) {
                     self.bury(id);
                 }
             }
         }
-        if !self.sandboxes.is_empty() {
-            tracing::error!(left = self.sandboxes.len(), "sandboxes do not die: the next start tries again");
+        if !left.is_empty() {
+            tracing::error!(left = left.len(), "sandboxes do not die: the next start tries again");
         }
         self.tidy();
     }
@@ -454,73 +578,14 @@ impl Spawner {
         matches!(rustix::event::poll(&mut poll, Some(&limit)), Ok(ready) if ready > 0)
     }
 
-    fn tell(&mut self, event: &Event, fds: Vec<OwnedFd>) {
-        match socket::encode(event) {
-            Ok(bytes) => self.backlog.push_back(Packet { bytes, fds }),
-            Err(error) => tracing::error!(%error, "a message to the server was lost"),
+    pub(crate) fn tell(&mut self, number: u64, event: &Event, fds: Vec<OwnedFd>) {
+        if let Some(server) = self.servers.iter_mut().find(|server| server.number == number) {
+            server.tell(&self.poll, event, fds);
         }
-        self.flush();
-    }
-
-    fn flush(&mut self) {
-        let Some(socket) = &self.socket else { return self.backlog.clear() };
-        while let Some(packet) = self.backlog.front() {
-            let fds: Vec<_> = packet.fds.iter().map(AsFd::as_fd).collect();
-            match socket::send(socket.as_fd(), &packet.bytes, &fds) {
-                Ok(()) => drop(self.backlog.pop_front()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return self.hang_up(),
-            }
-        }
-        if self.backlog.len() > MAX_BACKLOG {
-            tracing::error!("the server does not read its messages: closing its socket");
-            return self.hang_up();
-        }
-        let mut flags = epoll::EventFlags::IN;
-        flags.set(epoll::EventFlags::OUT, !self.backlog.is_empty());
-        let _ = epoll::modify(&self.poll, socket, epoll::EventData::new_u64(SOCKET), flags);
     }
 }
 
 pub(crate) fn watch(poll: &OwnedFd, fd: impl AsFd, token: u64) -> io::Result<()> {
     epoll::add(poll, fd, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
     Ok(())
-}
-
-/// A socket that becomes readable when SIGTERM, SIGINT or SIGHUP arrives.
-fn signal_pipe() -> io::Result<UnixStream> {
-    static WRITE_END: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
-    extern "C" fn note(_signal: libc::c_int) {
-        let fd = WRITE_END.load(std::sync::atomic::Ordering::Relaxed);
-        // SAFETY: write is async-signal-safe; the descriptor is never closed. errno is put back for the code
-        // that was interrupted.
-        unsafe {
-            let errno = *libc::__errno_location();
-            libc::write(fd, c"s".as_ptr().cast(), 1);
-            *libc::__errno_location() = errno;
-        }
-    }
-    let (read, write) = UnixStream::pair()?;
-    read.set_nonblocking(true)?;
-    write.set_nonblocking(true)?;
-    WRITE_END.store(write.as_raw_fd(), std::sync::atomic::Ordering::Relaxed);
-    // Lives as long as the process, like the handler that writes to it.
-    let _ = std::os::fd::IntoRawFd::into_raw_fd(write);
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-        // SAFETY: the handler does only what a handler may; the structure is zeroed, then filled.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = note as extern "C" fn(libc::c_int) as usize;
-            action.sa_flags = libc::SA_RESTART;
-            if libc::sigaction(signal, &raw const action, std::ptr::null_mut()) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-    }
-    Ok(read)
-}
-
-fn drain_signals(signals: &UnixStream) {
-    let mut buffer = [0; 16];
-    while matches!(rustix::io::read(signals, &mut buffer), Ok(n) if n == buffer.len()) {}
 }

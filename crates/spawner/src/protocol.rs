@@ -14,6 +14,17 @@ pub const MAX_PACKET: usize = 160 * 1024;
 /// Most descriptors in one packet: control, log, two usage files, a freezer, 64 invoke streams.
 pub const MAX_FDS: usize = 69;
 
+/// How servers and spawners of one kind understand each other. Raised with every change that an older one would not
+/// understand; a server that speaks another one does not begin.
+pub const PROTOCOL: Protocol = Protocol { spawner: 1, wire: wire::VERSION as u32 };
+
+/// The messages in here, and what bootstraps speak, which the spawner brings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protocol {
+    pub spawner: u32,
+    pub wire: u32,
+}
+
 /// Server to spawner.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", tag = "do")]
@@ -30,8 +41,40 @@ pub enum Request {
         id: InstanceId,
         code: CodeHash,
     },
+    /// A socket of a sandbox's network. Answered with `Socket`, in the order of asking.
+    Socket {
+        id: InstanceId,
+    },
     /// The server takes calls now.
-    Ready,
+    Ready {},
+    /// The two sockets that it listens on, for its successor; with them.
+    Listeners {},
+    /// It begins, and is of this version; a successor has done what can be done without the data.
+    Prepared {
+        version: String,
+    },
+    /// It will end, and why.
+    CannotStart {
+        why: String,
+    },
+    /// After `Yield`: it takes no connection any more, and the data is its successor's.
+    Yielded {
+        /// For how long, by then, milliseconds.
+        paused_ms: u64,
+    },
+    /// After `Open`: it has the data, and can take instances over.
+    Opened {},
+    /// A sandbox for the successor, with the descriptors of a `Started`.
+    Give {
+        id: InstanceId,
+        files: Files,
+        /// For the successor to understand.
+        about: String,
+    },
+    /// After `Give`: all that were idle have been given.
+    GaveAll {},
+    /// To a helper: another server, which the descriptor leads to.
+    Next {},
 }
 
 /// Spawner to server.
@@ -39,9 +82,35 @@ pub enum Request {
 #[serde(rename_all = "snake_case", tag = "did")]
 pub enum Event {
     /// First packet: what the hosted drivers can do here.
+    ///
+    /// With the two sockets to listen on, if a server before had some.
     Hello {
+        #[serde(default)]
+        protocol: Protocol,
         capabilities: Vec<Capability>,
+        /// A server is there, whose successor this one is to be: the data is to be left alone until `Open`.
+        #[serde(default)]
+        heir: bool,
+        /// Sandboxes can be given to another server.
+        #[serde(default)]
+        keeps: bool,
     },
+    /// Another server is to meet the helper: the descriptor is for it, by `Next`.
+    Introduce,
+    /// A successor is prepared: no more connections, no more changes; calls that run go on.
+    Yield,
+    /// The data is yours.
+    Open,
+    /// The successor can take instances: all that are idle, and each other one when its call has ended.
+    Give,
+    /// A sandbox of the server before, with the descriptors of a `Started`.
+    Given {
+        id: InstanceId,
+        files: Files,
+        about: String,
+    },
+    /// Those that were idle are given.
+    GivenAll,
     /// Descriptors in this order: control, log, memory peak if any, cpu if any, freezer if any, invoke streams.
     Started {
         id: InstanceId,
@@ -50,6 +119,11 @@ pub enum Event {
         steps: Vec<Step>,
     },
     Adopted {
+        id: InstanceId,
+        error: Option<StartError>,
+    },
+    /// With the descriptor, if there is no error.
+    Socket {
         id: InstanceId,
         error: Option<StartError>,
     },

@@ -29,6 +29,8 @@ pub struct Helper {
     options: Option<HelperOptions>,
     /// Its end of the socket to the server: kept, so that the next one goes on with it.
     socket: Option<OwnedFd>,
+    /// The same for a server that is to follow.
+    next: Option<OwnedFd>,
     pidfd: Option<OwnedFd>,
     born: Instant,
     back_off: Duration,
@@ -39,7 +41,15 @@ pub struct Helper {
 
 impl Helper {
     pub fn new(options: Option<HelperOptions>) -> Self {
-        Self { options, socket: None, pidfd: None, born: Instant::now(), back_off: FIRST_BACK_OFF, due: None }
+        Self {
+            options,
+            socket: None,
+            next: None,
+            pidfd: None,
+            born: Instant::now(),
+            back_off: FIRST_BACK_OFF,
+            due: None,
+        }
     }
 
     /// Makes the socket between it and a new server, and returns the server's end.
@@ -50,6 +60,24 @@ impl Helper {
         let (server, helper) = socket::pair()?;
         self.socket = Some(helper);
         Ok(Some(server))
+    }
+
+    /// Makes the socket between it and a server that is to follow: that one's end, and its own, which the present server
+    /// passes on.
+    pub fn introduce(&mut self) -> io::Result<Option<(OwnedFd, OwnedFd)>> {
+        if self.options.is_none() {
+            return Ok(None);
+        }
+        let (server, helper) = socket::pair()?;
+        self.next = Some(helper.try_clone()?);
+        Ok(Some((server, helper)))
+    }
+
+    /// The server that was to follow is the present one, or will not be.
+    pub fn followed(&mut self, done: bool) {
+        if let Some(next) = self.next.take().filter(|_| done) {
+            self.socket = Some(next);
+        }
     }
 
     /// Starts it; what fails is tried again after a pause.
@@ -106,7 +134,7 @@ impl Helper {
 
     /// Waits for its end, which follows the server's.
     pub fn finish(&mut self, poll: &OwnedFd) {
-        self.socket = None;
+        (self.socket, self.next) = (None, None);
         self.due = None;
         let Some(pidfd) = &self.pidfd else { return };
         let until = Instant::now() + FINISH_LIMIT;

@@ -113,6 +113,11 @@ impl Keyring {
         Ok(ring)
     }
 
+    /// Whether it can open what was sealed with the key of that name.
+    pub fn has(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| key.id == id)
+    }
+
     /// Names the key that values are sealed with.
     pub fn current(&self) -> &str {
         self.keys.first().map_or("", |key| &key.id)

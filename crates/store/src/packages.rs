@@ -4,9 +4,11 @@
 //! <dir>/tmp/<n>/          being made or removed; emptied when the store opens
 //! <dir>/code/<sha256>/    unpacked, for sandboxes to mount
 //! <dir>/packages/<sha256>.zip
+//! <dir>/packages/<sha256>.tree     a sum of all that is unpacked, see [`crate::unpack::tree_sum`]
 //!
-//! add:     tmp/n/code ─sync─► code/<sha256> ─sync─► packages/<sha256>.zip ─sync─► done
-//! remove:  packages/<sha256>.zip ─sync─► gone, then code/<sha256> ─► tmp/n ─► gone
+//! add:     tmp/n/code ─sync─► code/<sha256> ─► packages/<sha256>.tree ─sync─► packages/<sha256>.zip ─sync─► done
+//! remove:  packages/<sha256>.zip ─sync─► gone, then the sum, and code/<sha256> ─► tmp/n ─► gone
+//! verify:  code/<sha256> is of the sum? ─► fine     no, or no sum ─► unpacked again from the zip, if that is of its name
 //! ```
 //!
 //! The zip comes last and goes first: a package is there if and only if its zip is. A crash leaves at most a
@@ -27,7 +29,7 @@ use bytes::Bytes;
 use model::CodeHash;
 use sha2::{Digest, Sha256};
 
-use crate::unpack::{Limits, unpack};
+use crate::unpack::{Limits, merge, tree_sum, unpack};
 use crate::{FileHead, StoreError};
 
 /// The packages beneath one directory. One process at a time: the caller holds the lock. All methods block.
@@ -75,6 +77,11 @@ impl DiskPackages {
             list(&self.packages)?.into_iter().filter_map(|name| Some(name.strip_suffix(".zip")?.to_owned())).collect();
         let folders: HashSet<String> = list(&self.code)?.into_iter().collect();
         let known = |name: &&String| name.parse::<CodeHash>().is_ok();
+        for name in list(&self.packages)? {
+            if name.strip_suffix(".tree").is_some_and(|name| !zips.contains(name)) {
+                remove(&self.packages.join(name))?;
+            }
+        }
         for name in folders.difference(&zips).filter(known) {
             tracing::info!(package = %name, "removing a package that was not added to its end");
             remove(&self.code.join(name))?;
@@ -84,9 +91,10 @@ impl DiskPackages {
             tracing::warn!(package = %name, "unpacking a package again whose folder is gone");
             match self.restore(&hash) {
                 Ok(()) => {}
-                Err(StoreError::BadPackage(why)) => {
+                Err(why @ (StoreError::BadPackage(_) | StoreError::DamagedPackage(_))) => {
                     tracing::error!(package = %name, %why, "removing a package that is damaged: deploy it again");
                     remove(&self.zip_path(&hash))?;
+                    remove(&self.sum_path(&hash))?;
                 }
                 Err(error) => return Err(error),
             }
@@ -96,13 +104,49 @@ impl DiskPackages {
 
     fn restore(&self, hash: &CodeHash) -> Result<(), StoreError> {
         let zip = self.read(hash)?;
-        if hash_of(&zip) != *hash {
-            return Err(StoreError::BadPackage("its bytes are not those of its name".into()));
-        }
         let scratch = self.scratch()?;
-        self.unpack_into(&zip, &scratch.0.join("code"))?;
+        let sum = self.unpack_into(&zip, &scratch.0.join("code"))?;
         rename(&scratch.0.join("code"), &self.folder(hash))?;
-        sync(&self.code)
+        sync(&self.code)?;
+        self.put_sum(hash, &sum, &scratch)
+    }
+
+    /// Has the sum of a package's folder in its place. Lost by a crash it is made anew.
+    fn put_sum(&self, hash: &CodeHash, sum: &str, scratch: &Scratch) -> Result<(), StoreError> {
+        let made = scratch.0.join("tree");
+        fs::write(&made, sum).map_err(|error| StoreError::io(made.display(), &error))?;
+        rename(&made, &self.sum_path(hash))
+    }
+
+    /// See [`crate::CodeIntegrity::whole`].
+    pub fn verify(&self, hash: &CodeHash) -> Result<(), StoreError> {
+        let folder = self.folder(hash);
+        let found = tree_sum(&folder);
+        let wanted = fs::read_to_string(self.sum_path(hash)).ok();
+        if let (Ok(found), Some(wanted)) = (&found, &wanted)
+            && found == wanted
+        {
+            return Ok(());
+        }
+        // Whatever is wrong, the zip tells what is right.
+        let zip = self.read(hash)?;
+        let scratch = self.scratch()?;
+        let code = scratch.0.join("code");
+        let sum = self.unpack_into(&zip, &code)?;
+        let _gate = self.gate();
+        if !self.has(hash) {
+            return Err(StoreError::NoSuchPackage(hash.clone()));
+        }
+        if found.as_ref().ok() != Some(&sum) {
+            tracing::error!(package = %hash, "the unpacked code was damaged: it is unpacked again");
+            if fs::symlink_metadata(&folder).is_ok() {
+                rename(&folder, &scratch.0.join("old"))?;
+            }
+            rename(&code, &folder)?;
+            sync(&self.code)?;
+        }
+        self.put_sum(hash, &sum, &scratch)?;
+        sync(&self.packages)
     }
 
     /// See [`crate::Packages::add`].
@@ -117,7 +161,7 @@ impl DiskPackages {
         }
         let scratch = self.scratch()?;
         let (code, blob) = (scratch.0.join("code"), scratch.0.join("zip"));
-        self.unpack_into(zip, &code)?;
+        let sum = self.unpack_into(zip, &code)?;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&blob);
         let written = file.and_then(|mut file| file.write_all(zip).and_then(|()| file.sync_all()));
         written.map_err(|error| StoreError::io(format_args!("writing package {hash}"), &error))?;
@@ -133,20 +177,24 @@ impl DiskPackages {
         }
         rename(&code, &folder)?;
         sync(&self.code)?;
+        self.put_sum(&hash, &sum, &scratch)?;
         rename(&blob, &self.zip_path(&hash))?;
         sync(&self.packages)?;
         Ok(hash)
     }
 
-    fn unpack_into(&self, zip: &[u8], folder: &Path) -> Result<(), StoreError> {
+    /// Unpacks, and gives the sum of what came of it.
+    fn unpack_into(&self, zip: &[u8], folder: &Path) -> Result<String, StoreError> {
         make_dir(folder, 0o700)?;
         let root = File::open(folder).map_err(|error| StoreError::io(folder.display(), &error))?;
-        unpack(zip, &self.limits, root.as_fd()).map(drop)
+        unpack(zip, &self.limits, root.as_fd())?;
+        tree_sum(folder)
     }
 
     /// Whether the package is there; if so, it is as young as if it had just been added.
     fn touch(&self, hash: &CodeHash, _gate: &MutexGuard<'_, ()>) -> Result<bool, StoreError> {
-        if !self.has(hash) || !self.folder(hash).is_dir() {
+        // One that is damaged is no package: what comes now takes its place.
+        if !self.has(hash) || !self.folder(hash).is_dir() || !self.sound(hash)? {
             return Ok(false);
         }
         self.date(hash, SystemTime::now())?;
@@ -165,6 +213,24 @@ impl DiskPackages {
         dated.map_err(|error| StoreError::io(format_args!("package {hash}"), &error))
     }
 
+    /// Whether its zip is there, and as it was uploaded. Reads all of it.
+    pub fn sound(&self, hash: &CodeHash) -> Result<bool, StoreError> {
+        let mut sum = Sha256::new();
+        let mut file = match File::open(self.zip_path(hash)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(StoreError::io(format_args!("reading package {hash}"), &error)),
+        };
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(CodeHash::from_digest(&sum.finalize().into()) == *hash),
+                Ok(length) => sum.update(&buffer[..length]),
+                Err(error) => return Err(StoreError::io(format_args!("reading package {hash}"), &error)),
+            }
+        }
+    }
+
     pub fn has(&self, hash: &CodeHash) -> bool {
         self.size(hash).is_some()
     }
@@ -176,7 +242,8 @@ impl DiskPackages {
 
     pub fn read(&self, hash: &CodeHash) -> Result<Bytes, StoreError> {
         match fs::read(self.zip_path(hash)) {
-            Ok(zip) => Ok(zip.into()),
+            Ok(zip) if hash_of(&zip) == *hash => Ok(zip.into()),
+            Ok(_) => Err(StoreError::DamagedPackage(hash.clone())),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::NoSuchPackage(hash.clone())),
             Err(error) => Err(StoreError::io(format_args!("reading package {hash}"), &error)),
         }
@@ -204,6 +271,38 @@ impl DiskPackages {
         Ok(Some(FileHead { bytes, executable: meta.permissions().mode() & 0o111 != 0 }))
     }
 
+    /// See [`crate::Packages::merge`].
+    pub fn merge(&self, hashes: &[CodeHash]) -> Result<CodeHash, StoreError> {
+        if let [one] = hashes {
+            return Ok(one.clone());
+        }
+        let zips = hashes.iter().map(|hash| self.read(hash)).collect::<Result<Vec<_>, _>>()?;
+        let merged = merge(&zips, &self.limits)?;
+        drop(zips);
+        self.add(&merged)
+    }
+
+    /// See [`crate::Packages::unpacked`].
+    pub fn unpacked(&self, hash: &CodeHash) -> Result<u64, StoreError> {
+        let failed = |error: io::Error| StoreError::io(format_args!("measuring package {hash}"), &error);
+        if !self.has(hash) {
+            return Err(StoreError::NoSuchPackage(hash.clone()));
+        }
+        let (mut bytes, mut folders) = (0, vec![self.folder(hash)]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                // Not of what a link leads to.
+                let meta = entry.metadata().map_err(failed)?;
+                match meta.is_dir() {
+                    true => folders.push(entry.path()),
+                    false => bytes += meta.len(),
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Where the package's code is, or would be. Never changes while the package is there.
     pub fn folder(&self, hash: &CodeHash) -> PathBuf {
         self.code.join(hash.as_str())
@@ -226,6 +325,7 @@ impl DiskPackages {
             // A time in the future is as young as can be.
             if now.duration_since(made).is_ok_and(|old| old >= age) {
                 remove(&path)?;
+                remove(&self.sum_path(&hash))?;
                 gone.push(hash);
             }
         }
@@ -249,7 +349,11 @@ impl DiskPackages {
         Ok(Scratch(path))
     }
 
-    fn zip_path(&self, hash: &CodeHash) -> PathBuf {
+    fn sum_path(&self, hash: &CodeHash) -> PathBuf {
+        self.packages.join(format!("{hash}.tree"))
+    }
+
+    pub(crate) fn zip_path(&self, hash: &CodeHash) -> PathBuf {
         self.packages.join(format!("{hash}.zip"))
     }
 

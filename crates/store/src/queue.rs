@@ -13,7 +13,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use model::{FunctionName, RequestId, Timestamp};
+use model::{FunctionName, Qualifier, QueueName, RequestId, Timestamp};
 use tokio::sync::watch;
 
 use crate::StoreError;
@@ -24,6 +24,8 @@ pub struct NewEvent {
     /// The request id of every run of it.
     pub id: RequestId,
     pub function: FunctionName,
+    /// The version or alias that is called; looked up when it runs.
+    pub qualifier: Option<Qualifier>,
     /// JSON.
     pub payload: Bytes,
     pub received: Timestamp,
@@ -83,15 +85,24 @@ pub struct QueuedEvent {
     pub error: Option<String>,
 }
 
+/// Who is told how an event ended: kept in the transaction that ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// A function, by an event of its own.
+    Event(NewEvent),
+    /// A message queue, by a message that may be longer than those that are sent.
+    Message { queue: QueueName, body: String, now: Timestamp },
+}
+
 /// What became of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     /// It went well; with the event for whoever is told.
-    Done { then: Option<NewEvent> },
+    Done { then: Option<Told> },
     /// To be run again.
     Again { due: Timestamp, progress: Progress, error: Option<String> },
     /// Not to be run again; kept, if `keep`.
-    GivenUp { keep: bool, condition: String, progress: Progress, error: Option<String>, then: Option<NewEvent> },
+    GivenUp { keep: bool, condition: String, progress: Progress, error: Option<String>, then: Option<Told> },
 }
 
 /// A function with events that wait.
@@ -175,8 +186,9 @@ pub trait Queue: Send + Sync {
     /// Removes events. Returns how many.
     async fn purge(&self, which: EventQuery) -> Result<u64, StoreError>;
 
-    /// Forgets keys older than a day, and purges dead events older than 14 days. Returns how many events went.
-    async fn expire(&self, now: Timestamp) -> Result<u64, StoreError>;
+    /// Forgets keys older than a day, and purges events that died 14 days ago. Returns how many events went. `minutes`
+    /// have passed since the last call, by a clock that nobody sets: only those count for what is dead.
+    async fn expire(&self, now: Timestamp, minutes: u32) -> Result<u64, StoreError>;
 
     /// Changes whenever an event may have become ready.
     fn changes(&self) -> watch::Receiver<u64>;

@@ -3,20 +3,23 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use model::{FunctionName, Timestamp};
+use model::{FunctionName, RequestId, Timestamp};
 use store::StoreError;
+use store::queue::{Progress, Settlement};
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::decide::deal::{Hand, deal};
-use crate::run::{Teller, run};
+use crate::run::{Teller, run, settle};
 use crate::{Options, Runner};
 
 /// Between two looks at what is too old.
 const HOUSE_KEEPING: Duration = Duration::from_secs(60);
 /// After the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After the disk did, which is over only with a new start.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// The longest sleep: the day's clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 /// The clock went back, and is not only adjusted, if it is behind by so much.
@@ -26,8 +29,10 @@ const OF_NOBODY: usize = 8;
 
 /// A run that goes on.
 struct Running {
+    event: RequestId,
     function: FunctionName,
     bytes: u64,
+    progress: Progress,
 }
 
 struct Dispatch<R> {
@@ -37,12 +42,16 @@ struct Dispatch<R> {
     last: Option<FunctionName>,
     /// The day's time and the time since the start, at the last look.
     seen: (Timestamp, Instant),
+    /// Up to when the minutes were counted.
+    kept_house: Instant,
 }
 
 pub async fn dispatch<R: Runner>(options: Options<R>, mut stopped: watch::Receiver<bool>) {
     let mut changes = options.queue.changes();
     let seen = ((options.clock)(), Instant::now());
-    let mut dispatch = Dispatch { options, runs: JoinSet::new(), running: HashMap::new(), last: None, seen };
+    let kept_house = Instant::now();
+    let mut dispatch =
+        Dispatch { options, runs: JoinSet::new(), running: HashMap::new(), last: None, seen, kept_house };
     let mut house = tokio::time::interval(HOUSE_KEEPING);
     house.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -57,6 +66,11 @@ pub async fn dispatch<R: Runner>(options: Options<R>, mut stopped: watch::Receiv
             match dispatch.pass().await {
                 Ok(sleep) => sleep,
                 Err(StoreError::Closed) => return,
+                // Those that run come to their end.
+                Err(error @ StoreError::Disk(_)) => {
+                    tracing::error!(%error, "no event begins any more");
+                    LONG_PAUSE
+                }
                 Err(error) => {
                     tracing::error!(%error, "events cannot be dispatched: tried again soon");
                     PAUSE
@@ -102,12 +116,12 @@ impl<R: Runner> Dispatch<R> {
         for event in leased {
             let function = event.event.function.clone();
             self.last = Some(function.clone());
-            let bytes = event.bytes;
+            let (id, bytes, progress) = (event.event.id, event.bytes, event.progress);
             let teller = Teller { region: self.options.region.clone(), account: self.options.account.clone() };
             let (runner, queue, clock) =
                 (self.options.runner.clone(), self.options.queue.clone(), self.options.clock.clone());
             let handle = self.runs.spawn(run(runner, queue, clock, teller, event));
-            self.running.insert(handle.id(), Running { function, bytes });
+            self.running.insert(handle.id(), Running { event: id, function, bytes, progress });
         }
         // Places that were dealt to functions with fewer events are there for others.
         Ok(if again { Duration::ZERO } else { next })
@@ -136,19 +150,26 @@ impl<R: Runner> Dispatch<R> {
     }
 
     fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
-        let id = match ended {
-            Ok((id, ())) => id,
-            // Its event stays leased, and runs again with the next start.
-            Err(error) => {
-                tracing::error!(%error, "the run of an event panicked");
-                error.id()
-            }
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
         };
-        self.running.remove(&id);
+        let Some(Running { event, mut progress, .. }) = self.running.remove(&id) else { return };
+        if let Err(error) = ended {
+            tracing::error!(%error, id = %event, "the run of an event panicked");
+            // As if the server had ended with it: it runs again, but not for ever.
+            progress.losses += 1;
+            let due = (self.options.clock)() + PAUSE;
+            let error = Some("Hearth itself failed while this event ran".to_owned());
+            let queue = self.options.queue.clone();
+            tokio::spawn(async move { settle(&queue, event, Settlement::Again { due, progress, error }).await });
+        }
     }
 
-    async fn keep_house(&self) {
-        match self.options.queue.expire((self.options.clock)()).await {
+    async fn keep_house(&mut self) {
+        let passed = self.kept_house.elapsed().as_secs() / 60;
+        self.kept_house += Duration::from_secs(passed * 60);
+        match self.options.queue.expire((self.options.clock)(), passed as u32).await {
             Ok(0) => {}
             Ok(gone) => tracing::warn!(events = gone, "dead events were purged: they were older than 14 days"),
             Err(error) => tracing::warn!(%error, "old events could not be looked for"),

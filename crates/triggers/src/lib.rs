@@ -1,5 +1,5 @@
-//! What turns something that was kept into an invocation: the dispatcher of asynchronous events, and the ticker, which
-//! makes events of schedules.
+//! What turns something that was kept into an invocation: the dispatcher of asynchronous events; the ticker, which makes
+//! events of schedules; event sources: message queues, MQTT topics, watched folders; and what sees to canaries.
 //!
 //! ```text
 //!             ready, dealt out in turn              judge
@@ -13,11 +13,19 @@
 
 #![forbid(unsafe_code)]
 
+mod canary;
 pub mod decide;
 mod dispatch;
 mod run;
+mod sources;
 mod ticker;
 
+#[cfg(test)]
+mod canary_tests;
+#[cfg(test)]
+mod clock_tests;
+#[cfg(test)]
+mod simulation_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -32,7 +40,9 @@ use store::{Queue, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use ticker::{Ticker, TickerOptions};
+pub use canary::{Canaries, CanaryOptions};
+pub use sources::{EventSources, SourceOptions};
+pub use ticker::{Ahead, Ticker, TickerOptions};
 
 /// What the dispatcher needs of the engine.
 pub trait Runner: Clone + Send + Sync + 'static {

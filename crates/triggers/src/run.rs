@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws::destination::InvocationRecord;
-use model::{AsyncRules, Door, Fault, FunctionName, Invocation, Outcome, Reply, RequestId, Timestamp};
-use store::queue::{NewEvent, Progress, QueuedEvent, Settlement};
+use model::{AsyncRules, Door, Fault, Invocation, Outcome, Reply, RequestId, Target, Timestamp, Trace, Version};
+use store::queue::{NewEvent, Progress, QueuedEvent, Settlement, Told};
 use store::{Queue, StoreError};
 
 use crate::decide::verdict::{Condition, Verdict, judge, unfit};
@@ -22,38 +22,52 @@ pub struct Teller {
     pub account: String,
 }
 
+/// What one run is told of with.
+struct Telling {
+    teller: Teller,
+    /// The context of events that follow from it.
+    trace: String,
+}
+
 /// Runs the event and settles it. Ends without that only where the store has closed.
 pub async fn run<R: Runner>(runner: R, queue: Arc<dyn Queue>, clock: Clock, teller: Teller, event: QueuedEvent) {
     let function = runner.function(&event.event.function);
     let rules = function.map(|function| function.spec.asynchronous.clone()).unwrap_or_default();
-    let settlement = match unfit(&event, &rules, clock()) {
-        Some(condition) => give_up(&teller, &rules, &event, event.progress, condition, None, clock()),
+    let now = clock();
+    let NewEvent { id, received, trace_id, .. } = &event.event;
+    let trace = Trace::attempt(trace_id, *id, event.attempts, *received, now);
+    // Whoever is told of it is told within the same trace.
+    let teller = &Telling { teller, trace: trace.follows() };
+    let settlement = match unfit(&event, &rules, now) {
+        Some(condition) => give_up(teller, &rules, &event, event.progress, condition, None, now),
         None => {
-            let ran = runner.invoke(invocation(&event, clock())).await;
-            settlement(&teller, &rules, &event, &ran, clock())
+            let ran = runner.invoke(invocation(&event, trace, now)).await;
+            settlement(teller, &rules, &event, &ran, clock())
         }
     };
     settle(&queue, event.event.id, settlement).await;
 }
 
-fn invocation(event: &QueuedEvent, now: Timestamp) -> Invocation {
-    let NewEvent { id, function, payload, trace_id, client_context, .. } = event.event.clone();
+fn invocation(event: &QueuedEvent, trace: Trace, now: Timestamp) -> Invocation {
+    let NewEvent { id, function, qualifier, payload, client_context, .. } = event.event.clone();
     Invocation {
         id,
         function,
+        qualifier,
         payload,
         door: Door::Async,
         // Of this run: how long the event had waited is the queue's matter.
         received: now,
-        trace_id,
+        trace,
         client_context,
         tail: false,
         probe: None,
+        replay_of: None,
     }
 }
 
 fn settlement(
-    teller: &Teller,
+    teller: &Telling,
     rules: &AsyncRules,
     event: &QueuedEvent,
     ran: &Result<Outcome, Fault>,
@@ -61,7 +75,7 @@ fn settlement(
 ) -> Settlement {
     match judge(event, rules, ran, now) {
         Verdict::Done => {
-            let response = ran.as_ref().ok().and_then(answer);
+            let response = ran.as_ref().ok().map(answer);
             let then = rules.on_success.as_ref().map(|to| teller.tell(event, to, "Success", response, now));
             Settlement::Done { then }
         }
@@ -71,7 +85,7 @@ fn settlement(
 }
 
 fn give_up(
-    teller: &Teller,
+    teller: &Telling,
     rules: &AsyncRules,
     event: &QueuedEvent,
     progress: Progress,
@@ -82,18 +96,18 @@ fn give_up(
     let NewEvent { id, function, .. } = &event.event;
     let condition = condition.as_str();
     tracing::warn!(%id, %function, condition, attempts = event.attempts, "an event was given up");
-    let response = ran.and_then(|ran| ran.as_ref().ok()).and_then(answer);
+    let response = ran.and_then(|ran| ran.as_ref().ok()).map(answer);
     let then = rules.on_failure.as_ref().map(|to| teller.tell(event, to, condition, response, now));
     let error = ran.and_then(said);
     Settlement::GivenUp { keep: rules.dead_letter, condition: condition.to_owned(), progress, error, then }
 }
 
-/// What the function answered, and whether that is an error.
-fn answer(outcome: &Outcome) -> Option<(&[u8], bool)> {
-    Some(match &outcome.reply {
-        Reply::Success(payload) => (payload, false),
-        Reply::Failure(error) => (&error.payload, true),
-    })
+/// What the function answered, whether that is an error, and which version of it did.
+fn answer(outcome: &Outcome) -> (&[u8], bool, Version) {
+    match &outcome.reply {
+        Reply::Success(payload) => (payload, false, outcome.record.version),
+        Reply::Failure(error) => (&error.payload, true, outcome.record.version),
+    }
 }
 
 /// Why a run failed, for people.
@@ -107,49 +121,65 @@ fn said(ran: &Result<Outcome, Fault>) -> Option<String> {
     Some(text)
 }
 
-/// Tries until it is written: an event that ran and is not settled would run again.
-async fn settle(queue: &Arc<dyn Queue>, id: RequestId, settlement: Settlement) {
+/// Tries until it is written: an event that ran and is not settled would run again. Where the disk failed it will,
+/// with the next start.
+pub(crate) async fn settle(queue: &Arc<dyn Queue>, id: RequestId, settlement: Settlement) {
     loop {
         match queue.settle(id, settlement.clone()).await {
             Ok(()) | Err(StoreError::Closed) => return,
+            Err(error @ StoreError::Disk(_)) => {
+                tracing::error!(%error, %id, "how an event went could not be written: it will run again");
+                return;
+            }
             Err(error) => tracing::error!(%error, %id, "how an event went could not be written: tried again"),
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-// === impl Teller ===
+// === impl Telling ===
 
-impl Teller {
-    /// The event with which `to` is told.
+impl Telling {
+    /// The event or message with which `to` is told.
     fn tell(
         &self,
         event: &QueuedEvent,
-        to: &FunctionName,
+        to: &Target,
         condition: &str,
-        response: Option<(&[u8], bool)>,
+        response: Option<(&[u8], bool, Version)>,
         now: Timestamp,
-    ) -> NewEvent {
+    ) -> Told {
         let record = InvocationRecord {
             time: now,
             id: event.event.id,
             function: &event.event.function,
-            region: &self.region,
-            account: &self.account,
+            region: &self.teller.region,
+            account: &self.teller.account,
             condition,
             attempts: event.attempts,
             request: &event.event.payload,
-            response,
+            qualifier: event.event.qualifier.as_ref(),
+            executed: response.map_or(Version::Latest, |(_, _, version)| version),
+            response: response.map(|(payload, failed, _)| (payload, failed)),
         };
-        NewEvent {
-            id: RequestId::random(),
-            function: to.clone(),
-            payload: record.to_json(),
+        let payload = record.to_json();
+        let function = match to {
+            Target::Function(name) => name.clone(),
+            Target::Queue(queue) => {
+                let body = String::from_utf8_lossy(&payload).into_owned();
+                return Told::Message { queue: queue.clone(), body, now };
+            }
+        };
+        Told::Event(NewEvent {
+            id: RequestId::at(now),
+            function,
+            qualifier: None,
+            payload,
             received: now,
-            trace_id: event.event.trace_id.clone(),
+            trace_id: self.trace.clone(),
             client_context: String::new(),
             hops: event.event.hops + 1,
             key: None,
-        }
+        })
     }
 }

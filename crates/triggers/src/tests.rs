@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::{
     AsyncRules, CodeHash, Door, Fault, FaultCode, Function, FunctionError, FunctionName, FunctionSpec, InstanceId,
-    Invocation, Outcome, Record, RecordOutcome, Reply, RequestId, Revision, Runtime, Timestamp,
+    Invocation, Outcome, Record, RecordOutcome, Reply, RequestId, Revision, Runtime, Target, Timestamp,
 };
 use store::queue::{EventQuery, NewEvent, QueueCounts};
 use store::sqlite::{EventLimits, SqliteQueue};
@@ -21,6 +21,7 @@ pub fn outcome(function: &FunctionName, reply: Reply) -> Outcome {
         request_id: RequestId::random(),
         function: function.clone(),
         revision: Revision(1),
+        version: Default::default(),
         instance: None,
         door: Door::Async,
         received: Timestamp(0),
@@ -28,6 +29,7 @@ pub fn outcome(function: &FunctionName, reply: Reply) -> Outcome {
         stem: false,
         isolation: None,
         outcome: RecordOutcome::Ok,
+        error: None,
         queued_us: 0,
         sandbox_us: None,
         runtime_us: None,
@@ -37,7 +39,13 @@ pub fn outcome(function: &FunctionName, reply: Reply) -> Outcome {
         cpu_us: None,
         request_bytes: 0,
         response_bytes: 0,
+        qualifier: None,
+        memory: None,
+        billed_ms: 0,
+        replay_of: None,
+        payloads: model::Kept::No,
         stages: vec![],
+        trace: None,
     };
     Outcome { reply, instance: InstanceId::zero(), tail: None, record }
 }
@@ -59,7 +67,14 @@ impl Runner for Fake {
         let mut spec = FunctionSpec::new(name.clone(), Runtime::python("3.11"), "app.handler");
         spec.asynchronous = self.rules.lock().unwrap().get(name).cloned().unwrap_or_default();
         let code = CodeHash::from_digest(&[0; 32]);
-        Some(Arc::new(Function { spec, revision: Revision(1), code, code_size: 1, modified: Timestamp(0) }))
+        Some(Arc::new(Function {
+            spec,
+            version: Default::default(),
+            revision: Revision(1),
+            code,
+            code_size: 1,
+            modified: Timestamp(0),
+        }))
     }
 
     async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
@@ -169,6 +184,7 @@ fn event(function: &str, payload: &str) -> NewEvent {
     NewEvent {
         id: RequestId::random(),
         function: name(function),
+        qualifier: None,
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         received: Timestamp::now(),
         trace_id: "Root=1".into(),
@@ -205,7 +221,7 @@ async fn every_event_runs_and_all_are_counted() {
 #[tokio::test]
 async fn one_that_fails_is_retried_told_and_kept_and_can_be_redriven() {
     let mut world = World::new(EventLimits::default());
-    world.rules("fails", AsyncRules { on_failure: Some(name("told")), ..quick() });
+    world.rules("fails", AsyncRules { on_failure: Some(Target::Function(name("told"))), ..quick() });
     world.dispatch(Limits::default()).await;
     let id = world.put("fails", r#"{"n":1}"#).await;
     world.settled().await;
@@ -262,8 +278,8 @@ async fn one_that_cannot_begin_waits_without_using_up_its_retries() {
 #[tokio::test]
 async fn success_is_told_and_a_circle_of_destinations_is_cut() {
     let mut world = World::new(EventLimits::default());
-    world.rules("a", AsyncRules { on_success: Some(name("b")), ..quick() });
-    world.rules("b", AsyncRules { on_success: Some(name("a")), ..quick() });
+    world.rules("a", AsyncRules { on_success: Some(Target::Function(name("b"))), ..quick() });
+    world.rules("b", AsyncRules { on_success: Some(Target::Function(name("a"))), ..quick() });
     world.dispatch(Limits::default()).await;
     world.put("a", "1").await;
     world.settled().await;
@@ -347,4 +363,45 @@ async fn a_key_names_one_event_and_a_full_queue_refuses() {
     assert!(world.queue.enqueue(refused.clone()).await.is_err());
     world.queue.purge(EventQuery { function: Some(name("ok")), ..EventQuery::default() }).await.unwrap();
     assert!(!world.queue.enqueue(refused).await.unwrap().repeated);
+}
+
+#[tokio::test]
+async fn a_key_names_its_event_for_24_hours_over_restarts_and_after_it_ran() {
+    let mut world = World::new(EventLimits::default());
+    world.dispatch(Limits::default()).await;
+    let day = Duration::from_secs(24 * 3600);
+    let first = NewEvent { key: Some("k".into()), ..event("ok", "1") };
+    let at = |received| NewEvent { id: RequestId::random(), received, ..first.clone() };
+    assert!(!world.queue.enqueue(first.clone()).await.unwrap().repeated);
+    world.settled().await;
+    world.dispatcher.take().unwrap().ended(Duration::from_secs(5)).await;
+    world.queue.close();
+    world.queue = SqliteQueue::open(world.dir.path(), EventLimits { reserve: 0, ..EventLimits::default() }).unwrap();
+    let late = first.received + day;
+    world.queue.expire(late, 1440).await.unwrap();
+    let again = world.queue.enqueue(at(late)).await.unwrap();
+    assert_eq!((again.id, again.repeated), (first.id, true), "to the last moment of the day");
+    let later = late + Duration::from_secs(1);
+    world.queue.expire(later, 0).await.unwrap();
+    let new = world.queue.enqueue(at(later)).await.unwrap();
+    assert!(!new.repeated && new.id != first.id);
+}
+
+#[tokio::test]
+async fn what_is_dead_is_kept_for_fourteen_days_whatever_the_clock_says() {
+    let mut world = World::new(EventLimits::default());
+    // As old as it may get: it was received as long ago as dead events are kept.
+    let old = Timestamp::now() - Duration::from_secs(14 * 86_400 - 60);
+    world.rules("kills", AsyncRules { max_age: Duration::from_secs(14 * 86_400), ..quick() });
+    world.dispatch(Limits::default()).await;
+    world.queue.enqueue(NewEvent { received: old, ..event("kills", "1") }).await.unwrap();
+    world.settled().await;
+    assert_eq!(world.counts("kills").await.dead, 1);
+    let ten_years = Timestamp::now() + Duration::from_secs(10 * 365 * 86_400);
+    assert_eq!(world.queue.expire(ten_years, 1).await.unwrap(), 0, "a clock that is years ahead loses nothing");
+    for _ in 0..13 {
+        assert_eq!(world.queue.expire(Timestamp::now(), 1440).await.unwrap(), 0);
+    }
+    assert_eq!(world.queue.expire(Timestamp::now(), 1440).await.unwrap(), 1);
+    assert_eq!(world.counts("kills").await.purged, 1);
 }

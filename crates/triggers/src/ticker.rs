@@ -1,22 +1,31 @@
 //! Schedules: looks which ticks have come, and makes events of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use model::{RequestId, Schedule, Timestamp, Timetable};
+use model::trace::{Trace, Trigger};
+use model::{FunctionName, RequestId, Schedule, Timestamp, Timetable};
 use store::queue::NewEvent;
 use store::schedules::{ScheduleName, Schedules, Tick};
 use store::{Functions, StoreError};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::Clock;
 use crate::decide::plan::{jitter, plan};
 
 /// The longest sleep: the day's clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(10);
+/// How long before its tick a function is made ready: a start takes less nearly always.
+const AHEAD: Duration = Duration::from_secs(2);
+/// And how long it is to be ready after it.
+const AHEAD_KEPT: Duration = Duration::from_secs(5);
 /// After the store failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// After the disk did, which is over only with a new start.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a ticker is made of.
 pub struct TickerOptions {
@@ -26,7 +35,12 @@ pub struct TickerOptions {
     /// In the ARNs of events.
     pub region: String,
     pub account: String,
+    /// Is told of functions whose schedules are about to tick.
+    pub ahead: Option<Ahead>,
 }
+
+/// Makes a function ready for a call that will come within that time. Must not block.
+pub type Ahead = Arc<dyn Fn(&FunctionName, Duration) + Send + Sync>;
 
 /// Sees to schedules until it is dropped. A tick that is half seen to when that happens is not made, or made whole.
 pub struct Ticker {
@@ -37,6 +51,8 @@ pub(crate) struct Known {
     name: ScheduleName,
     schedule: Schedule,
     table: Timetable,
+    /// The tick that its function was last made ready for.
+    ahead_of: AtomicI64,
 }
 
 // === impl Ticker ===
@@ -61,7 +77,7 @@ async fn run(options: TickerOptions) {
             Err(error) => error,
         };
         tracing::error!(%error, "schedules cannot be seen to: tried again soon");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(if matches!(error, StoreError::Disk(_)) { LONG_PAUSE } else { PAUSE }).await;
     }
 }
 
@@ -86,14 +102,29 @@ async fn follow(options: &TickerOptions, changes: &mut watch::Receiver<u64>) -> 
 /// All schedules as they are deployed now. What is new begins now.
 pub(crate) async fn load(options: &TickerOptions) -> Result<Vec<Known>, StoreError> {
     let mut known = Vec::new();
+    let mut functions = HashSet::new();
     for function in options.functions.list().await? {
+        functions.insert(function.spec.name.clone());
         for schedule in function.spec.schedules {
             let name = ScheduleName { function: function.spec.name.clone(), schedule: schedule.name.clone() };
             match schedule.timetable() {
-                Ok(table) => known.push(Known { name, schedule, table }),
+                Ok(table) => known.push(Known { name, schedule, table, ahead_of: AtomicI64::new(i64::MIN) }),
                 // It was checked when it was deployed, by this or another version.
                 Err(error) => tracing::error!(function = %name.function, %error, "a schedule is not understood"),
             }
+        }
+    }
+    // Those of AWS's APIs are of functions that may not be there; with a function anew they begin anew.
+    for own in options.functions.own_schedules().await? {
+        let name = ScheduleName { function: own.function, schedule: own.schedule.name.clone() };
+        if !own.enabled || !functions.contains(&name.function) {
+            continue;
+        }
+        match own.schedule.timetable() {
+            Ok(table) => {
+                known.push(Known { name, schedule: own.schedule, table, ahead_of: AtomicI64::new(i64::MIN) });
+            }
+            Err(error) => tracing::error!(function = %name.function, %error, "a schedule is not understood"),
         }
     }
     let all = known.iter().map(|one| (one.name.clone(), meaning(&one.schedule))).collect();
@@ -112,39 +143,49 @@ fn meaning(schedule: &Schedule) -> String {
 pub(crate) async fn look(options: &TickerOptions, known: &[Known]) -> Result<Duration, StoreError> {
     let states = if known.is_empty() { vec![] } else { options.schedules.states().await? };
     let mut sleep = LONGEST_SLEEP;
-    for Known { name, schedule, table } in known {
+    // All at once: those that come together are one transaction, and none is late because of others.
+    let mut ticking = JoinSet::new();
+    for Known { name, schedule, table, ahead_of } in known {
         let Some(state) = states.iter().find(|state| state.name == *name && !state.paused) else { continue };
         let now = (options.clock)();
         let plan = plan(schedule, table, state.last, now);
         if let Some(last) = plan.last {
             let ticks = plan.ticks.into_iter().map(|tick| make(options, name, schedule, tick, now)).collect();
-            options.schedules.tick(name.clone(), ticks, schedule.overlap, last).await?;
+            let (schedules, name, overlap) = (options.schedules.clone(), name.clone(), schedule.overlap);
+            ticking.spawn(async move { schedules.tick(name, ticks, overlap, last).await });
         }
         if let Some(next) = plan.next {
-            sleep = sleep.min(next.since((options.clock)()));
+            let left = next.since((options.clock)());
+            sleep = sleep.min(left);
+            // One that is spread over some time begins at its own.
+            if let Some(ahead) = options.ahead.as_ref().filter(|_| schedule.jitter.is_zero()) {
+                if left > AHEAD {
+                    sleep = sleep.min(left - AHEAD);
+                } else if ahead_of.swap(next.0, Ordering::Relaxed) != next.0 {
+                    ahead(&name.function, left + AHEAD_KEPT);
+                }
+            }
         }
+    }
+    while let Some(ticked) = ticking.join_next().await {
+        ticked.map_err(|error| StoreError::Failed(error.to_string()))??;
     }
     Ok(sleep)
 }
 
 fn make(options: &TickerOptions, name: &ScheduleName, schedule: &Schedule, tick: Timestamp, now: Timestamp) -> Tick {
-    let id = RequestId::random();
+    let id = RequestId::at(now);
     let place = (options.region.as_str(), options.account.as_str());
     let event = NewEvent {
         id,
         function: name.function.clone(),
+        qualifier: schedule.qualifier.clone(),
         payload: aws::scheduled::payload(&name.function, schedule, tick, &id, place),
         received: now,
-        trace_id: trace_id(&id, now),
+        trace_id: Trace::event(Trigger::Timer, now),
         client_context: String::new(),
         hops: 0,
         key: None,
     };
     Tick { tick, event, due: tick.max(now) + jitter(schedule, &name.function, tick) }
-}
-
-/// A trace of its own, as X-Ray names them.
-fn trace_id(id: &RequestId, now: Timestamp) -> String {
-    let hex: String = id.to_string().chars().filter(|c| *c != '-').collect();
-    format!("Root=1-{:08x}-{};Sampled=0", now.millis() / 1000, &hex[..24])
 }

@@ -34,7 +34,14 @@ impl Functions for One {
         let mut spec = FunctionSpec::new("f".parse().unwrap(), Runtime::python("3.11"), "app.handler");
         spec.schedules = self.0.lock().unwrap().clone();
         let code = CodeHash::from_digest(&[0; 32]);
-        Ok(vec![Function { spec, revision: Revision(1), code, code_size: 1, modified: Timestamp(0) }])
+        Ok(vec![Function {
+            spec,
+            version: Default::default(),
+            revision: Revision(1),
+            code,
+            code_size: 1,
+            modified: Timestamp(0),
+        }])
     }
     async fn delete(&self, _: &FunctionName) -> Result<(), StoreError> {
         Err(StoreError::Closed)
@@ -67,6 +74,7 @@ impl World {
             clock: Arc::new(move || Timestamp(clock.load(Ordering::SeqCst))),
             region: "us-east-1".into(),
             account: "000000000000".into(),
+            ahead: None,
         }
     }
 
@@ -154,6 +162,7 @@ fn tick(minutes: i64) -> Tick {
     let event = NewEvent {
         id: RequestId::random(),
         function: "f".parse().unwrap(),
+        qualifier: None,
         payload: Bytes::from_static(b"{}"),
         received: Timestamp(minutes * MINUTE),
         trace_id: String::new(),
@@ -193,6 +202,35 @@ async fn overlaps_are_passed_over_queued_or_allowed() {
         }
         assert_eq!((ran, world.states().await[0].skipped), (in_all, skipped), "{overlap:?}");
     }
+}
+
+#[tokio::test]
+async fn a_function_is_made_ready_once_shortly_before_its_tick() {
+    let world = World::new(vec![
+        every_ten(Overlap::Allow, Missed::All),
+        Schedule { jitter: Duration::from_secs(60), ..Schedule::new("spread", "*/10 * * * *") },
+    ]);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let ahead = told.clone();
+    let options = TickerOptions {
+        ahead: Some(Arc::new(move |function: &FunctionName, soon| {
+            ahead.lock().unwrap().push((function.clone(), soon))
+        })),
+        ..world.options()
+    };
+    let known = load(&options).await.unwrap();
+    let at = async |seconds: i64| {
+        world.clock.store(seconds * 1_000_000, Ordering::SeqCst);
+        look(&options, &known).await.unwrap()
+    };
+    assert_eq!(at(590).await, Duration::from_secs(8), "it wakes for it");
+    assert!(told.lock().unwrap().is_empty());
+    assert_eq!(at(598).await, Duration::from_secs(2));
+    at(599).await;
+    at(600).await;
+    assert_eq!(*told.lock().unwrap(), [("f".parse().unwrap(), Duration::from_secs(7))]);
+    at(1199).await;
+    assert_eq!(told.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]

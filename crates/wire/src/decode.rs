@@ -146,6 +146,7 @@ impl Body {
                 Frame::End
             }
             Kind::Response => Frame::Response { last: self.flags()?, payload: self.bytes },
+            Kind::Stream => Frame::Stream { content_type: self.str16()?, payload: self.bytes },
             Kind::Error => Frame::Error(self.json()?),
             Kind::Connect => {
                 self.end()?;

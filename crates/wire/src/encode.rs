@@ -35,7 +35,7 @@ impl Frame {
             Frame::Init(body) | Frame::InitError(body) | Frame::Error(body) | Frame::Data(body) => body,
             Frame::Log(log) => log.message.as_bytes(),
             Frame::Invoke(invoke) => &invoke.payload,
-            Frame::Response { payload, .. } => payload,
+            Frame::Response { payload, .. } | Frame::Stream { payload, .. } => payload,
             Frame::Snapshot(why) => why.as_deref().unwrap_or_default().as_bytes(),
             Frame::Hello { .. } | Frame::Trace(_) | Frame::Ready | Frame::Image | Frame::End | Frame::Connect => &[],
         };
@@ -74,6 +74,10 @@ impl Frame {
                     last: invoke.last,
                 };
                 put_invoke_head(out, &head, payload.len())?;
+            }
+            Frame::Stream { content_type, .. } => {
+                put_header(out, Kind::Stream, str16_len(content_type)?, payload.len())?;
+                put_str16(out, content_type);
             }
             Frame::Response { last, .. } => {
                 put_header(out, Kind::Response, 1, payload.len())?;

@@ -37,6 +37,7 @@ pub enum Kind {
     Response = 0x13,
     Error = 0x14,
     Connect = 0x15,
+    Stream = 0x16,
 }
 
 /// One frame.
@@ -68,6 +69,12 @@ pub enum Frame {
     Error(Bytes),
     /// A socket comes beside it, to be joined with the web function's own.
     Connect,
+    /// An answer that is to be passed on as it comes.
+    Stream {
+        /// May be empty.
+        content_type: String,
+        payload: Bytes,
+    },
 }
 
 /// A line that a handler logged, with what only the runtime knows about it.
@@ -138,6 +145,7 @@ impl Kind {
         Kind::Response,
         Kind::Error,
         Kind::Connect,
+        Kind::Stream,
     ];
 
     pub fn from_u8(number: u8) -> Option<Self> {
@@ -160,6 +168,7 @@ impl Kind {
             Kind::Response => "RESPONSE",
             Kind::Error => "ERROR",
             Kind::Connect => "CONNECT",
+            Kind::Stream => "STREAM",
         }
     }
 
@@ -170,7 +179,8 @@ impl Kind {
             Kind::Ready | Kind::Image | Kind::End | Kind::Connect => 0,
             Kind::Log => crate::MAX_LOG,
             Kind::Trace => Trace::LONGEST,
-            Kind::Init | Kind::InitError | Kind::Invoke | Kind::Data | Kind::Response | Kind::Error => crate::MAX_BODY,
+            Kind::Init | Kind::InitError | Kind::Invoke | Kind::Data => crate::MAX_BODY,
+            Kind::Response | Kind::Error | Kind::Stream => crate::MAX_BODY,
         }
     }
 
@@ -183,7 +193,7 @@ impl Kind {
             Kind::Init | Kind::Image => (Stream::Control, Some(Side::Host)),
             Kind::Invoke | Kind::Connect => (Stream::Invoke, Some(Side::Host)),
             Kind::Data | Kind::End => (Stream::Invoke, None),
-            Kind::Response | Kind::Error => (Stream::Invoke, Some(Side::Guest)),
+            Kind::Response | Kind::Error | Kind::Stream => (Stream::Invoke, Some(Side::Guest)),
         };
         its_stream == stream && its_side.is_none_or(|side| side == from)
     }
@@ -253,6 +263,7 @@ impl Frame {
             Frame::Response { .. } => Kind::Response,
             Frame::Error(_) => Kind::Error,
             Frame::Connect => Kind::Connect,
+            Frame::Stream { .. } => Kind::Stream,
         }
     }
 }

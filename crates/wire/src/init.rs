@@ -33,6 +33,10 @@ pub struct Run {
     /// The path that a web function answers at once it takes requests. None: as soon as it listens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+    /// The folder whose programs run beside the function's, and are told of its events: AWS Lambda's extensions. Only
+    /// with [`Mode::Runtime`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<String>,
 }
 
 /// How the program is told of events.

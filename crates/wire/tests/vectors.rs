@@ -64,6 +64,7 @@ fn frame(vector: &Value) -> Frame {
         "DATA" => Frame::Data(payload()),
         "END" => Frame::End,
         "RESPONSE" => Frame::Response { last: last(), payload: payload() },
+        "STREAM" => Frame::Stream { content_type: owned("content_type"), payload: payload() },
         "ERROR" => Frame::Error(json()),
         "CONNECT" => Frame::Connect,
         other => panic!("unknown kind {other}"),

@@ -16,10 +16,11 @@ const LAST = 1; // flag bit: the payload is complete in this frame
 const CONTROL = 3;
 const INVOKE = 4;
 const BUFFER = 64 * 1024;
+const PIECE = 1024 * 1024; // of an answer that is sent as it comes
 
 const KIND = {
   HELLO: 0x01, INIT: 0x02, READY: 0x03, INIT_ERROR: 0x04, LOG: 0x05,
-  INVOKE: 0x10, DATA: 0x11, END: 0x12, RESPONSE: 0x13, ERROR: 0x14,
+  INVOKE: 0x10, DATA: 0x11, END: 0x12, RESPONSE: 0x13, ERROR: 0x14, STREAM: 0x16,
 };
 
 // The host sent what `wire` does not allow. Nobody can answer that: the process ends.
@@ -74,6 +75,10 @@ function response(payload) {
   }
   parts.push(head(KIND.END, 0));
   return parts;
+}
+
+function stream(contentType, payload = Buffer.alloc(0)) {
+  return frame(KIND.STREAM, Buffer.concat([str16(contentType), payload]));
 }
 
 function responseHead(flags, payloadSize) {
@@ -296,7 +301,7 @@ function readControl(buffer) {
 // `fail`. While it runs, this stream does not keep the event loop alive; while it waits, it does.
 //
 //   start ──► first read, blocking ──► call ──► answered ──► the event loop waits ──► call ──► …
-//     └─ where the function has something for the event loop to do ──────▲
+//     └─ where the event loop has something to do, or a debugger ────────▲
 //
 // The first read blocks because `net` costs a cold start two milliseconds: it is loaded after the first answer.
 class InvokeStream {
@@ -305,6 +310,7 @@ class InvokeStream {
     this.onEnd = onEnd;
     this.onProtocolError = onProtocolError;
     this.busy = false;
+    this.streaming = false; // an answer has begun that is sent as it comes
     this.call = null; // an invocation whose payload is still arriving
     this.pieces = null;
     this.socket = null;
@@ -314,7 +320,8 @@ class InvokeStream {
   }
 
   start() {
-    if (!isEventLoopIdle()) return this.wait();
+    // A debugger is answered by the event loop.
+    if (!isEventLoopIdle() || (process.env.NODE_OPTIONS || '').includes('--inspect')) return this.wait();
     let calls = 0;
     const { onCall } = this;
     this.onCall = (call) => {
@@ -424,9 +431,46 @@ class InvokeStream {
     if (sent < bytes.length) this.socket.write(Buffer.from(bytes.subarray(sent)));
   }
 
+  // The beginning of an answer in pieces. From here on everything goes by the event loop, in order.
+  beginStream(contentType) {
+    this.streaming = true;
+    this.wait();
+    if (this.busy) this.socket.unref();
+    this.socket.write(stream(contentType));
+  }
+
+  // One of them; `done` is called when it has left the process: when the host does not read, that takes long.
+  data(bytes, done) {
+    if (bytes.length === 0) return done();
+    this.socket.cork();
+    for (let at = 0; at < bytes.length; at += PIECE) {
+      const piece = bytes.subarray(at, at + PIECE);
+      this.socket.write(head(KIND.DATA, piece.length));
+      this.socket.write(piece, at + PIECE >= bytes.length ? done : undefined);
+    }
+    this.socket.uncork();
+  }
+
+  endStream() {
+    this.busy = this.streaming = false;
+    this.socket.write(frame(KIND.END));
+    this.wait();
+  }
+
+  failStream(json) {
+    this.busy = this.streaming = false;
+    this.socket.write(frame(KIND.ERROR, Buffer.from(json)));
+    this.wait();
+  }
+
+  // Whether something is on its way that a write past the event loop would tear.
+  get isHalfWritten() {
+    return this.streaming && this.socket.writableLength > 0;
+  }
+
   // Errors go out at once, whatever it takes: the process may be about to end.
   fail(json) {
-    this.busy = false;
+    this.busy = this.streaming = false;
     writeAll(INVOKE, frame(KIND.ERROR, Buffer.from(json)));
     this.wait();
   }
@@ -452,5 +496,5 @@ function isEventLoopIdle() {
 
 module.exports = {
   KIND, ProtocolError, FrameReader, InvokeStream,
-  frame, hello, log, response, decodeInvoke, decodeInit, hangUp, readInit, rehearsal, writeControl,
+  frame, hello, log, response, stream, decodeInvoke, decodeInit, hangUp, readInit, rehearsal, writeControl,
 };

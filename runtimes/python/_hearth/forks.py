@@ -11,14 +11,18 @@ import time
 
 LIBRARY = "hearth_fork.so"
 CONTROL = 3
+INSTANCE, STEM = 0, 1  # what the native half says that a copy is to be
+
+# The body of an INVOKE: a time, three texts, two longer ones that are empty, flags, an event.
+CALL = bytes(8) + b"\1\0a" * 3 + bytes(8) + b'\1{"a": [1, 2.5, "b", null], "c": {"d": "e"}}'
 
 # What functions import most. Nothing that starts a thread, opens a file for good or takes random numbers early: all
 # that these have done is the same in every instance.
-MODULES = """base64 collections copy csv dataclasses datetime decimal email.message functools hashlib hmac html
-    http.client io itertools json logging math operator os pathlib random re secrets shutil socket ssl string struct
-    subprocess tempfile textwrap threading time traceback types typing unicodedata urllib.parse urllib.request uuid
-    warnings weakref asyncio concurrent.futures contextlib enum inspect queue selectors xml.etree.ElementTree
-    zoneinfo""".split()
+MODULES = """argparse base64 collections copy csv dataclasses datetime decimal email.message functools hashlib
+    hmac html http.client io itertools json logging math operator os pathlib random re secrets shutil socket ssl
+    string struct subprocess tempfile textwrap threading time traceback types typing unicodedata urllib.parse
+    urllib.request uuid warnings weakref asyncio concurrent.futures contextlib enum gzip inspect pickle queue
+    selectors xml.etree.ElementTree zipfile zoneinfo""".split()
 
 _library = None
 _borrowed = ()  # what was imported for functions' sake only
@@ -38,27 +42,60 @@ def serve():
     _library.hearth_fork_shed()
     _rehearse(pythonapi)
     pythonapi.PyOS_BeforeFork()
-    if _library.hearth_fork_serve():
+    made = _library.hearth_fork_serve()
+    if made not in (INSTANCE, STEM):
         posix._exit(1)
     pythonapi.PyOS_AfterFork_Child()
     _start_anew()
+    if made == STEM:
+        _wait_alone()
+        _practise()
 
 
 def _rehearse(pythonapi):
     """What every instance does first, for the native half to see what memory that takes."""
-    from . import life, payload, stem, wire
-
     pythonapi.PyOS_AfterFork_Child()
     _start_anew()
+    _practise()
+
+
+def _practise():
+    """From HELLO to a first answer, as far as that leaves nothing behind. In a stem, what it writes to is copied before
+    somebody waits."""
+    from . import life, payload, stem, wire
+
     wire.hello("python%d.%d.%d" % sys.version_info[:3])
     life.parse_init(b'{"handler": "a.b", "env": {"A": "b"}, "function": {"name": "f", "memory_mb": 128}, "x": [1, 2.5]}')
+    life.set_env("HEARTH_PRACTICE", "")
+    life.set_env("HEARTH_PRACTICE", None)
     _shadowed(("/var/task", "/opt/python"))
+    life.set_stdio()
     stem.warm_up()
+    _practise_import()
+    make_context = life.bind_context({"name": "f", "version": "$LATEST", "memory_mb": 128})
+    call = wire.decode_invoke(CALL)
+    life.set_trace_id(call.trace_id)
+    make_context(call)
+    payload.answer({"statusCode": 200, "body": "{}", "event": payload.event(call.payload)})
+    life.set_trace_id("")
+    life.flush()
+
+
+def _practise_import():
+    from . import life
+
+    folder = __file__.rpartition("/")[0]
+    life.StandardFinder((), None).find_spec("hearth_has_no_such_module")
+    sys.path.insert(0, folder)
     try:
+        life.load_handler("files.write")  # one of ours that needs nothing, as if it were a function's
         __import__("hearth_has_no_such_module")  # looks into every folder
     except ImportError:
         pass
-    payload.answer({"statusCode": 200, "body": "{}"})
+    finally:
+        sys.path.remove(folder)
+        sys.modules.pop("files", None)
+        sys.path_importer_cache.pop(folder, None)
 
 
 def _start_anew():
@@ -113,8 +150,7 @@ def _remember(before):
 
 def unshadow(folders):
     """Forgets what was imported early and a function has a module of its own by that name: its own comes first."""
-    if _library.hearth_fork_alone():
-        raise OSError("the sandbox's first process still has this one's memory")
+    _wait_alone()
     found = _shadowed(folders)
     if not found:
         return
@@ -123,6 +159,11 @@ def unshadow(folders):
         # written in C could not be had anew.
         if name.partition(".")[0] in found:
             sys.modules.pop(name, None)
+
+
+def _wait_alone():
+    if _library.hearth_fork_alone():
+        raise OSError("the sandbox's first process still has this one's memory")
 
 
 def _shadowed(folders):

@@ -19,6 +19,8 @@ CONTROL, INVOKE = 3, 4
 SNAPSHOT = "HEARTH_SNAPSHOT"  # set where this is to be a fork point
 STEM = "HEARTH_STEM"  # set where the host has no function for us yet, and HELLO may take its time
 
+DEBUG_PORT = "HEARTH_DEBUG_PORT"  # set where a debugger is to find us
+
 control = wire.Stream(CONTROL, (wire.INIT,))
 copied = None  # the module `forks` in what a fork server made
 copying = False  # true while an image is made: who goes on from it keeps the streams
@@ -110,6 +112,7 @@ def start(init):
             files.write(init["files"])
         except (OSError, ValueError, KeyError, TypeError) as e:
             die("a file of INIT could not be written: %s" % e)
+    or_init_error(refuse_extensions)
     log_format = get_env("AWS_LAMBDA_LOG_FORMAT").upper()
     watch_imports(sys.path[:], get_env("AWS_LAMBDA_LOG_LEVEL").upper())
     set_path(root, get_env("PYTHONPATH"))
@@ -120,6 +123,8 @@ def start(init):
         posix.chdir(root)
     except OSError:
         pass  # the import below says what is missing
+    if get_env(DEBUG_PORT):
+        or_init_error(listen_for_debugger, get_env(DEBUG_PORT))
     return or_init_error(load_handler, init["handler"])
 
 
@@ -135,6 +140,20 @@ def or_init_error(function, *args):
         flush()
         control.write(wire.frame(wire.INIT_ERROR, faults.encode(error)))
         leave(1)
+
+
+def refuse_extensions():
+    """They would wait for a Runtime API, which only native functions get."""
+    try:
+        found = posix.listdir("/opt/extensions")
+    except OSError:
+        return
+    if found:
+        raise Fault(
+            "Extension.NotSupported",
+            "there are extensions in /opt/extensions (%s), which are for runtime provided.al2023: "
+            "use that with awslambdaric, or leave the layer out" % ", ".join(sorted(found)),
+        )
 
 
 def get_env(name):
@@ -175,6 +194,23 @@ def leave_like_site(code=None):
     raise SystemExit(code)
 
 
+def listen_for_debugger(port):
+    """Before the function's code is loaded, so that this can be stepped through too."""
+    try:
+        import debugpy
+    except ImportError as e:
+        raise Fault("Runtime.NoDebugger", "%s is set, and debugpy cannot be imported: %s" % (DEBUG_PORT, e))
+    debugpy.listen(("127.0.0.1", int(port)))
+
+
+def of_aws(error):
+    """What is missing here and part of AWS's own runtimes: whoever moves a function here has to be told."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or name not in ("boto3", "botocore"):
+        return ""
+    return " (AWS's runtimes have %s, Hearth's do not: put it into the package, or into a layer)" % name
+
+
 def load_handler(name):
     module_name, dot, attribute = name.rpartition(".")
     if not dot:
@@ -192,7 +228,7 @@ def load_handler(name):
         __import__(dotted)
         module = sys.modules[dotted]
     except ImportError as e:
-        raise Fault("Runtime.ImportModuleError", "Unable to import module '%s': %s" % (module_name, e))
+        raise Fault("Runtime.ImportModuleError", "Unable to import module '%s': %s%s" % (module_name, e, of_aws(e)))
     except SyntaxError as e:
         raise Fault(
             "Runtime.UserCodeSyntaxError",
@@ -281,13 +317,15 @@ def serve(calls, handler):
         request_id = call.request_id
         set_trace_id(call.trace_id)
         try:
-            answer, error = invoke(handler, call), None
+            answer, error = invoke(handler, call, calls), None
         except Exception as e:
             answer, error = None, describe(e)
         flush()
         if forked:
             leave(0)  # a child that returned from the handler: only its parent may answer
-        if error is None:
+        if error is None and answer is None:
+            calls.finish()  # it was sent as it came
+        elif error is None:
             calls.respond(answer)
         else:
             calls.fail(error)
@@ -324,14 +362,22 @@ def tell_children(event, _):
         posix.unsetenv(TRACE_ID)
 
 
-def invoke(handler, call):
+def invoke(handler, call, calls):
+    """The bytes of the answer; None where it was sent in pieces, all but its end."""
     ctx = make_context(call)
     event = payload.event(call.payload)
     result = handler(event, ctx)
+    if type(result) is dict:  # most are, and each look at a type costs
+        return payload.answer(result)
     if hasattr(type(result), "__await__"):
         from .aio import run
 
         result = run(result)
+    if hasattr(type(result), "__next__") or hasattr(type(result), "__anext__"):
+        from . import streams
+
+        if streams.is_stream(result):
+            return streams.send(calls, result)
     return payload.answer(result)
 
 

@@ -14,7 +14,7 @@ MAX_LOG = 1 << 20
 LAST = 1  # flag bit: the payload is complete in this frame
 
 HELLO, INIT, READY, INIT_ERROR, LOG = 0x01, 0x02, 0x03, 0x04, 0x05
-INVOKE, DATA, END, RESPONSE, ERROR = 0x10, 0x11, 0x12, 0x13, 0x14
+INVOKE, DATA, END, RESPONSE, ERROR, STREAM = 0x10, 0x11, 0x12, 0x13, 0x14, 0x16
 
 # One read takes a whole small invocation; below malloc's mmap threshold, so the buffer costs nothing.
 CHUNK = 64 << 10
@@ -89,6 +89,10 @@ def log(time_us, level, request_id, message):
     if len(data) > MAX_LOG - len(head):  # cut between two characters
         data = data[: MAX_LOG - len(head)].decode("utf-8", "ignore").encode("utf-8")
     return frame(LOG, head + data)
+
+
+def stream(content_type, payload=b""):
+    return frame(STREAM, _str16(content_type) + payload)
 
 
 def response(flags, payload):
@@ -233,10 +237,20 @@ class InvokeStream(Stream):
             self.write_parts([(size + 1).to_bytes(4, "little") + b"\x13\x01", payload])
             return
         self.write(response(0, b""))
-        view = memoryview(payload)
-        for at in range(0, size, PIECE):
+        self.data(payload)
+        self.finish()
+
+    def begin(self, content_type):
+        """The beginning of an answer in pieces."""
+        self.write(stream(content_type))
+
+    def data(self, payload):
+        view = memoryview(payload).cast("B")
+        for at in range(0, len(view), PIECE):
             piece = view[at : at + PIECE]
             self.write_parts([len(piece).to_bytes(4, "little") + b"\x11", piece])
+
+    def finish(self):
         self.write(frame(END))
 
     def fail(self, error):

@@ -9,6 +9,7 @@ const { KIND } = wire;
 function encode(kind, f) {
   if (kind === 'HELLO') return wire.hello(f.runtime);
   if (kind === 'LOG') return wire.log(f.time_us, f.level, f.request_id, f.message);
+  if (kind === 'STREAM') return wire.stream(f.content_type, Buffer.from(f.payload_hex, 'hex'));
   if (kind === 'RESPONSE') {
     const payload = Buffer.from(f.payload_hex, 'hex');
     if (f.last) return Buffer.concat(wire.response(payload));

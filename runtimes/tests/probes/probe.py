@@ -16,6 +16,8 @@ def encode(kind, f):
         return wire.hello(f["runtime"])
     if kind == "LOG":
         return wire.log(f["time_us"], f["level"], f["request_id"], f["message"])
+    if kind == "STREAM":
+        return wire.stream(f["content_type"], bytes.fromhex(f["payload_hex"]))
     if kind == "RESPONSE":
         return wire.response(f["last"], bytes.fromhex(f["payload_hex"]))
     body = bytes.fromhex(f["payload_hex"]) if "payload_hex" in f else f.get("json", "").encode()

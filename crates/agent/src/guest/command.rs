@@ -35,11 +35,12 @@ pub fn serve(host: Arc<Host>, mut invokes: Invokes, init: &Init, run: &Run) -> i
         host.init_error(error);
     }
     host.ready()?;
+    let mut answers = invokes.answers()?;
     loop {
         let invoke = invokes.next()?;
         match once(init, run, invoke)? {
-            Ok(result) => invokes.response(result)?,
-            Err(error) => invokes.error(error)?,
+            Ok(result) => answers.response(result)?,
+            Err(error) => answers.error(error)?,
         }
     }
 }

@@ -26,6 +26,11 @@ pub struct Invokes {
     decoder: Decoder,
 }
 
+/// The invoke stream, for answers.
+pub struct Answers {
+    stream: UnixStream,
+}
+
 // === impl Host ===
 
 impl Host {
@@ -55,12 +60,23 @@ impl Host {
 
     /// Ends the agent when the host closes the control stream, or says anything more on it.
     pub fn follow(&self) -> io::Result<()> {
+        self.follow_until(|ended| super::end(if ended { 0 } else { 1 }))
+    }
+
+    /// Calls that when the host closes the control stream, or, with false, when it says anything more on it.
+    pub fn follow_until(&self, then: impl FnOnce(bool) + Send + 'static) -> io::Result<()> {
         let mut control = self.reader()?;
         std::thread::Builder::new().stack_size(64 * 1024).spawn(move || {
             let ended = matches!(control.read(&mut [0; 1]), Ok(0));
-            super::end(if ended { 0 } else { 1 })
+            then(ended);
         })?;
         Ok(())
+    }
+
+    /// Closes the control stream: the host sends no other event.
+    pub fn hang_up(&self) {
+        let control = self.control.lock().unwrap_or_else(|broken| broken.into_inner());
+        let _ = control.shutdown(std::net::Shutdown::Write);
     }
 
     fn reader(&self) -> io::Result<UnixStream> {
@@ -89,6 +105,10 @@ impl Host {
 impl Invokes {
     pub fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()
+    }
+
+    pub fn answers(&self) -> io::Result<Answers> {
+        Ok(Answers { stream: self.stream.try_clone()? })
     }
 
     /// For who reads it in another way.
@@ -122,6 +142,15 @@ impl Invokes {
             read_into(&mut self.stream, &mut self.decoder)?;
         }
     }
+}
+
+// === impl Answers ===
+
+impl Answers {
+    /// The same once more.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self { stream: self.stream.try_clone()? })
+    }
 
     /// The result, whole. One that is longer than a frame goes in pieces: the host says what is too long.
     pub fn response(&mut self, payload: Bytes) -> io::Result<()> {
@@ -134,6 +163,21 @@ impl Invokes {
             let piece = rest.split_to(rest.len().min(PIECE));
             self.send(&Frame::Data(piece))?;
         }
+        self.send(&Frame::End)
+    }
+
+    /// The beginning of an answer that is passed on as it comes.
+    pub fn begin(&mut self, content_type: &str) -> io::Result<()> {
+        self.send(&Frame::Stream { content_type: content_type.to_owned(), payload: Bytes::new() })
+    }
+
+    /// More of it. Waits while the host does not read.
+    pub fn data(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.send(&Frame::Data(Bytes::copy_from_slice(piece)))
+    }
+
+    /// The end of it.
+    pub fn finish(&mut self) -> io::Result<()> {
         self.send(&Frame::End)
     }
 

@@ -5,14 +5,19 @@
 //! HELLO ─► INIT ─► mode  runtime: the program asks for events on 127.0.0.1:9001   READY at its first question
 //!                        web:     sockets of the host's are joined with its own    READY when it listens
 //!                        command: it is run for each event                         READY at once
+//!
+//! extensions of a `runtime` are its own programs beside it: see `extensions`
 //! ```
 //!
 //! When the program ends, the agent ends as it did, so that the host sees the program's own end. When the host closes
 //! the control stream, it exits.
 
+mod base64;
 mod child;
 mod command;
 mod connect;
+mod extension_api;
+mod extensions;
 mod host;
 mod http;
 mod ready;
@@ -41,6 +46,18 @@ pub fn main() -> ExitCode {
 #[allow(clippy::disallowed_methods, reason = "no destructor here holds more than this process does")]
 fn end(code: i32) -> ! {
     std::process::exit(code)
+}
+
+/// A random UUID.
+fn random_id() -> String {
+    let mut bytes = [0u8; 16];
+    // SAFETY: writes as many bytes as there are. The kernel has them from the start of the sandbox on.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    assert_eq!(got, 16, "the kernel gives random bytes");
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
 /// Nothing comes back but what went wrong between agent and host.

@@ -7,8 +7,8 @@ mod reply;
 mod request;
 mod server;
 
-pub use reply::{BadReply, HttpReply, reply};
-pub use request::{Forwarded, HttpRequest, event};
+pub use reply::{BadReply, HttpReply, head, is_empty, reply};
+pub use request::{Forwarded, HttpRequest, Routed, event};
 pub use server::{Posted, plain, posted, result};
 
 use http::HeaderName;

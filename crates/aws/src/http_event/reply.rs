@@ -75,12 +75,38 @@ pub fn reply(payload: &Bytes) -> Result<HttpReply, BadReply> {
     }
 }
 
+/// Reads what a function that streams says before its body: the members of an HTTP answer but for the body.
+pub fn head(json: &Bytes) -> Result<HttpReply, BadReply> {
+    let text = std::str::from_utf8(json).map_err(|_| BadReply::NotJson)?;
+    let shape: Shape<'_> = serde_json::from_str(text).map_err(|_| BadReply::NotJson)?;
+    let (status, mut headers) = status_and_headers(given(shape.status).unwrap_or("200"), &shape)?;
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+    Ok(HttpReply { status, headers, body: Bytes::new() })
+}
+
 fn inferred(payload: &Bytes) -> HttpReply {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
     HttpReply { status: StatusCode::OK, headers, body: payload.clone() }
 }
 
 fn described(payload: &Bytes, code: &str, shape: &Shape<'_>) -> Result<HttpReply, BadReply> {
+    let (status, mut headers) = status_and_headers(code, shape)?;
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    let base64 = match given(shape.base64) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(BadReply::Base64Flag),
+    };
+    let body = body(payload, given(shape.body), base64)?;
+    Ok(HttpReply { status, headers, body: if is_empty(status) { Bytes::new() } else { body } })
+}
+
+/// These have no body, whatever the function says.
+pub fn is_empty(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn status_and_headers(code: &str, shape: &Shape<'_>) -> Result<(StatusCode, HeaderMap), BadReply> {
     let status = status(code)?;
     let mut headers = HeaderMap::new();
     if let Some(given) = given(shape.headers) {
@@ -93,18 +119,7 @@ fn described(payload: &Bytes, code: &str, shape: &Shape<'_>) -> Result<HttpReply
             headers.append(SET_COOKIE, value);
         }
     }
-    if !headers.contains_key(CONTENT_TYPE) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    let base64 = match given(shape.base64) {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(BadReply::Base64Flag),
-    };
-    let body = body(payload, given(shape.body), base64)?;
-    // These have no body, whatever the function says.
-    let empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(HttpReply { status, headers, body: if empty { Bytes::new() } else { body } })
+    Ok((status, headers))
 }
 
 /// `null` is as good as nothing.

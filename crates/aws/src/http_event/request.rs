@@ -1,4 +1,4 @@
-//! An HTTP request as the event that a function behind a function URL gets.
+//! An HTTP request as the event that a function behind a function URL, or a route, gets.
 //!
 //! Written straight into one buffer, in the order of AWS's own examples. As on AWS: `rawPath` stays
 //! percent-encoded, cookies leave the headers for `cookies`, keys without a value are left out, and a body is
@@ -33,6 +33,9 @@ pub struct HttpRequest<'a> {
     pub forwarded: Forwarded<'a>,
     /// Value of `x-amzn-trace-id`.
     pub trace_id: &'a str,
+    /// Values of W3C's headers, which also replace what the client sent.
+    pub traceparent: Option<&'a str>,
+    pub tracestate: Option<&'a str>,
     pub request_id: &'a RequestId,
     /// The host that was asked for, without its port.
     pub domain_name: &'a str,
@@ -40,6 +43,17 @@ pub struct HttpRequest<'a> {
     pub account_id: &'a str,
     pub api_id: &'a str,
     pub received: Timestamp,
+    /// The route that it came by; none: the function's URL.
+    pub routed: Option<Routed<'a>>,
+}
+
+/// A route, and what the path has in the place of its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Routed<'a> {
+    /// `POST /thumbs/{name}`
+    pub key: &'a str,
+    /// Decoded.
+    pub parameters: &'a [(String, String)],
 }
 
 /// `x-forwarded-for`, `-proto` and `-port`.
@@ -55,7 +69,9 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 /// The event, JSON.
 pub fn event(request: &HttpRequest<'_>) -> Bytes {
     let mut out = Vec::with_capacity(1024 + request.raw_query.len() * 2 + request.body.len() * 4 / 3);
-    out.extend_from_slice(br#"{"version":"2.0","routeKey":"$default","rawPath":"#);
+    out.extend_from_slice(br#"{"version":"2.0","routeKey":"#);
+    string(&mut out, route_key(request));
+    out.extend_from_slice(br#","rawPath":"#);
     string(&mut out, request.raw_path);
     out.extend_from_slice(br#","rawQueryString":"#);
     string(&mut out, request.raw_query);
@@ -63,9 +79,23 @@ pub fn event(request: &HttpRequest<'_>) -> Bytes {
     headers(&mut out, request);
     query(&mut out, request.raw_query);
     context(&mut out, request);
+    path_parameters(&mut out, request);
     body(&mut out, request);
     out.push(b'}');
     out.into()
+}
+
+fn route_key<'a>(request: &HttpRequest<'a>) -> &'a str {
+    request.routed.map_or("$default", |routed| routed.key)
+}
+
+fn path_parameters(out: &mut Vec<u8>, request: &HttpRequest<'_>) {
+    let Some(Routed { parameters, .. }) = request.routed.filter(|routed| !routed.parameters.is_empty()) else { return };
+    out.extend_from_slice(br#","pathParameters":{"#);
+    for (place, (name, value)) in parameters.iter().enumerate() {
+        member(out, place == 0, name, value);
+    }
+    out.push(b'}');
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
@@ -108,8 +138,15 @@ fn headers(out: &mut Vec<u8>, request: &HttpRequest<'_>) {
     for (i, (name, value)) in given.iter().enumerate() {
         member(out, i == 0, name, value);
     }
+    let maybe = [
+        ("traceparent", request.traceparent.unwrap_or_default()),
+        ("tracestate", request.tracestate.unwrap_or_default()),
+    ];
+    for (name, value) in maybe.iter().filter(|(_, value)| !value.is_empty()) {
+        member(out, false, name, value);
+    }
     for name in request.headers.keys() {
-        let ours = given.iter().any(|(given, _)| name.as_str() == *given);
+        let ours = given.iter().chain(&maybe).any(|(given, _)| name.as_str() == *given);
         if ours || name == header::COOKIE || name == header::EXPECT || is_hop_by_hop(name) {
             continue;
         }
@@ -181,7 +218,9 @@ fn context(out: &mut Vec<u8>, request: &HttpRequest<'_>) {
     out.extend_from_slice(br#","userAgent":"#);
     let agent = request.headers.get(header::USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()));
     string(out, &agent.unwrap_or_default());
-    let _ = write!(out, r#"}},"requestId":"{}","routeKey":"$default","stage":"$default","time":""#, request.request_id);
+    let _ = write!(out, r#"}},"requestId":"{}","routeKey":"#, request.request_id);
+    string(out, route_key(request));
+    out.extend_from_slice(br#","stage":"$default","time":""#);
     time(out, request.received);
     let _ = write!(out, r#"","timeEpoch":{}}}"#, request.received.millis());
 }

@@ -33,7 +33,12 @@ pub(super) fn request(request: &SignedRequest<'_>, claim: &Claim, body_hash: &st
     let mut out = String::with_capacity(512);
     out.push_str(request.method.as_str());
     out.push('\n');
-    path(&mut out, request.path);
+    if claim.service == "s3" {
+        // Once, and nothing normalised: a key may have any form.
+        encode_into(&mut out, &percent_decode_str(request.path).collect::<Vec<u8>>(), true);
+    } else {
+        path(&mut out, request.path);
+    }
     out.push('\n');
     query(&mut out, request.query, claim.expires.is_some());
     out.push('\n');

@@ -7,6 +7,9 @@
 
 mod canonical;
 mod parse;
+mod s3;
+
+pub use s3::{Chain, Payload, S3Signed, decode_chunks, verify_s3};
 
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, Method, StatusCode};
@@ -110,6 +113,20 @@ pub fn is_signed(headers: &HeaderMap, query: &str) -> bool {
     authorization.is_some_and(|value| value.as_bytes().starts_with(ALGORITHM.as_bytes())) || parse::is_presigned(query)
 }
 
+/// What a signature says that it was made with and for. Nothing of it is true before [`verify`] has said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    pub access_key_id: String,
+    pub service: String,
+}
+
+/// None where a request has no signature that can be read.
+pub fn claimed(headers: &HeaderMap, query: &str) -> Option<Claimed> {
+    let credential = parse::credential(headers, query)?;
+    let mut parts = credential.split('/').map(str::to_owned);
+    Some(Claimed { access_key_id: parts.next()?, service: parts.nth(2)? })
+}
+
 /// Checks a signature made for `service` and says who made it. `secret_of` gives the secret access key that
 /// belongs to an access key id, if that is known.
 pub fn verify(
@@ -127,13 +144,15 @@ pub fn verify(
     let body_hash = check_body(request)?;
     let Some(secret) = secret_of(&claim.access_key_id) else { return Err(SigError::UnknownKey) };
 
-    let canonical = canonical::request(request, &claim, &hex(&body_hash));
-    let expected = signature(&secret, &claim, &canonical);
-    let given = unhex32(&claim.signature).ok_or(SigError::Mismatch)?;
-    if !bool::from(expected.ct_eq(&given)) {
-        return Err(SigError::Mismatch);
-    }
+    check(request, &claim, &secret, &hex(&body_hash))?;
     Ok(Identity { access_key_id: claim.access_key_id, region: claim.region, presigned: claim.expires.is_some() })
+}
+
+fn check(request: &SignedRequest<'_>, claim: &Claim, secret: &str, body: &str) -> Result<(), SigError> {
+    let canonical = canonical::request(request, claim, body);
+    let expected = signature(secret, claim, &canonical);
+    let given = unhex32(&claim.signature).ok_or(SigError::Mismatch)?;
+    if bool::from(expected.ct_eq(&given)) { Ok(()) } else { Err(SigError::Mismatch) }
 }
 
 fn check_time(claim: &Claim, now: Timestamp) -> Result<(), SigError> {
@@ -160,18 +179,20 @@ fn check_body(request: &SignedRequest<'_>) -> Result<[u8; 32], SigError> {
 }
 
 fn signature(secret: &str, claim: &Claim, canonical: &str) -> [u8; 32] {
-    let day = &claim.date[..8];
-    let Claim { region, service, .. } = claim;
-    let text = format!(
-        "{ALGORITHM}\n{}\n{day}/{region}/{service}/aws4_request\n{}",
-        claim.date,
-        hex(&Sha256::digest(canonical))
-    );
-    let mut key = mac(format!("AWS4{secret}").as_bytes(), day);
-    for part in [region.as_str(), service, "aws4_request"] {
+    let text = format!("{ALGORITHM}\n{}\n{}\n{}", claim.date, scope(claim), hex(&Sha256::digest(canonical)));
+    mac(&signing_key(secret, claim), &text)
+}
+
+fn scope(claim: &Claim) -> String {
+    format!("{}/{}/{}/aws4_request", &claim.date[..8], claim.region, claim.service)
+}
+
+fn signing_key(secret: &str, claim: &Claim) -> [u8; 32] {
+    let mut key = mac(format!("AWS4{secret}").as_bytes(), &claim.date[..8]);
+    for part in [claim.region.as_str(), &claim.service, "aws4_request"] {
         key = mac(&key, part);
     }
-    mac(&key, &text)
+    key
 }
 
 fn mac(key: &[u8], text: &str) -> [u8; 32] {

@@ -26,6 +26,21 @@ pub(super) fn is_presigned(query: &str) -> bool {
     query.split('&').any(|pair| pair.split('=').next() == Some("X-Amz-Signature"))
 }
 
+/// `KEY/DATE/REGION/SERVICE/aws4_request`, without looking at anything else.
+pub(super) fn credential(headers: &HeaderMap, query: &str) -> Option<String> {
+    match headers.get(AUTHORIZATION) {
+        Some(value) => {
+            let rest = value.to_str().ok()?.strip_prefix(ALGORITHM)?;
+            let mut parts = rest.split(',').map(str::trim_start);
+            Some(parts.find_map(|part| part.strip_prefix("Credential="))?.to_owned())
+        }
+        None => {
+            let value = query.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
+            Some(percent_decode_str(value).decode_utf8().ok()?.into_owned())
+        }
+    }
+}
+
 /// The value of a header that may be there once.
 pub(super) fn single<'a>(
     headers: &'a HeaderMap,

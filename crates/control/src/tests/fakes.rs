@@ -1,21 +1,23 @@
 //! A store in memory and a platform that does as it is told.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use model::metric::Aggregate;
 use model::*;
 use sha2::{Digest, Sha256};
+use store::observe::{InstanceTime, MetricsBy, MetricsQuery, MetricsSeries, Observe, RecordPage, RecordSearch, Total};
 use store::{
     Comparisons, FileHead, Functions, LogPage, LogQuery, Packages, RecordQuery, StoreError, StoredComparison, Telemetry,
 };
 use tokio::sync::watch;
 
+use crate::Duplex;
 use crate::comparisons::{Comparison, ComparisonOrder, ComparisonState};
-use crate::images::{Archive, ImageList, ImagePull, ImageView, Images, PullProgress, Pulling};
 use crate::platform::{
     AwsCredentials, BoxFuture, FindingView, IsolationView, KeepingSpan, KeepingView, Machine, Platform, RuntimeView,
     Severity, StemView,
@@ -26,6 +28,7 @@ pub struct Store {
     packages: Mutex<BTreeMap<String, Bytes>>,
     lines: Mutex<Vec<LogLine>>,
     records: Mutex<Vec<Record>>,
+    payloads: Mutex<Vec<(RequestId, model::Payloads)>>,
     comparisons: Mutex<Vec<StoredComparison>>,
     prices: Mutex<Option<Prices>>,
     changes: watch::Sender<u64>,
@@ -51,6 +54,7 @@ impl Default for Store {
             packages: Mutex::default(),
             lines: Mutex::default(),
             records: Mutex::default(),
+            payloads: Mutex::default(),
             comparisons: Mutex::default(),
             prices: Mutex::default(),
             changes: watch::channel(0).0,
@@ -81,7 +85,14 @@ impl Functions for Store {
             return Err(StoreError::Conflict { name: spec.name, expected, found });
         }
         let (name, modified) = (spec.name.clone(), Timestamp(1_763_805_600_000_000));
-        let function = Function { spec, revision: Revision(found + 1), code, code_size: size, modified };
+        let function = Function {
+            spec,
+            version: model::Version::Latest,
+            revision: Revision(found + 1),
+            code,
+            code_size: size,
+            modified,
+        };
         functions.insert(name, function.clone());
         self.changes.send_modify(|change| *change += 1);
         Ok(function)
@@ -134,6 +145,19 @@ impl Packages for Store {
         Ok((path == "bootstrap" && !bytes.is_empty()).then_some(FileHead { bytes, executable: true }))
     }
 
+    async fn merge(&self, hashes: Vec<CodeHash>) -> Result<CodeHash, StoreError> {
+        // One after the other is enough of a zip for it.
+        let mut all = Vec::new();
+        for hash in hashes {
+            all.extend(self.read(&hash).await?);
+        }
+        self.add(all.into()).await
+    }
+
+    async fn unpacked(&self, hash: &CodeHash) -> Result<u64, StoreError> {
+        Ok(self.read(hash).await?.len() as u64)
+    }
+
     async fn collect(&self, _: Duration) -> Result<usize, StoreError> {
         Ok(0)
     }
@@ -161,6 +185,20 @@ impl Telemetry for Store {
         Ok(records.iter().rev().filter(fits).take(query.limit).cloned().collect())
     }
 
+    fn record_with(&self, record: Record, payloads: model::Payloads) {
+        self.payloads.lock().unwrap().push((record.request_id, payloads));
+        self.record(record);
+    }
+
+    async fn payloads(&self, id: RequestId) -> Result<Option<model::Payloads>, StoreError> {
+        let kept = self.payloads.lock().unwrap();
+        Ok(kept.iter().find(|(one, _)| *one == id).map(|(_, payloads)| payloads.clone()))
+    }
+
+    async fn tally(&self, _: &FunctionName, _: model::Revision, _: u64) -> Result<(model::Tally, u64), StoreError> {
+        Ok((model::Tally::default(), 0))
+    }
+
     async fn logs(&self, query: LogQuery) -> Result<LogPage, StoreError> {
         let lines = self.lines.lock().unwrap();
         let after = query.after.unwrap_or(0) as usize;
@@ -185,6 +223,46 @@ impl Telemetry for Store {
 
     fn dropped(&self) -> u64 {
         0
+    }
+}
+
+#[async_trait]
+impl Observe for Store {
+    fn instances(&self, _: Vec<InstanceTime>) {}
+
+    async fn metrics(&self, query: MetricsQuery) -> Result<Vec<MetricsSeries>, StoreError> {
+        let mut all = BTreeMap::<String, Aggregate>::new();
+        for record in self.records.lock().unwrap().iter() {
+            if query.function.as_ref().is_some_and(|name| *name != record.function) {
+                continue;
+            }
+            let key = if query.by == MetricsBy::Function { record.function.to_string() } else { String::new() };
+            all.entry(key).or_default().add(record);
+        }
+        let series = |(key, sum)| MetricsSeries { key, points: vec![(query.from, sum)] };
+        Ok(all.into_iter().map(series).collect())
+    }
+
+    async fn totals(&self) -> Result<Vec<Total>, StoreError> {
+        let total = |record: &Record| {
+            let mut figures = Aggregate::default();
+            figures.add(record);
+            let (isolation, door) = (record.isolation, Some(record.door));
+            Total { function: record.function.to_string(), isolation, door, figures }
+        };
+        Ok(self.records.lock().unwrap().iter().map(total).collect())
+    }
+
+    async fn search(&self, search: RecordSearch) -> Result<RecordPage, StoreError> {
+        let records = self.records.lock().unwrap();
+        let fits = |(_, one): &(usize, &Record)| {
+            search.function.as_ref().is_none_or(|name| *name == one.function)
+                && search.ok.is_none_or(|ok| ok == (one.outcome == model::RecordOutcome::Ok))
+        };
+        let before = search.before.map_or(records.len(), |before| before as usize);
+        let found: Vec<_> = records.iter().enumerate().take(before).rev().filter(fits).take(search.limit).collect();
+        let next = found.last().filter(|_| found.len() == search.limit).map(|(at, _)| *at as u64);
+        Ok(RecordPage { records: found.into_iter().map(|(_, record)| record.clone()).collect(), next })
     }
 }
 
@@ -233,6 +311,7 @@ impl Platform for FakePlatform {
             instance: id.parse().unwrap(),
             function: function.parse().unwrap(),
             revision: Revision(1),
+            version: model::Version::Latest,
             state: InstanceState::Idle,
             isolation: Isolation::Namespace,
             started: Timestamp(started),
@@ -240,6 +319,12 @@ impl Platform for FakePlatform {
             memory_peak: Some(1 << 20),
         };
         vec![instance("00000000000000bb", "b", 1), instance("00000000000000aa", "a", 2)]
+    }
+
+    fn attach(&self, _instance: &InstanceId, _port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, Fault>> {
+        Box::pin(async {
+            Ok(Box::new(tokio::io::join(&b"hello from inside"[..], tokio::io::sink())) as Box<dyn Duplex>)
+        })
     }
 
     fn stems(&self) -> Vec<StemView> {
@@ -311,12 +396,42 @@ impl Platform for FakePlatform {
         }
     }
 
+    fn memory(&self) -> crate::MemoryView {
+        crate::MemoryView { budget: 8 << 30, used: 128 << 20 }
+    }
+
+    fn traces(&self) -> Option<crate::SpanCounts> {
+        None
+    }
+
+    fn process(&self) -> crate::ProcessView {
+        crate::ProcessView {
+            cpu_seconds: 1.5,
+            resident_bytes: 50 << 20,
+            open_fds: 40,
+            started_us: 1_763_805_600_000_000,
+        }
+    }
+
     fn host(&self) -> Machine {
         Machine { cpu: "A processor".into(), cores: 4, memory: 8 << 30, kernel: "Linux 6.12".into() }
     }
 
     fn keeping(&self, _: &FunctionName) -> Vec<KeepingView> {
         vec![KeepingView::new(Isolation::Namespace, vec![KeepingSpan { from: 0.0, to: 600.0 }], 0)]
+    }
+
+    fn invoke(&self, invocation: model::Invocation) -> BoxFuture<'_, Result<model::Outcome, Fault>> {
+        // Says what it was called with.
+        let record = Record {
+            request_id: invocation.id,
+            qualifier: invocation.qualifier,
+            replay_of: invocation.replay_of,
+            outcome: RecordOutcome::Ok,
+            ..record(invocation.function.as_str())
+        };
+        let (reply, instance) = (model::Reply::Success(invocation.payload), "00000000000000aa".parse().unwrap());
+        Box::pin(async { Ok(model::Outcome { reply, instance, tail: None, record }) })
     }
 
     fn compare(&self, order: ComparisonOrder) -> Result<(), Fault> {
@@ -340,71 +455,6 @@ impl Platform for FakePlatform {
     }
 }
 
-/// One image, `here:1`, in which only Python 3.11 runs.
-pub struct FakeImages;
-
-impl Images for FakeImages {
-    fn list(&self) -> ImageList {
-        let digest = format!("sha256:{}", "ab".repeat(32));
-        let image = ImageView { digest, names: vec!["here:1".into()], bytes: 7, ..ImageView::default() };
-        ImageList { images: vec![image], bytes: 7, budget: 100 }
-    }
-
-    fn find(&self, name: &str) -> Result<ImageView, Fault> {
-        let image = self.list().images.remove(0);
-        let known = image.names.iter().any(|one| one == name) || image.digest == name;
-        let absent = || Fault::new(FaultCode::NotFound, format!("no image {name}"));
-        if known { Ok(image) } else { Err(absent()) }
-    }
-
-    fn fits(&self, _: ImageDigest, runtime: Runtime) -> BoxFuture<'_, Result<(), Fault>> {
-        let fits = runtime == Runtime::python("3.11");
-        let fault = Fault::new(FaultCode::RuntimeUnavailable, format!("{runtime} is not in the image"));
-        Box::pin(async move { if fits { Ok(()) } else { Err(fault) } })
-    }
-
-    fn touch(&self, _: ImageDigest) -> BoxFuture<'_, Result<(), Fault>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn pull(&self, pull: ImagePull, _: HashSet<ImageDigest>) -> Result<Box<dyn Pulling>, Fault> {
-        Ok(Box::new(FakePull { steps: 2, result: self.find(&pull.reference) }))
-    }
-
-    fn import(
-        &self,
-        _: Archive,
-        _: Option<String>,
-        _: HashSet<ImageDigest>,
-    ) -> BoxFuture<'_, Result<Box<dyn Pulling>, Fault>> {
-        let pull: Box<dyn Pulling> = Box::new(FakePull { steps: 1, result: self.find("here:1") });
-        Box::pin(async { Ok(pull) })
-    }
-
-    fn remove(&self, _: ImageDigest, _: HashSet<ImageDigest>) -> BoxFuture<'_, Result<(), Fault>> {
-        Box::pin(async { Ok(()) })
-    }
-}
-
-struct FakePull {
-    steps: u64,
-    result: Result<ImageView, Fault>,
-}
-
-impl Pulling for FakePull {
-    fn next(&mut self) -> BoxFuture<'_, Option<PullProgress>> {
-        let left = self.steps;
-        self.steps = left.saturating_sub(1);
-        Box::pin(
-            async move { (left > 0).then(|| PullProgress { phase: "unpacking".into(), ..PullProgress::default() }) },
-        )
-    }
-
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<ImageView, Fault>> {
-        Box::pin(async { self.result })
-    }
-}
-
 pub fn line(function: &str, message: &str) -> LogLine {
     LogLine {
         time: Timestamp::now(),
@@ -421,6 +471,7 @@ pub fn record(function: &str) -> Record {
         request_id: RequestId::random(),
         function: function.parse().unwrap(),
         revision: Revision(1),
+        version: model::Version::Latest,
         instance: None,
         door: Door::Invoke,
         received: Timestamp(1_763_805_600_000_000),
@@ -428,6 +479,7 @@ pub fn record(function: &str) -> Record {
         stem: false,
         isolation: None,
         outcome: RecordOutcome::Fault(FaultCode::Timeout),
+        error: None,
         queued_us: 1,
         sandbox_us: Some(2),
         runtime_us: None,
@@ -437,7 +489,26 @@ pub fn record(function: &str) -> Record {
         cpu_us: None,
         request_bytes: 5,
         response_bytes: 6,
+        qualifier: None,
+        memory: None,
+        billed_ms: 0,
+        replay_of: None,
+        payloads: model::Kept::No,
         stages: vec![],
+        trace: None,
+    }
+}
+
+/// Nothing runs here.
+struct NoSources;
+
+impl crate::SourcesState for NoSources {
+    fn statuses(&self) -> Vec<model::SourceStatus> {
+        vec![]
+    }
+
+    fn pause(&self, _: FunctionName, _: String, _: bool) -> crate::BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async { Ok(false) })
     }
 }
 
@@ -448,6 +519,7 @@ pub struct World {
     pub closing: watch::Sender<bool>,
     pub queue: Arc<store::SqliteQueue>,
     pub token: String,
+    pub sessions: Arc<crate::Sessions>,
     /// Where the queue is.
     _folder: tempfile::TempDir,
     pub router: axum::Router,
@@ -461,22 +533,46 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let limits = store::sqlite::EventLimits { reserve: 0, ..Default::default() };
         let queue = store::SqliteQueue::open(folder.path(), limits).unwrap();
+        let kept = store::SqliteStore::open(store::Options::new(folder.path().join("kept"))).unwrap();
+        let own = crate::holders::tests::stored(&token, "admin", &["admin"]);
+        let tokens = Arc::new(crate::TokenSet::new(vec![own.clone()], crate::Pace::default()));
+        let credentials = Arc::new(super::tokens::FakeCredentials::new(own));
+        let hosts = Arc::new(crate::Hosts::new("127.0.0.1:7070".parse().unwrap(), []));
+        let sessions = Arc::new(crate::Sessions::new(tokens.clone(), hosts.clone()));
         let state = crate::ControlState {
             functions: store.clone(),
+            versions: store.clone(),
             packages: store.clone(),
             telemetry: store.clone(),
+            api_keys: Arc::<super::routes::FakeApiKeys>::default(),
+            observe: store.clone(),
             comparisons: store.clone(),
+            layers: Arc::new(super::fake_layers::NoLayers),
+            policies: Arc::new(super::fake_layers::NoLayers),
+            companions: kept.clone(),
+            provisions: Arc::new(super::fake_layers::NoLayers),
+            objects: kept.clone(),
+            log_events: kept,
             queue: queue.clone(),
             schedules: queue.clone(),
+            messages: queue.clone(),
+            sources: Arc::new(NoSources),
             secrets: Arc::<super::secrets::FakeSecrets>::default(),
             platform: platform.clone(),
-            images: Arc::new(FakeImages),
-            tokens: Arc::new(crate::TokenSet::new(vec![token.sha256()])),
-            hosts: Arc::new(crate::Hosts::new("127.0.0.1:7070".parse().unwrap(), [])),
+            images: Arc::new(super::fake_images::FakeImages),
+            keys: Arc::new(super::fake_layers::NoKeys),
+            backups: Arc::new(super::backup::OnlyOne),
+            sessions: sessions.clone(),
+            tokens,
+            credentials,
+            audit: store::AuditLog::open(folder.path(), store::AuditLimits::default()).unwrap(),
+            hosts,
             ingress: "http://127.0.0.1:8080".into(),
+            metrics_open: false,
+            lambda_egress: model::Egress::None,
             closing: closing.subscribe(),
         };
         let router = crate::router(state);
-        Self { store, platform, closing, queue, token: token.as_str().to_owned(), _folder: folder, router }
+        Self { store, platform, closing, queue, token: token.as_str().to_owned(), sessions, _folder: folder, router }
     }
 }

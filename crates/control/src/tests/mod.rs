@@ -1,10 +1,18 @@
 //! The API as its callers see it: requests in, answers out, over a store in memory.
 
+mod backup;
 mod comparisons;
-pub(crate) mod fakes;
+mod fake_images;
+mod fake_layers;
+mod fake_versions;
+pub mod fakes;
 mod images;
+mod metrics;
 mod queue;
+mod routes;
 mod secrets;
+mod session;
+mod tokens;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -143,7 +151,8 @@ async fn a_function_is_made_read_replaced_listed_and_removed() {
     let expected = json!({
         "name": "f", "description": "", "runtime": "python3.11", "handler": "app.handler", "memory": "128MB",
         "timeout": "3s", "cpu": null, "tmp": "512MB", "isolation": "namespace", "env": {"A": "1"},
-        "scale": {"min": 0, "max": 1000, "concurrency": 1, "idle": "auto"}, "egress": "none", "url": true, "snapstart": false,
+        "scale": {"min": 0, "max": 1000, "concurrency": 1, "idle": "auto"}, "egress": "none", "url": true, "invoke_mode": "buffered",
+        "snapstart": false, "records": {"payloads": "none"},
         "async": {"retries": 2, "retry_delay": "1m", "max_age": "6h", "on_success": null, "on_failure": null,
             "dead_letter": true},
         "keeping": [{"isolation": "namespace", "spans": [{"from": 0.0, "to": 600.0}], "seen": 0,

@@ -14,6 +14,7 @@ async fn event(world: &World, dead: bool) -> RequestId {
     let event = NewEvent {
         id: RequestId::random(),
         function: "f".parse().unwrap(),
+        qualifier: None,
         payload: Bytes::from_static(br#"{"n": 1.0e2}"#),
         received: Timestamp::now(),
         trace_id: String::new(),

@@ -49,6 +49,7 @@ impl Figures {
             found.usage.memory_peak = open(group.join("memory.max_usage_in_bytes")).map(OwnedFd::from);
             found.kills = open(group.join("memory.oom_control"));
             found.oom = notice(&group);
+            bound_sockets(&group);
         } else if let Some(group) = group(&groups, &mounts, "") {
             found.usage.cpu = open(group.join("cpu.stat")).map(OwnedFd::from);
             found.usage.memory_peak = open(group.join("memory.peak")).map(OwnedFd::from);
@@ -118,6 +119,16 @@ fn notice(group: &Path) -> Option<OwnedFd> {
     let order = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
     fs::write(group.join("cgroup.event_control"), order).ok()?;
     Some(event)
+}
+
+/// Version 1 counts what TCP and UDP sockets hold only where it is limited, and by itself; Docker does not. As much as a
+/// sandbox of the `namespace` isolation may have. Before anything of the function's runs: what was opened earlier is not
+/// counted.
+fn bound_sockets(group: &Path) {
+    let memory = fs::read_to_string(group.join("memory.limit_in_bytes")).unwrap_or_default();
+    if let Ok(memory) = memory.trim().parse::<u64>() {
+        let _ = fs::write(group.join("memory.kmem.tcp.limit_in_bytes"), (memory / 4).to_string());
+    }
 }
 
 /// The folder of a process's group in the hierarchy with this controller; version 2's for the empty name.

@@ -25,6 +25,28 @@ pub const SANDBOX: &str = "hearth.sandbox";
 /// Where a container finds the folder in which it meets the host.
 pub const MEETING: &str = "/hearth/host";
 
+/// What of `/proc` and `/sys` a container does not see: all that Docker's releases hide by themselves, for naming some takes
+/// their place, and what the `namespace` isolation hides. Anybody may write triggers into the files of `/proc/pressure`,
+/// each of which the host's kernel then watches.
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/latency_stats",
+    "/proc/locks",
+    "/proc/pressure",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
 /// Something of the host that a container sees, read-only unless it says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {
@@ -98,7 +120,9 @@ pub fn body(
         |name: &str, value: i64| ResourcesUlimits { name: Some(name.to_owned()), soft: Some(value), hard: Some(value) };
     // As in the `namespace` isolation, and for the same reasons.
     let mut ulimits = vec![limit("nofile", 1024), limit("core", 1)];
-    let mut tmpfs = HashMap::from([("/tmp".to_owned(), tmp)]);
+    // No terminals: Docker's own `/dev/pts` would make them for whoever opens `/dev/ptmx`.
+    let nothing = "ro,nosuid,nodev,size=4096".to_owned();
+    let mut tmpfs = HashMap::from([("/tmp".to_owned(), tmp), ("/dev/pts".to_owned(), nothing.clone())]);
     if spec.secret_files {
         let size = linux::root::SECRETS_SIZE;
         let User { uid, gid } = spec.user;
@@ -110,7 +134,7 @@ pub fn body(
         // Its kernel counts for each user, and all in it are one.
         ulimits.push(limit("nproc", i64::from(limits.pids)));
         // It would make up a `/sys`, and a network device: of no use without capabilities, and nobody need reach that code.
-        tmpfs.extend(["/sys", "/dev/net"].map(|at| (at.to_owned(), "ro,nosuid,nodev,size=4096".to_owned())));
+        tmpfs.extend(["/sys", "/dev/net"].map(|at| (at.to_owned(), nothing.clone())));
     }
     let host = HostConfig {
         runtime,
@@ -136,6 +160,7 @@ pub fn body(
         // What the function prints goes through the agent's pipe.
         log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
         init: Some(false),
+        masked_paths: Some(MASKED.iter().map(|path| (*path).to_owned()).collect()),
         privileged: Some(false),
         publish_all_ports: Some(false),
         // Removed by us, once it has been asked how it ended.
@@ -180,6 +205,7 @@ mod tests {
                 pids: 256,
                 tmp: Memory::mib(512),
             },
+            layers: None,
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,

@@ -350,6 +350,7 @@ fn example() -> SandboxSpec {
             pids: 16,
             tmp: Memory::mib(1),
         },
+        layers: None,
         secret_files: false,
         mounts: vec![],
         invoke_streams: 1,

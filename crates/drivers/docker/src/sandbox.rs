@@ -125,6 +125,13 @@ impl Inner {
                 (None, Some(Arc::new(slot)))
             }
         };
+        let layers = match &spec.layers {
+            Some(hash) => {
+                binds.push(Bind::of(self.options.code_dir.join(hash.as_str()), "/opt"));
+                Some(code::open(self.code_dir.as_fd(), hash).map_err(system("open its layers"))?)
+            }
+            None => None,
+        };
         let shelf = self.shelf(&spec, &wall)?;
         binds.extend(shelf.iter().map(|shelf| Bind::holding(shelf.path(), MOUNTS_FOLDER)));
         binds.push(Bind::of(&self.options.runtime_dir, "/var/runtime"));
@@ -162,6 +169,9 @@ impl Inner {
         if let Some(code) = &code {
             self.has(agent.pid, "var/task", code.as_fd())?;
         }
+        if let Some(layers) = &layers {
+            self.has(agent.pid, "opt", layers.as_fd())?;
+        }
         for bound in image.iter().flat_map(|image| &image.layout.binds) {
             self.has(agent.pid, &bound.path, bound.what.as_fd())?;
         }
@@ -174,9 +184,10 @@ impl Inner {
             env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         };
         let guest: Vec<_> = guest.iter().map(AsFd::as_fd).collect();
+        // Before anything of the function's runs: it sets limits, too.
+        let mut figures = Figures::of(agent.pid, &made.container);
         agent.launch(&launch, &guest).map_err(system("tell the agent what to run"))?;
 
-        let mut figures = Figures::of(agent.pid, &made.container);
         let oom = figures.oom.take().map(watched).transpose().map_err(system("watch its memory"))?;
         let (kill, killed) = watch::channel(false);
         let (tell, exit) = watch::channel(None);

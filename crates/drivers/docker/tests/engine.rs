@@ -163,6 +163,7 @@ impl Shell {
                 pids: 32,
                 tmp: Memory::mib(4),
             },
+            layers: None,
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,

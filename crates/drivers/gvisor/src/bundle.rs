@@ -24,6 +24,8 @@ pub struct Files<'a> {
     pub slot: &'a Path,
     /// What becomes `/var/runtime`.
     pub runtimes: &'a Path,
+    /// What becomes `/opt`.
+    pub layers: Option<&'a Path>,
     /// What becomes `/mnt`, with the folders of the host's that are mounted in it, each as it may be used.
     pub shelf: Option<&'a Path>,
 }
@@ -33,7 +35,7 @@ pub struct Files<'a> {
 /// `network`: the network namespace, if it is to be in one that is there.
 pub fn config(spec: &SandboxSpec, files: &Files<'_>, network: Option<&Path>) -> Value {
     let SandboxSpec { id, limits, user, .. } = spec;
-    let &Files { root, in_var, slot, runtimes, shelf } = files;
+    let &Files { root, in_var, slot, runtimes, layers, shelf } = files;
     let rlimit = |name: &str, value: u64| json!({ "type": name, "soft": value, "hard": value });
     let none: [&str; 0] = [];
     let mut namespaces = ["pid", "ipc", "uts", "mount"].map(|kind| json!({ "type": kind })).to_vec();
@@ -56,6 +58,7 @@ pub fn config(spec: &SandboxSpec, files: &Files<'_>, network: Option<&Path>) -> 
     ];
     let more = in_var.iter().map(|name| bound(&format!("/var/{name}"), &root.join("var").join(name), "rprivate"));
     mounts.extend(more);
+    mounts.extend(layers.map(|layers| bound("/opt", layers, "rprivate")));
     if spec.secret_files {
         mounts.push(own("/run/secrets", &format!("size={}", SECRETS_SIZE), &["noexec", "mode=1777"]));
     }
@@ -141,13 +144,14 @@ mod tests {
             user: driver::User::SANDBOX,
             code: None,
             limits: limits(),
+            layers: None,
             secret_files: false,
             mounts: vec![],
             invoke_streams: 1,
             egress: model::Egress::None,
         };
-        let files =
-            Files { root: Path::new("/r"), in_var: &[], slot: Path::new("/s"), runtimes: Path::new("/b"), shelf: None };
+        let (root, slot, runtimes) = (Path::new("/r"), Path::new("/s"), Path::new("/b"));
+        let files = Files { root, in_var: &[], slot, runtimes, layers: None, shelf: None };
         config(&spec, &files, None)
     }
 

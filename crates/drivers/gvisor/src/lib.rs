@@ -206,10 +206,11 @@ impl Gvisor {
         let network = self.connect(spec)?;
         let Some(works) = &mut self.works else { return Err(self.unavailable()) };
         let code = spec.code.as_ref().map(|code| works.code(code)).transpose()?;
+        let layers = spec.layers.as_ref().map(|layers| works.code(layers)).transpose()?;
         let limits = sentry::host_limits(&spec.limits);
         let group = Arc::new(works.cgroups.create(&spec.id, &limits).map_err(system("make its cgroup"))?);
         let remains = Remains { id: spec.id.clone(), group, network };
-        let begun = works.begin(spec, &remains, code, streams, platform).and_then(|(pidfd, socket)| {
+        let begun = works.begin(spec, &remains, [code, layers], streams, platform).and_then(|(pidfd, socket)| {
             let started = Started {
                 steps: vec![],
                 pidfd: pidfd.try_clone()?,
@@ -312,7 +313,7 @@ impl Works {
         &mut self,
         spec: &SandboxSpec,
         remains: &Remains,
-        code: Option<OwnedFd>,
+        [code, layers]: [Option<OwnedFd>; 2],
         streams: GuestStreams,
         platform: Option<Platform>,
     ) -> Result<(OwnedFd, OwnedFd), Failed> {
@@ -324,11 +325,13 @@ impl Works {
         if let Some(code) = code {
             self.slots.give(&spec.id, code.as_fd()).map_err(at("mount its code in", &slot))?;
         }
+        let layers = layers.map(|layers| self.slots.give_layers(&spec.id, layers.as_fd())).transpose()?;
         let User { uid, gid } = spec.user;
         let folders = folders::open_all(&self.options.allowed_mounts, &spec.mounts, Viewer::Served { uid, gid })?;
         let shelf = self.shelves.add(&spec.id, &folders)?;
         let in_var = &var.unwrap_or(&nothing).binds;
-        let files = Files { root, in_var, slot: &slot, runtimes: &self.options.runtime_dir, shelf: shelf.as_deref() };
+        let (runtimes, layers, shelf) = (&*self.options.runtime_dir, layers.as_deref(), shelf.as_deref());
+        let files = Files { root, in_var, slot: &slot, runtimes, layers, shelf };
         let config = bundle::config(spec, &files, remains.network.as_ref().map(|(space, _)| space.path()).as_deref());
         fs::write(folder.join("config.json"), config.to_string()).map_err(at("describe it in", &folder))?;
 

@@ -195,6 +195,7 @@ fn begin(driver: &mut Gvisor, id: &InstanceId, platform: Platform) -> Result<(St
             pids: 16,
             tmp: Memory::mib(1),
         },
+        layers: None,
         secret_files: false,
         mounts: vec![],
         invoke_streams: 1,

@@ -5,6 +5,7 @@
 //! slots/            a mount of its own, shared: what is mounted below it appears in every copy of it
 //!   └── ID/         runsc copies this one, as a slave, into its file server's mount namespace
 //!        └── task/  the code is mounted here, read-only: there and inside at the same moment
+//!   └── ID-opt/     the layers are mounted here, if there are any, before it starts
 //! ```
 //!
 //! All in the spawner's own mount namespace: nobody else on the host sees it, and it goes when the spawner goes.
@@ -69,12 +70,28 @@ impl Slots {
         sys::move_mount(code.as_fd(), &c_path(&self.of(id).join("task"))?)
     }
 
+    /// Mounts the layers, which are a detached mount, where they can be bound from.
+    pub fn give_layers(&self, id: &InstanceId, layers: BorrowedFd<'_>) -> io::Result<PathBuf> {
+        let place = self.layers_of(id);
+        fs::create_dir(&place).map_err(at("make", &place))?;
+        sys::move_mount(layers, &c_path(&place)?).map_err(at("mount its layers at", &place))?;
+        Ok(place)
+    }
+
+    fn layers_of(&self, id: &InstanceId) -> PathBuf {
+        self.path.join(format!("{id}-opt"))
+    }
+
     /// Removes one, with the code that may be mounted in it.
     pub fn remove(&self, id: &InstanceId) {
         let slot = self.of(id);
         // An error: it had no code.
         let _ = rustix::mount::unmount(slot.join("task"), UnmountFlags::DETACH);
         remove_folders(&slot);
+        // Errors: it had no layers.
+        let layers = self.layers_of(id);
+        let _ = rustix::mount::unmount(&layers, UnmountFlags::DETACH);
+        let _ = fs::remove_dir(&layers);
     }
 
     pub fn close(self) {

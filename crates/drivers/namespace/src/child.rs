@@ -43,10 +43,14 @@ pub struct Plan<'a> {
     pub go: OwnedFd,
     /// Write end for the [`Report`].
     pub status: OwnedFd,
+    /// The parent's ends of these two, if the child has copies of them: closed first, or no end of the parent's would be seen.
+    pub parents: Option<[RawFd; 2]>,
     /// Detached copy of the template root.
     pub root: OwnedFd,
     /// Detached mount of the code; none in a stem.
     pub code: Option<OwnedFd>,
+    /// Detached mount of the layers, if there are any.
+    pub layers: Option<OwnedFd>,
     pub dev_null: BorrowedFd<'a>,
     pub streams: GuestStreams,
     pub host_name: CString,
@@ -119,11 +123,18 @@ pub fn wait_for_go(plan: &Plan<'_>) {
     }
 }
 
+/// Closes what belongs to the parent. Its owners in this process's memory are never dropped.
+pub fn close(fds: Option<[RawFd; 2]>) -> io::Result<()> {
+    fds.into_iter().flatten().try_for_each(|fd| sys::close_range(fd.cast_unsigned(), fd.cast_unsigned()))
+}
+
 fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<(), (Step, io::Error)> {
     let at = |step| move |error| (step, error);
 
     // Die with the spawner, from the first moment on.
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _).map_err(at(Step::Leash))?;
+    // It may have died before that moment: then the word to go never comes.
+    close(plan.parents).map_err(at(Step::Leash))?;
     wait_for_go(plan);
     if plan.own_session_late {
         rustix::process::setsid().map_err(|e| (Step::Leash, e.into()))?;
@@ -207,6 +218,7 @@ fn own_mounts(plan: &Plan<'_>) -> io::Result<()> {
         sys::mount(c"secrets", c"run/secrets", c"tmpfs", quiet | libc::MS_NOEXEC, &options)?;
     }
     folders(plan)?;
+    plan.layers.as_ref().map_or(Ok(()), |layers| sys::move_mount(layers.as_fd(), c"opt"))?;
     plan.code.as_ref().map_or(Ok(()), |code| sys::move_mount(code.as_fd(), c"var/task"))
 }
 

@@ -45,31 +45,40 @@ pub struct Welcome {
     pub put_back: Vec<Rlimit>,
 }
 
-/// Serves until the spawner is gone, which ends the process; returns true in each new sandbox's runtime. False: it cannot
+/// What a copy is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// Of a function, whose code is there, and which a call waits for.
+    Instance,
+    /// Nobody's yet.
+    Stem,
+}
+
+/// Serves until the spawner is gone, which ends the process; returns in each new sandbox's runtime. `None`: it cannot
 /// serve, which the spawner was told.
 ///
 /// # Safety
 /// The process must have one thread.
-pub unsafe fn serve() -> bool {
+pub unsafe fn serve() -> Option<Copied> {
     // SAFETY: this is the descriptor's one user, for as long as the process is a fork server.
     let control = unsafe { BorrowedFd::borrow_raw(CONTROL) };
     // SAFETY: by this function's contract.
     match unsafe { obey(control) } {
-        Ok(true) => true,
-        Ok(false) => sys::exit_now(0),
+        Ok(Some(copied)) => Some(copied),
+        Ok(None) => sys::exit_now(0),
         Err(why) => {
             let _ = order::send(control, &Answer::Broken(why), &[]);
-            false
+            None
         }
     }
 }
 
 /// # Safety
 /// As [`serve`].
-unsafe fn obey(control: BorrowedFd<'_>) -> Result<bool, String> {
+unsafe fn obey(control: BorrowedFd<'_>) -> Result<Option<Copied>, String> {
     let welcome = match order::receive::<Welcome>(control, true) {
         Ok(Some((welcome, _))) => welcome,
-        Ok(None) => return Ok(false),
+        Ok(None) => return Ok(None),
         Err(error) => return Err(format!("understand the spawner: {error}")),
     };
     own_alone()?;
@@ -89,7 +98,7 @@ unsafe fn obey(control: BorrowedFd<'_>) -> Result<bool, String> {
     loop {
         let (order, fds) = match order::receive::<Order>(control, true) {
             Ok(Some(order)) => order,
-            Ok(None) => return Ok(false),
+            Ok(None) => return Ok(None),
             Err(error) => return Err(format!("understand an order: {error}")),
         };
         let (plan, group) = order
@@ -100,12 +109,13 @@ unsafe fn obey(control: BorrowedFd<'_>) -> Result<bool, String> {
         let cloned = unsafe { sys::clone(flags, group.as_ref().map(AsFd::as_fd)) };
         let (answer, pidfd) = match cloned {
             Ok(sys::Cloned::Child) => {
+                let copied = if plan.code.is_some() { Copied::Instance } else { Copied::Stem };
                 let status = child::prepare(&plan);
                 // Its descriptors are elsewhere now, and their old numbers others'.
                 let _kept = std::mem::ManuallyDrop::new((plan, group));
                 // SAFETY: by this function's contract.
                 unsafe { become_two(status, &thread) };
-                return Ok(true);
+                return Ok(Some(copied));
             }
             Ok(sys::Cloned::Parent { pidfd, pid }) => (Answer::Cloned(pid), Some(pidfd)),
             Err(error) => (Answer::Refused(error.raw_os_error().unwrap_or(libc::EINVAL)), None),

@@ -57,6 +57,8 @@ pub const NEW: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIP
 struct Plan<'a> {
     go: OwnedFd,
     status: OwnedFd,
+    /// The spawner's ends of the two.
+    parents: Option<[RawFd; 2]>,
     root: OwnedFd,
     /// Detached copy of the host's `/proc`.
     proc: OwnedFd,
@@ -94,6 +96,7 @@ pub fn start(ground: Ground<'_>, kind: &ForkKind) -> io::Result<Server> {
     let plan = Plan {
         go: go_read,
         status,
+        parents: Some([go.as_raw_fd(), report.as_raw_fd()]),
         root,
         proc,
         dev_null: ground.dev_null,
@@ -152,6 +155,7 @@ fn run(plan: &Plan<'_>) -> ! {
 fn set_up(plan: &Plan<'_>, status: &mut RawFd) -> Result<(), (Step, io::Error)> {
     let at = |step| move |error| (step, error);
     sys::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as _).map_err(at(Step::Leash))?;
+    child::close(plan.parents).map_err(at(Step::Leash))?;
     rustix::process::setsid().map_err(|e| (Step::Leash, e.into()))?;
     let mut go = [0u8];
     match rustix::io::read(&plan.go, &mut go) {

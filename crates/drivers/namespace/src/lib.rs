@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -208,14 +208,13 @@ impl Namespace {
         &mut self,
         spec: &SandboxSpec,
         streams: GuestStreams,
-        code: Option<OwnedFd>,
+        [code, layers]: [Option<OwnedFd>; 2],
         mut steps: Steps,
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
         let outside = self.next_uid();
-        // What a fork server is asked for has neither; and for a stem nobody waits, whose first call is then twice as quick
-        // without pages that are to be copied yet.
-        let plain = spec.mounts.is_empty() && !spec.secret_files && spec.code.is_some();
+        // What a fork server is asked for has neither.
+        let plain = spec.mounts.is_empty() && !spec.secret_files;
         let fork = self.forks.kind_of(spec).filter(|&kind| plain && self.forks.serves(kind));
         let viewer = if self.rootless { Viewer::Unmapped } else { Viewer::Ids { uid: outside, gid: outside } };
         let folders = folders::open_all(&self.allowed_mounts, &spec.mounts, viewer)?;
@@ -230,8 +229,10 @@ impl Namespace {
         let mut plan = Plan {
             go: go_read,
             status: status_write,
+            parents: None,
             root,
             code,
+            layers,
             dev_null: self.dev_null.as_fd(),
             streams,
             host_name: c(spec.id.as_str())?,
@@ -289,6 +290,7 @@ impl Namespace {
                 // counts for whoever made the user namespace: were that root, one function could use up what the
                 // host's root has.
                 let owner = if self.rootless { None } else { Some(outside) };
+                plan.parents = Some([go_write.as_raw_fd(), status_read.as_raw_fd()]);
                 // SAFETY: the spawner has one thread.
                 match sys::owned_by(owner, || unsafe { sys::clone(child::NEW, into) }) {
                     Ok(sys::Cloned::Child) => child::run(&plan, &command, self.arguments),
@@ -477,7 +479,8 @@ impl Host for Namespace {
         if self.running.contains_key(&spec.id) {
             return Err(StartError::Spec(format!("sandbox {} exists already", spec.id)));
         }
-        let code = spec.code.as_ref().map(|code| self.code_mount(code)).transpose()?;
+        let mount = |folder: &Option<CodeHash>| folder.as_ref().map(|hash| self.code_mount(hash)).transpose();
+        let code = [mount(&spec.code)?, mount(&spec.layers)?];
         steps.lap("code");
         let started = self.spawn(spec, streams, code, steps);
         self.keep_forks();
@@ -496,6 +499,20 @@ impl Host for Namespace {
             sys::move_mount(code.as_fd(), c"/var/task")
         });
         mounted.map_err(|error| StartError::System(format!("mount its code: {error}")))
+    }
+
+    fn socket(&mut self, id: &InstanceId) -> Result<OwnedFd, StartError> {
+        let running = self.running.get(id).ok_or_else(|| StartError::Spec(format!("there is no sandbox {id}")))?;
+        let made = || {
+            let gone = || io::Error::other("its first process is gone");
+            let theirs = Space::of_process(sys::pid_of(running.pidfd.as_fd()).ok_or_else(gone)?)?;
+            // A socket belongs to the network that it is made in, wherever it is then.
+            theirs.inside(&Space::current()?, || {
+                let (domain, kind) = (rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM);
+                Ok(rustix::net::socket_with(domain, kind, rustix::net::SocketFlags::CLOEXEC, None)?)
+            })
+        };
+        made().map_err(|error: io::Error| StartError::System(format!("make a socket in its network: {error}")))
     }
 
     fn kill(&mut self, id: &InstanceId) {

@@ -25,10 +25,10 @@ use crate::child::{Plan, Rlimit};
 use linux::seccomp::Program;
 
 const MAX_PACKET: usize = 16 << 10;
-const MAX_FDS: usize = 8;
+const MAX_FDS: usize = 9;
 
-/// A sandbox that is to be cloned. Its descriptors, in this order: go, status, root, control, invoke, log, then the code
-/// and the control group if they are there.
+/// A sandbox that is to be cloned. Its descriptors, in this order: go, status, root, control, invoke, log, then the code,
+/// the layers and the control group if they are there.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
@@ -38,6 +38,7 @@ pub struct Order {
     work_dir: String,
     rootless: bool,
     code: bool,
+    layers: bool,
     /// Whether it is cloned right into its group; the spawner moves it there otherwise.
     group: bool,
 }
@@ -69,12 +70,13 @@ impl Order {
             work_dir: text(&plan.work_dir)?,
             rootless: plan.rootless,
             code: plan.code.is_some(),
+            layers: plan.layers.is_some(),
             group: group.is_some(),
         };
         let mut fds = [&plan.go, &plan.status, &plan.root, &plan.streams.control, invoke, &plan.streams.log]
             .map(AsFd::as_fd)
             .to_vec();
-        fds.extend(plan.code.as_ref().map(AsFd::as_fd));
+        fds.extend(plan.code.iter().chain(&plan.layers).map(AsFd::as_fd));
         fds.extend(group);
         send(socket, &order, &fds)
     }
@@ -92,6 +94,7 @@ impl Order {
         let mut next = || fds.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData));
         let (go, status, root, control, invoke, log) = (next()?, next()?, next()?, next()?, next()?, next()?);
         let code = if self.code { Some(next()?) } else { None };
+        let layers = if self.layers { Some(next()?) } else { None };
         let group = if self.group { Some(next()?) } else { None };
         if fds.next().is_some() {
             return Err(io::ErrorKind::InvalidData.into());
@@ -99,8 +102,11 @@ impl Order {
         let plan = Plan {
             go,
             status,
+            // A fork server is not given them.
+            parents: None,
             root,
             code,
+            layers,
             dev_null,
             streams: GuestStreams { control, invoke: vec![invoke], log },
             host_name: c(self.host_name)?,

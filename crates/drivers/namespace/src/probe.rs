@@ -97,6 +97,7 @@ pub fn trial(driver: &mut Namespace) -> Result<(), String> {
             pids: 16,
             tmp: Memory::mib(1),
         },
+        layers: None,
         secret_files: false,
         mounts: vec![],
         invoke_streams: 1,
@@ -107,7 +108,8 @@ pub fn trial(driver: &mut Namespace) -> Result<(), String> {
     let (_log_read, log) = io::pipe().map_err(say("make a pipe"))?;
     let streams = GuestStreams { control: control.into(), invoke: vec![invoke.into()], log: log.into() };
 
-    let started = driver.spawn(&spec, streams, None, driver::Steps::begin()).map_err(|error| error.to_string())?;
+    let started =
+        driver.spawn(&spec, streams, [None, None], driver::Steps::begin()).map_err(|error| error.to_string())?;
     let mut poll = [rustix::event::PollFd::new(&started.pidfd, rustix::event::PollFlags::IN)];
     let limit = rustix::event::Timespec::try_from(Duration::from_secs(5)).map_err(|e| e.to_string())?;
     let ended = rustix::event::poll(&mut poll, Some(&limit)).map_err(|e| e.to_string())? > 0;

@@ -123,13 +123,28 @@ const CASES: &[Case] = &[
         let answer = bed.fork(DATA)?.once(&mut bed.forking, "cancelled")?;
         claim(answer == serde_json::json!(["TimeoutError", "html/__init__.py", "secrets.py"]), answer)
     }),
-    ("a stem is started, for its first call to copy no pages, and gets its code later", |bed| {
+    ("a stem is forked too, and gets its code later", |bed| {
         bed.serve()?;
         let mut spec = bed.spec(None);
         spec.env.push(("HEARTH_STEM".into(), "1".into()));
         let stem = Instance::start(&mut bed.forking, &spec)?;
         bed.forking.adopt(&spec.id, &CodeHash::from_digest(&CODE)).map_err(text)?;
-        claim(stem.once(&mut bed.forking, "forked")? == false, "forked")
+        claim(stem.once(&mut bed.forking, "forked")? == true, "not forked")
+    }),
+    ("nor do two of 50 instances out of stems, which did much before they were anybody's", |bed| {
+        bed.serve()?;
+        let mut seen: HashSet<String> = HashSet::new();
+        for _ in 0..50 {
+            let mut spec = bed.spec(None);
+            spec.env.push(("HEARTH_STEM".into(), "1".into()));
+            let stem = Instance::start(&mut bed.forking, &spec)?;
+            bed.forking.adopt(&spec.id, &CodeHash::from_digest(&CODE)).map_err(text)?;
+            let drawn = stem.once(&mut bed.forking, "chances")?;
+            for (source, value) in drawn.as_object().ok_or("no numbers")? {
+                claim(seen.insert(value.to_string()), (source, value))?;
+            }
+        }
+        Ok(())
     }),
     ("another environment is not forked", |bed| {
         bed.serve()?;

@@ -150,6 +150,11 @@ impl<K: Copy + Eq> Budget<K> {
         self.used -= by;
     }
 
+    /// All there is, and what is charged of it.
+    pub fn reading(&self) -> (u64, u64) {
+        (self.total, self.used)
+    }
+
     /// What must be evicted to be within the budget.
     pub fn over(&self) -> u64 {
         (self.used - self.dying).saturating_sub(self.total)

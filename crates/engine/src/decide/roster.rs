@@ -20,6 +20,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::habit::{Habit, chance_of_any};
+use super::line::Line;
+pub use super::line::Ticket;
 
 /// First wait before a failed start of a kept-warm instance is tried again; doubles with each failure.
 const REFILL_FIRST: Duration = Duration::from_secs(1);
@@ -43,6 +45,8 @@ pub struct Rules {
     pub freeze: Duration,
     /// Waiters at once at most.
     pub queue: usize,
+    /// How long each may wait.
+    pub patience: Duration,
 }
 
 /// How long an idle instance is kept.
@@ -53,10 +57,6 @@ pub enum Keep {
     /// As it is worth, by what is known of the function.
     Auto,
 }
-
-/// A place in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(u64);
 
 /// What [`Roster::take`] found.
 #[derive(Debug)]
@@ -93,8 +93,7 @@ pub struct Roster<T, W> {
     idle: VecDeque<(Instant, T)>,
     /// How many of them are frozen: the first ones.
     frozen: usize,
-    waiters: VecDeque<(Ticket, W)>,
-    tickets: u64,
+    waiters: Line<W>,
     starting: u32,
     busy: u32,
     closed: bool,
@@ -108,6 +107,8 @@ pub struct Roster<T, W> {
     quiet: bool,
     /// When it is to be asked again.
     review: Option<Instant>,
+    /// A call is known to come, by then.
+    expected: Option<Instant>,
 }
 
 // === impl Roster ===
@@ -121,10 +122,10 @@ impl<T, W> Roster<T, W> {
             wished: 0,
             quiet: false,
             review: None,
+            expected: None,
             idle: VecDeque::new(),
             frozen: 0,
-            waiters: VecDeque::new(),
-            tickets: 0,
+            waiters: Line::new(),
             starting: 0,
             busy: 0,
             closed: false,
@@ -135,6 +136,18 @@ impl<T, W> Roster<T, W> {
 
     pub fn rules(&self) -> Rules {
         self.rules
+    }
+
+    /// From now on so many are always kept.
+    pub fn set_min(&mut self, min: u32) {
+        self.rules.min = min.min(self.rules.max);
+        self.failures = 0;
+        self.refill_after = None;
+    }
+
+    /// Whether as many are there as are always kept, or the last try to make one came to nothing.
+    pub fn is_warm(&self) -> bool {
+        self.closed || self.failures > 0 || self.total() - self.starting >= self.rules.min
     }
 
     pub fn is_closed(&self) -> bool {
@@ -176,11 +189,25 @@ impl<T, W> Roster<T, W> {
 
     /// Asks the habit how many idle instances there shall be: [`Roster::expire`] and [`Roster::wanted`] go by it.
     pub fn review(&mut self, now: Instant) {
+        self.expected = self.expected.filter(|until| now < *until);
         let Some(habit) = &mut self.habit else { return };
         let wish = habit.wish(now);
-        self.wished = if self.quiet { wish.idle.min(self.idle.len() as u32) } else { wish.idle };
+        let idle = wish.idle.max(u32::from(self.expected.is_some()));
+        self.wished = if self.quiet { idle.min(self.idle.len() as u32) } else { idle };
         // Those that nobody wished for are looked at again when this has passed.
-        self.review = wish.until;
+        self.review = [wish.until, self.expected].into_iter().flatten().min();
+    }
+
+    /// A call is known to come, by `until`: one instance shall be idle for it. Not of a function of which none is used
+    /// twice.
+    pub fn expect(&mut self, until: Instant) {
+        if self.closed || self.rules.keep == Keep::For(Duration::ZERO) {
+            return;
+        }
+        self.expected = Some(until);
+        self.quiet = false;
+        self.wished = self.wished.max(1);
+        self.review = Some(self.review.map_or(until, |set| set.min(until)));
     }
 
     /// The instance used last, which becomes busy.
@@ -194,6 +221,7 @@ impl<T, W> Roster<T, W> {
                 self.busy += 1;
                 self.wished = self.wished.saturating_sub(1);
                 self.quiet = false;
+                self.expected = None;
                 self.count(now);
                 Take::Idle(instance)
             }
@@ -206,28 +234,29 @@ impl<T, W> Roster<T, W> {
         if self.closed {
             return Err(NoWait::Closed);
         }
-        if self.waiters.len() >= self.rules.queue {
+        // While instances start it will move faster than it did.
+        let hopeless = self.starting == 0 && self.waiters.is_hopeless(self.rules.patience, now);
+        if hopeless || self.waiters.len() >= self.rules.queue {
             return Err(NoWait::Full);
         }
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        self.waiters.push_back((ticket, waiter));
+        let ticket = self.waiters.join(waiter, now);
         self.wished = self.wished.saturating_sub(1);
         self.quiet = false;
+        self.expected = None;
         self.count(now);
         Ok(ticket)
     }
 
     /// A waiter's time is over.
     pub fn late(&mut self, ticket: Ticket, now: Instant) -> Late {
-        match self.waiters.binary_search_by_key(&ticket, |(ticket, _)| *ticket) {
-            Ok(place) if place < self.starting as usize => Late::Stay,
-            Ok(place) => {
-                self.waiters.remove(place);
+        match self.waiters.place(ticket) {
+            Some(place) if place < self.starting as usize => Late::Stay,
+            Some(place) => {
+                self.waiters.leave(place);
                 self.count(now);
                 Late::Left
             }
-            Err(_) => Late::Served,
+            None => Late::Served,
         }
     }
 
@@ -306,7 +335,7 @@ impl<T, W> Roster<T, W> {
 
     /// The waiter whose turn it is.
     pub fn next_waiter(&mut self, now: Instant) -> Option<W> {
-        let (_, waiter) = self.waiters.pop_front()?;
+        let waiter = self.waiters.next(now)?;
         self.count(now);
         Some(waiter)
     }
@@ -339,10 +368,15 @@ impl<T, W> Roster<T, W> {
                 Keep::For(time) => now < *since + time,
                 Keep::Auto => self.idle.len() as u32 <= self.wished,
             };
-            if kept || self.total() <= self.rules.min {
+            let expected = self.idle.len() == 1 && self.expected.is_some_and(|until| now < until);
+            if kept || expected || self.total() <= self.rules.min {
                 break;
             }
             expired.extend(self.pop_oldest());
+        }
+        if self.habit.is_none() {
+            // What was expected did not come in the time that it is kept for: no other is made for that.
+            self.wished = self.wished.min(self.idle.len() as u32 + self.starting);
         }
         expired
     }
@@ -384,6 +418,15 @@ impl<T, W> Roster<T, W> {
         Some(evicted)
     }
 
+    /// Takes out the longest idle instance, also of those kept always: another roster with the same maximum has callers
+    /// waiting.
+    pub fn give(&mut self, now: Instant) -> Option<T> {
+        let given = self.pop_oldest()?;
+        self.forgo();
+        self.postpone(now);
+        Some(given)
+    }
+
     /// Takes out the idle instance that `is` it.
     pub fn remove(&mut self, is: impl Fn(&T) -> bool, now: Instant) -> Option<T> {
         let place = self.idle.iter().position(|(_, instance)| is(instance))?;
@@ -404,7 +447,9 @@ impl<T, W> Roster<T, W> {
         }
         let expiry = match self.rules.keep {
             Keep::For(time) => {
-                self.idle.front().filter(|_| self.total() > self.rules.min).map(|(since, _)| *since + time)
+                let expected = self.expected.filter(|_| self.idle.len() == 1);
+                let front = self.idle.front().filter(|_| self.total() > self.rules.min);
+                front.map(|(since, _)| expected.map_or(*since + time, |until| until.max(*since + time)))
             }
             Keep::Auto => self.review,
         };
@@ -421,7 +466,7 @@ impl<T, W> Roster<T, W> {
         self.closed = true;
         self.frozen = 0;
         let idle = self.idle.drain(..).map(|(_, instance)| instance).collect();
-        (idle, self.waiters.drain(..).map(|(_, waiter)| waiter).collect())
+        (idle, self.waiters.drain().collect())
     }
 
     /// Instances that have nothing to do.

@@ -22,6 +22,7 @@ use wire::Frame;
 
 use crate::web::WebBody;
 use crate::web::flight::Flight;
+use crate::web::repeat;
 use crate::web::seats::Open;
 
 /// What can send the next request.
@@ -39,10 +40,13 @@ pub enum Failed {
 /// Sends a request, and waits for the head of the answer.
 pub async fn ask(open: &Open, request: Request<WebBody>, flight: &mut Flight) -> Result<Response<Incoming>, Failed> {
     let mut request = request;
+    // It was sent before, over a connection that had been used.
+    let mut again = false;
     while let Some(mut sender) = open.idle() {
         if sender.ready().await.is_err() {
             continue;
         }
+        let copy = repeat::copy(&request);
         match sender.try_send_request(request).await {
             Ok(response) => {
                 flight.keep(sender);
@@ -51,12 +55,20 @@ pub async fn ask(open: &Open, request: Request<WebBody>, flight: &mut Flight) ->
             Err(mut error) => match error.take_message() {
                 // The server had closed it, and has seen nothing of this.
                 Some(unsent) => request = unsent,
-                None => return Err(failed(error.into_error())),
+                None => match (failed(error.into_error()), copy) {
+                    (Failed::Closed, Some(copy)) => {
+                        (request, again) = (copy, true);
+                        break;
+                    }
+                    (failed, _) => return Err(failed),
+                },
             },
         }
     }
     let mut sender = match connect(open).await {
         Ok(Some(sender)) => sender,
+        // It may have been this request that ended it.
+        Ok(None) if again => return Err(Failed::Closed),
         Ok(None) => return Err(Failed::Unmade(request)),
         Err(fault) => return Err(Failed::Refused(fault)),
     };
@@ -68,7 +80,7 @@ pub async fn ask(open: &Open, request: Request<WebBody>, flight: &mut Flight) ->
 fn failed(error: hyper::Error) -> Failed {
     if error.is_user() {
         // The client's body ended early, or was not what it said.
-        return Failed::Refused(Fault::new(FaultCode::InvalidRequest, "the request's body is broken or incomplete"));
+        return Failed::Refused(broken_body());
     }
     if error.is_parse() {
         let fault = Fault::new(FaultCode::Protocol, "the function's server does not answer in HTTP");
@@ -77,8 +89,22 @@ fn failed(error: hyper::Error) -> Failed {
     Failed::Closed
 }
 
-/// None: the agent is gone, or its program does not take the connection.
+pub fn broken_body() -> Fault {
+    Fault::new(FaultCode::InvalidRequest, "the request's body is broken or incomplete")
+}
+
 async fn connect(open: &Open) -> Result<Option<Sender>, Fault> {
+    let Some(stream) = stream(open).await? else { return Ok(None) };
+    let Ok((sender, connection)) = http1::Builder::new().handshake(stream).await else { return Ok(None) };
+    // Ends with the sender, or with the connection that it became.
+    tokio::spawn(async move {
+        let _ = connection.with_upgrades().await;
+    });
+    Ok(Some(sender))
+}
+
+/// None: the agent is gone, or its program does not take the connection.
+pub async fn stream(open: &Open) -> Result<Option<TokioIo<tokio::net::UnixStream>>, Fault> {
     let broken = |error: io::Error| {
         let fault = Fault::new(FaultCode::SandboxFailed, "no connection to the function's server could be made");
         fault.with_detail(error)
@@ -98,12 +124,7 @@ async fn connect(open: &Open) -> Result<Option<Sender>, Fault> {
     if !matches!(ours.read(&mut [0; 1]).await, Ok(1)) {
         return Ok(None);
     }
-    let Ok((sender, connection)) = http1::Builder::new().handshake(TokioIo::new(ours)).await else { return Ok(None) };
-    // Ends with the sender, or with the connection that it became.
-    tokio::spawn(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(Some(sender))
+    Ok(Some(TokioIo::new(ours)))
 }
 
 /// CONNECT, with a socket beside it. It is so short that it goes whole or not at all.

@@ -8,31 +8,39 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use model::{Door, Fault, FaultCode, Record, RecordOutcome, RequestId, Stage, Timestamp};
+use model::{
+    Door, Fault, FaultCode, Kept, Qualifier, Record, RecordOutcome, RequestId, Stage, Timestamp, Trace, billed_ms,
+};
 use tokio::time::Instant;
 
 use crate::instance::Cold;
 use crate::pool::Pool;
 use crate::shared::Within;
 use crate::web::connection::Sender;
+use crate::web::h2c;
 use crate::web::seats::{Open, Seat};
 use crate::web::upload::Progress;
 
 /// A call. Recorded when it is dropped, as it stood then.
 pub struct Flight {
     id: RequestId,
+    qualifier: Option<Qualifier>,
     door: Door,
     received: Timestamp,
+    trace: Trace,
     entered: Instant,
     queued: Duration,
     cold: Option<Box<Cold>>,
     pool: Option<Arc<Pool>>,
     /// What its answer comes over.
     sender: Option<Sender>,
+    /// What its answer comes over, with others.
+    shared: Option<h2c::Sender>,
     seat: Option<Seat>,
     begun: Option<Instant>,
     progress: Option<Progress>,
     outcome: RecordOutcome,
+    error: Option<String>,
     bytes: u64,
     /// Last: the engine does not end before it is recorded.
     inside: Option<Within>,
@@ -48,20 +56,31 @@ pub struct ReplyBody {
 // === impl Flight ===
 
 impl Flight {
-    pub fn new(inside: Within, id: RequestId, door: Door, received: Timestamp) -> Self {
+    pub fn new(
+        inside: Within,
+        id: RequestId,
+        qualifier: Option<Qualifier>,
+        door: Door,
+        received: Timestamp,
+        trace: Trace,
+    ) -> Self {
         Self {
             id,
+            qualifier,
             door,
             received,
+            trace,
             entered: Instant::now(),
             queued: Duration::ZERO,
             cold: None,
             pool: None,
             sender: None,
+            shared: None,
             seat: None,
             begun: None,
             progress: None,
             outcome: RecordOutcome::Ok,
+            error: None,
             bytes: 0,
             inside: Some(inside),
         }
@@ -104,6 +123,11 @@ impl Flight {
         self.sender = Some(sender);
     }
 
+    /// Kept so that its connection lasts as long as the call.
+    pub fn keep_shared(&mut self, sender: h2c::Sender) {
+        self.shared = Some(sender);
+    }
+
     /// The instance takes no further calls.
     pub fn retire(&mut self) {
         if let Some(seat) = &self.seat {
@@ -114,12 +138,19 @@ impl Flight {
     /// The call failed so.
     pub fn failed(mut self, fault: Fault) -> Fault {
         self.outcome = RecordOutcome::Fault(fault.code);
+        self.error = Some(crate::failure::cut(fault.message.clone()));
         fault
     }
 
     pub fn answered(self, response: Response<Incoming>) -> Response<ReplyBody> {
         let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        response.map(|body| ReplyBody { body, flight: self, upgraded })
+        let version = self.pool.as_ref().map(|pool| pool.function.version);
+        let mut response = response.map(|body| ReplyBody { body, flight: self, upgraded });
+        // Which version answered, for who tells it.
+        if let Some(version) = version {
+            response.extensions_mut().insert(version);
+        }
+        response
     }
 
     fn stages(&mut self, cold: &Cold) -> Vec<Stage> {
@@ -142,10 +173,13 @@ impl Drop for Flight {
         let stages = cold.as_ref().map(|cold| self.stages(cold)).unwrap_or_default();
         let cold = cold.as_deref();
         let open = self.open();
-        pool.telemetry.record(Record {
+        let took = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed());
+        let record = Record {
             request_id: self.id,
             function: pool.function.spec.name.clone(),
             revision: pool.function.revision,
+            version: pool.function.version,
+            qualifier: self.qualifier.take(),
             instance: open.as_ref().map(|open| open.info.id.clone()),
             door: self.door,
             received: self.received,
@@ -153,20 +187,29 @@ impl Drop for Flight {
             stem: cold.is_some_and(|cold| cold.stem),
             isolation: Some(pool.isolation),
             outcome: self.outcome,
+            error: self.error.take(),
             queued_us: if open.is_some() { self.queued } else { self.entered.elapsed() }.as_micros() as u64,
             sandbox_us: cold.and_then(|cold| cold.sandbox_us),
             runtime_us: cold.and_then(|cold| cold.runtime_us),
             init_us: cold.and_then(|cold| cold.init_us),
-            handler_us: self.begun.map_or(0, |begun| begun.elapsed().as_micros() as u64),
+            handler_us: took.as_micros() as u64,
             memory_peak: open.as_ref().and_then(|open| open.info.peak()),
             // Several calls at once share a sandbox: it is nobody's.
             cpu_us: None,
             request_bytes: self.progress.as_ref().map_or(0, Progress::bytes),
             response_bytes: self.bytes,
+            memory: Some(pool.function.spec.memory),
+            billed_ms: billed_ms(took),
+            replay_of: None,
+            // They passed by.
+            payloads: Kept::No,
             stages,
-        });
+            trace: self.trace.id(),
+        };
+        self.trace.ended(&record);
+        pool.telemetry.record(record);
         // The seat goes back last, with whatever of the connection may be used again.
-        self.sender = None;
+        (self.sender, self.shared) = (None, None);
         self.seat = None;
     }
 }
@@ -197,7 +240,10 @@ impl Body for ReplyBody {
             Poll::Ready(Some(Ok(frame))) => {
                 self.flight.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
-            Poll::Ready(Some(Err(_))) => self.flight.outcome = RecordOutcome::Fault(FaultCode::Exited),
+            Poll::Ready(Some(Err(error))) => {
+                self.flight.outcome = RecordOutcome::Fault(FaultCode::Exited);
+                self.flight.error = Some(format!("the answer broke off: {error}"));
+            }
             Poll::Ready(None) => self.whole(),
             Poll::Pending => {}
         }

@@ -12,7 +12,10 @@
 
 mod connection;
 mod flight;
+mod h2c;
+mod repeat;
 mod seats;
+mod turn;
 mod upload;
 
 use std::pin::pin;
@@ -21,7 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use model::{Door, Fault, FaultCode, FunctionName, RequestId, Timestamp};
+use model::{Door, Fault, FaultCode, FunctionName, Qualifier, RequestId, Timestamp, Trace, WebProtocol};
 
 pub use flight::ReplyBody;
 pub use seats::Seats;
@@ -39,9 +42,13 @@ pub type WebBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>
 pub struct WebCall {
     pub id: RequestId,
     pub function: FunctionName,
+    /// The version or alias that was asked for.
+    pub qualifier: Option<Qualifier>,
     pub door: Door,
     /// When it entered Hearth.
     pub received: Timestamp,
+    /// The trace that it belongs to.
+    pub trace: Trace,
     /// As its server is to get it: the target in origin form, no headers of another connection.
     pub request: http::Request<WebBody>,
 }
@@ -55,12 +62,12 @@ const END: Duration = Duration::from_millis(1000);
 /// Answers one request. Dropped, it ends the request at the function too.
 pub async fn call(shared: &Arc<Shared>, call: WebCall) -> Result<http::Response<ReplyBody>, Fault> {
     let Some(inside) = shared.enter_owned() else { return Err(draining()) };
-    let WebCall { id, function, door, received, request } = call;
-    let mut flight = Flight::new(inside, id, door, received);
+    let WebCall { id, function, qualifier, door, received, trace, request } = call;
+    let mut flight = Flight::new(inside, id, qualifier.clone(), door, received, trace);
     let progress = flight.progress();
     let mut request = request.map(|body| progress.of(body));
     for _ in 0..ATTEMPTS {
-        let pool = place(shared, &function, &mut flight).await;
+        let pool = place(shared, &function, qualifier.as_ref(), &mut flight).await;
         let pool = match pool {
             Ok(pool) => pool,
             Err(fault) => return Err(flight.failed(fault)),
@@ -69,7 +76,13 @@ pub async fn call(shared: &Arc<Shared>, call: WebCall) -> Result<http::Response<
         let Some(open) = flight.open() else { break };
         let asked = {
             progress.restart();
-            let mut asking = pin!(connection::ask(&open, request, &mut flight));
+            let mut asking = pin!(async {
+                open.turns_to(id).await;
+                match pool.function.spec.web.as_ref().map(|web| web.protocol) {
+                    Some(WebProtocol::H2c) => h2c::ask(&open, request, &mut flight).await,
+                    _ => connection::ask(&open, request, &mut flight).await,
+                }
+            });
             tokio::select! {
                 biased;
                 asked = &mut asking => Some(asked),
@@ -85,6 +98,7 @@ pub async fn call(shared: &Arc<Shared>, call: WebCall) -> Result<http::Response<
                 continue;
             }
             Some(Err(Failed::Refused(fault))) => fault,
+            Some(Err(Failed::Closed)) if progress.broke() => connection::broken_body(),
             Some(Err(Failed::Closed)) => match open.ended(END).await {
                 _ if shared.is_stopped() => draining(),
                 Some(exit) => failure::exited(id, Some(&exit.cause)).fault,
@@ -103,14 +117,16 @@ pub async fn call(shared: &Arc<Shared>, call: WebCall) -> Result<http::Response<
 }
 
 /// Finds a seat.
-async fn place(shared: &Arc<Shared>, function: &FunctionName, flight: &mut Flight) -> Result<Arc<Pool>, Fault> {
+async fn place(
+    shared: &Arc<Shared>,
+    function: &FunctionName,
+    qualifier: Option<&Qualifier>,
+    flight: &mut Flight,
+) -> Result<Arc<Pool>, Fault> {
     loop {
-        let Some(entry) = shared.catalogue.find(function) else {
-            return Err(if shared.is_stopped() {
-                draining()
-            } else {
-                Fault::new(FaultCode::NotFound, format!("there is no function named {function}"))
-            });
+        let Some(entry) = shared.catalogue.route(function, qualifier) else {
+            let stopped = shared.is_stopped();
+            return Err(if stopped { draining() } else { shared.catalogue.absent(function, qualifier) });
         };
         // None: it was replaced at this moment.
         let Some(pool) = entry.pool(shared, None) else { continue };

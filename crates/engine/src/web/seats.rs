@@ -34,6 +34,8 @@ use crate::shared::{Shared, lock};
 use crate::start::Why;
 use crate::web::connection::Sender;
 use crate::web::flight::Flight;
+use crate::web::h2c;
+use crate::web::turn::Turn;
 
 /// How long an instance stays open with no call in it: who calls again soon finds its connection, and a server whose client
 /// left has the time to notice before its processes are stopped. Servers keep idle connections for seconds.
@@ -67,6 +69,10 @@ pub struct Open {
     limit: usize,
     places: Mutex<Places>,
     connections: Mutex<Vec<Sender>>,
+    /// The one connection of a server that speaks HTTP/2.
+    shared: Mutex<Option<h2c::Sender>>,
+    /// Whose lines those that it prints are.
+    turn: Turn,
     /// A seat came free, or it was retired.
     changed: Notify,
 }
@@ -202,6 +208,8 @@ fn open(shared: &Arc<Shared>, pool: &Arc<Pool>, mut lease: Lease, limit: usize) 
         limit,
         places: Mutex::new(Places { taken: 1, retired: false }),
         connections: Mutex::default(),
+        shared: Mutex::default(),
+        turn: Turn::new(limit),
         changed: Notify::new(),
     });
     let mut state = lock(&pool.seats.0);
@@ -244,6 +252,8 @@ async fn tend(pool: Arc<Pool>, open: Arc<Open>, mut lease: Lease) {
         }
         let over = poll_fn(|cx| {
             instance.io.poll_log(cx, &mut sink);
+            // Those of the call before have been read.
+            open.turn.goes_on(&mut sink);
             if !ended {
                 let broken = instance.io.poll_log_frames(cx, &mut sink).is_err() || !instance.io.is_open();
                 if broken || gone.as_mut().poll(cx).is_ready() {
@@ -263,19 +273,20 @@ async fn tend(pool: Arc<Pool>, open: Arc<Open>, mut lease: Lease) {
         }
         if over {
             let _ = instance.io.drain(&mut sink);
-            instance.usage_after(Instant::now());
+            instance.usage_after(Instant::now(), Duration::MAX);
             // Held until it is given back: who finds it open no more must find it in the pool.
             let mut state = lock(&pool.seats.0);
             if open.counts() == (0, false) {
                 state.open.retain(|one| !Arc::ptr_eq(one, &open));
                 lock(&open.connections).clear();
+                *lock(&open.shared) = None;
                 lease.release();
                 return;
             }
         }
     }
     let _ = instance.io.drain(&mut sink);
-    instance.usage_after(Instant::now());
+    instance.usage_after(Instant::now(), Duration::MAX);
 }
 
 // === impl State ===
@@ -324,6 +335,23 @@ impl Open {
     pub fn give_back(&self, sender: Sender) {
         if !sender.is_closed() {
             lock(&self.connections).push(sender);
+        }
+    }
+
+    /// The connection that all calls share.
+    pub fn shared(&self) -> Option<h2c::Sender> {
+        lock(&self.shared).as_ref().filter(|sender| !sender.is_closed()).cloned()
+    }
+
+    pub fn share(&self, sender: h2c::Sender) {
+        *lock(&self.shared) = Some(sender);
+    }
+
+    /// What is printed from here on is the call's, if it is the only one. What was printed before it is not.
+    pub async fn turns_to(&self, call: RequestId) {
+        if self.turn.asks(call) {
+            self.changed.notify_one();
+            self.turn.turned().await;
         }
     }
 

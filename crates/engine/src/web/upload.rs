@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ struct Inner {
     bytes: AtomicU64,
     /// When something was taken last, microseconds after the beginning.
     last: AtomicU64,
+    /// Its client did not send it to its end.
+    broke: AtomicBool,
 }
 
 struct Upload {
@@ -31,7 +33,8 @@ struct Upload {
 
 impl Progress {
     pub fn new() -> Self {
-        Self(Arc::new(Inner { begun: Instant::now(), bytes: AtomicU64::new(0), last: AtomicU64::new(0) }))
+        let (bytes, last, broke) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        Self(Arc::new(Inner { begun: Instant::now(), bytes, last, broke }))
     }
 
     /// A body that is watched.
@@ -41,6 +44,10 @@ impl Progress {
 
     pub fn bytes(&self) -> u64 {
         self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn broke(&self) -> bool {
+        self.0.broke.load(Ordering::Relaxed)
     }
 
     /// The time counts from now.
@@ -66,6 +73,9 @@ impl Body for Upload {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(_))) = &polled {
+            self.progress.0.broke.store(true, Ordering::Relaxed);
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             let inner = &self.progress.0;
             inner.bytes.fetch_add(frame.data_ref().map_or(0, |data| data.len() as u64), Ordering::Relaxed);

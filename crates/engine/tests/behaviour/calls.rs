@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{FaultCode, LogLevel, RecordOutcome, Reply};
+use model::{FaultCode, Invocation, KeepPayloads, Kept, LogLevel, Memory, RecordOutcome, Reply};
 
 use crate::world::{World, invocation, said, until};
 
@@ -27,6 +27,39 @@ async fn the_first_call_is_cold_and_the_next_is_warm_on_the_same_instance() {
     assert_eq!(world.told.record(second.record.request_id), second.record);
     let views = world.engine.instances();
     assert_eq!((views.len(), views[0].invocations), (1, 2));
+}
+
+#[tokio::test]
+async fn event_and_answer_are_kept_of_the_calls_that_a_function_names() {
+    let world = World::new().await;
+    world.deploy("none", |_| {}).await;
+    world.deploy("errors", |spec| spec.records.payloads = KeepPayloads::Errors).await;
+    world.deploy("all", |spec| spec.records.payloads = KeepPayloads::All).await;
+    let mut kept = Vec::new();
+    for name in ["none", "errors", "all"] {
+        for event in ["x", "error"] {
+            let record = world.call(name, event).await.unwrap().record;
+            let there = world.told.kept(record.request_id);
+            assert_eq!(record.payloads == Kept::Yes, there.is_some());
+            kept.extend(there.map(|(input, output)| (name, input, output.unwrap())));
+        }
+    }
+    let error = r#"{"errorMessage":"no","errorType":"E"}"#;
+    let echo = world.ask("none", "x").await;
+    let expected = [("errors", "error", error), ("all", "x", &echo), ("all", "error", error)];
+    assert_eq!(kept, expected.map(|(name, input, output)| (name, input.to_owned(), output.to_owned())));
+}
+
+#[tokio::test]
+async fn a_record_says_what_the_call_would_be_billed_and_whose_event_it_was() {
+    let world = World::new().await;
+    world.deploy("f", |spec| spec.memory = Memory::mib(256)).await;
+    let first = world.call("f", "x").await.unwrap().record;
+    assert_eq!((first.memory, first.replay_of), (Some(Memory::mib(256)), None));
+    assert!(first.billed_ms * 1000 >= first.handler_us && first.billed_ms * 1000 < first.handler_us + 1001);
+    let again = Invocation { replay_of: Some(first.request_id), ..invocation("f", "x") };
+    let again = world.engine.invoke(again).await.unwrap().record;
+    assert_eq!(again.replay_of, Some(first.request_id));
 }
 
 #[tokio::test]
@@ -171,6 +204,16 @@ async fn an_exit_or_a_hang_of_initialisation_is_told_in_awss_words() {
     assert_eq!(said(&outcome.reply), failed("Sandbox.Timedout", id, "Task timed out after 0.10 seconds"));
     assert_eq!(outcome.record.outcome, RecordOutcome::Fault(FaultCode::InitTimeout));
     until("the hanging one is killed", || world.driver.live() == 0).await;
+}
+
+#[tokio::test]
+async fn an_event_that_was_not_read_when_its_sandbox_ended_runs_on_another() {
+    let world = World::new().await;
+    world.deploy("f", |_| {}).await;
+    for after in ["after exit 1", "after shut"] {
+        assert_eq!(world.ask("f", after).await, after);
+        assert_eq!(world.ask("f", "count").await, "1", "{after}");
+    }
 }
 
 #[tokio::test]

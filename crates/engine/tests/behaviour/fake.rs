@@ -329,6 +329,17 @@ impl Guest {
                     }
                     answer = Frame::End;
                 }
+                "stream" => {
+                    let begin = Frame::Stream { content_type: rest.to_owned(), payload: Bytes::new() };
+                    send(&mut self.invoke, &begin).await;
+                }
+                "write" => send(&mut self.invoke, &Frame::Data(Bytes::from(rest.to_owned()))).await,
+                "bulk" => {
+                    for _ in 0..number() {
+                        send(&mut self.invoke, &Frame::Data(Bytes::from(vec![b'x'; 1 << 20]))).await;
+                    }
+                }
+                "over" => answer = Frame::End,
                 "garbage" => {
                     self.invoke.write_all(&[1, 0, 0, 0, 0xee, 0]).await.unwrap();
                     std::future::pending::<()>().await;
@@ -341,6 +352,14 @@ impl Guest {
         send(&mut self.invoke, &answer).await;
         match after.as_deref().map(|after| after.split_once(' ').unwrap_or((after, ""))) {
             Some(("exit", status)) => return Some(ExitCause::Status(status.parse().unwrap())),
+            // As gVisor closes a socket in which the next event waits.
+            Some(("shut", _)) => {
+                let peek = || Ok(rustix::net::recv(&self.invoke, &mut [0; 1], rustix::net::RecvFlags::PEEK)?);
+                self.invoke.async_io(tokio::io::Interest::READABLE, peek).await.unwrap();
+                rustix::net::shutdown(&self.invoke, rustix::net::Shutdown::Both).unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                return Some(ExitCause::Status(1));
+            }
             Some(("print", text)) => {
                 tokio::time::sleep(Duration::from_millis(60)).await;
                 writeln!(self.log, "{text}").unwrap();

@@ -9,6 +9,7 @@ mod memory;
 mod scaling;
 mod secrets;
 mod stems;
+mod streams;
 mod turns;
 mod waterfall;
 mod world;

@@ -2,18 +2,22 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::{ReplyBody, WebCall};
-use gateway::{Enqueued, Gateway, Invoker, Keys, Limits, NewEvent, Options, Response, serve_ingress};
+use engine::{ReplyBody, Streamed, WebCall};
+use gateway::{
+    Caller, Enqueued, Gateway, Invoker, KeyWorth, Keys, Limits, NewEvent, Options, Response, Right, serve_ingress,
+};
 use http_body_util::BodyExt;
 use model::{
     CodeHash, Fault, FaultCode, Function, FunctionError, FunctionName, FunctionSpec, InstanceId, Invocation, Outcome,
-    Record, RecordOutcome, Reply, Revision, Runtime, Timestamp,
+    Qualifier, Record, RecordOutcome, Reply, Revision, RoutePattern, Runtime, SecretName, Timestamp,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,17 +34,54 @@ pub struct Fake {
 /// The event that every idempotency key names.
 pub const EARLIER: &str = "2f0e4b5a-0000-4000-8000-000000000000";
 pub const TOKEN: &str = "hth_good";
+/// Lets its holder call echo, and know of page.
+pub const NARROW: &str = "hth_narrow";
 pub const KEY: &str = "HKIAAEBAGBAFAYDQQCIK";
 pub const SECRET: &str = "qkPy0Qmkz5rYv7bVvOlxfJ1zQ2yqgS4mXbT8rQ5e";
 
 pub struct FakeKeys;
+
+/// What stands for a code of this message.
+pub fn code(message: &[u8]) -> [u8; 32] {
+    [message.iter().fold(0u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(*byte)); 32]
+}
 
 impl Keys for FakeKeys {
     fn secret(&self, access_key_id: &str) -> Option<String> {
         (access_key_id == KEY).then(|| SECRET.into())
     }
     fn token_ok(&self, token: &str) -> bool {
-        token == TOKEN
+        token == TOKEN || token == NARROW
+    }
+    fn may_invoke(&self, caller: &Caller, function: &FunctionName) -> Right {
+        match (caller, function.as_str()) {
+            (Caller::Token(token), _) if token == TOKEN => Right::Invoke,
+            (Caller::AccessKey(_), _) | (_, "echo") => Right::Invoke,
+            (_, "page") => Right::Know,
+            _ => Right::Nothing,
+        }
+    }
+    fn api_key(&self, key: &str, function: &FunctionName, _: &RoutePattern) -> KeyWorth {
+        match key {
+            "good" => KeyWorth::Valid,
+            "of-page" if function.as_str() == "page" => KeyWorth::Valid,
+            "of-page" => KeyWorth::Elsewhere,
+            _ => KeyWorth::Unknown,
+        }
+    }
+    fn signed<'a>(
+        &'a self,
+        secret: &'a SecretName,
+        message: &'a [&'a [u8]],
+        codes: &'a [[u8; 32]],
+    ) -> Pin<Box<dyn Future<Output = Result<bool, Fault>> + Send + 'a>> {
+        Box::pin(async move {
+            if secret.as_str() == "gone" {
+                return Err(Fault::new(FaultCode::SecretUnusable, "the secret gone is not there"));
+            }
+            // No HMAC: a sum is enough to tell one body from another.
+            Ok(codes.contains(&code(&message.concat())))
+        })
     }
 }
 
@@ -54,8 +95,27 @@ impl Invoker for Fake {
             let mut spec = FunctionSpec::new(name.clone(), Runtime::python("3.11"), "app.handler");
             spec.url = name.as_str() != "hidden";
             let code = CodeHash::from_digest(&[0; 32]);
-            Arc::new(Function { spec, revision: Revision(1), code, code_size: 1, modified: Timestamp(0) })
+            Arc::new(Function {
+                spec,
+                version: Default::default(),
+                revision: Revision(1),
+                code,
+                code_size: 1,
+                modified: Timestamp(0),
+            })
         })
+    }
+
+    fn resolve(&self, name: &FunctionName, qualifier: Option<&Qualifier>) -> Option<Arc<Function>> {
+        // Of each there is the alias `live`, and nothing else.
+        let known = [None, Some("$LATEST"), Some("live")];
+        let qualifier = qualifier.map(ToString::to_string);
+        known.contains(&qualifier.as_deref()).then(|| self.function(name))?
+    }
+
+    async fn stream(&self, invocation: Invocation) -> Result<Streamed, Fault> {
+        // Pieces are the engine's own: what comes in them is tested there, and from outside.
+        Ok(Streamed::Whole(Box::new(self.invoke(invocation).await?)))
     }
 
     async fn invoke(&self, invocation: Invocation) -> Result<Outcome, Fault> {
@@ -88,6 +148,7 @@ impl Invoker for Fake {
             request_id: invocation.id,
             function: invocation.function.clone(),
             revision: Revision(1),
+            version: Default::default(),
             instance: None,
             door: invocation.door,
             received: invocation.received,
@@ -95,6 +156,7 @@ impl Invoker for Fake {
             stem: false,
             isolation: None,
             outcome: RecordOutcome::Ok,
+            error: None,
             queued_us: 0,
             sandbox_us: None,
             runtime_us: None,
@@ -104,7 +166,13 @@ impl Invoker for Fake {
             cpu_us: None,
             request_bytes: 0,
             response_bytes: 0,
+            qualifier: None,
+            memory: None,
+            billed_ms: 0,
+            replay_of: None,
+            payloads: model::Kept::No,
             stages: vec![],
+            trace: None,
         };
         let tail = invocation.tail.then(|| [b"x".repeat(5000), b"END".to_vec()].concat());
         Ok(Outcome { reply: reply?, instance: InstanceId::random(), tail, record })
@@ -153,7 +221,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let fake = Fake::default();
         let gateway = Gateway::new(fake.clone(), FakeKeys, Options { limits, ..Options::default() });
-        let ended = tokio::spawn(serve_ingress(listener, gateway, async {
+        let ended = tokio::spawn(serve_ingress(listener, None, gateway, async {
             let _ = stopped.await;
         }));
         Self { address, fake, stop, ended }

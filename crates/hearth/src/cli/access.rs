@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use control::{FunctionView, FunctionWrite};
-use model::{EnvValue, FunctionSpec, InvalidMount, Mount, SecretName, SecretRef};
+use model::{EnvValue, FunctionSpec, HttpRoute, InvalidMount, Mount, SecretName, SecretRef};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -33,6 +33,10 @@ pub struct AccessArgs {
     /// A folder of the host's to see at /mnt/NAME, to be read unless :rw is said; may be given many times
     #[arg(long, value_name = "HOST=/mnt/NAME[:rw]", value_parser = mount)]
     mount: Vec<Mount>,
+    /// A route to answer, and what stands before it: 'POST /hooks/{name} auth=github:SECRET rate=10/s burst=20 max-body=1MB
+    /// timeout=5s cors=https://…'; may be given many times
+    #[arg(long, value_name = "METHOD HOST/PATH")]
+    route: Vec<HttpRoute>,
 }
 
 // === impl AccessArgs ===
@@ -48,6 +52,12 @@ impl AccessArgs {
             let files = write.secrets.get_or_insert_default();
             files.extend(self.secret_file.iter().map(|(path, secret)| (path.clone(), Some(secret.clone()))));
         }
+        if !self.route.is_empty() {
+            // Beside the manifest's, in the place of the one that answers the same.
+            let routes = write.routes.get_or_insert_default();
+            routes.retain(|one| !self.route.iter().any(|said| said.route.collides(&one.route)));
+            routes.extend(self.route.iter().cloned());
+        }
         if !self.mount.is_empty() {
             // Beside the manifest's, in the place of the one at the same path.
             let mounts = write.mounts.get_or_insert_default();
@@ -61,6 +71,7 @@ impl AccessArgs {
 pub fn complete(spec: &mut FunctionSpec, write: &FunctionWrite) {
     let files = write.secrets.iter().flatten().filter_map(|(path, secret)| Some((path.clone(), secret.clone()?)));
     spec.secrets.extend(files);
+    spec.routes = write.routes.clone().unwrap_or_default();
     spec.mounts.extend(write.mounts.iter().flatten().cloned());
 }
 
@@ -126,7 +137,9 @@ pub fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
     let said = |path: &&String| write.secrets.as_ref().is_some_and(|files| files.contains_key(*path));
     let files = before.secrets.keys().filter(|path| !said(path)).map(|path| format!("secret file {path}"));
     let mounts = before.mounts.iter().filter(|_| write.mounts.is_none());
-    files.chain(mounts.map(|mount| format!("mount {}", mount.path))).collect()
+    let routes = before.routes.iter().filter(|_| write.routes.is_none());
+    let routes = routes.map(|one| format!("route {}", one.route));
+    files.chain(mounts.map(|mount| format!("mount {}", mount.path))).chain(routes).collect()
 }
 
 #[cfg(test)]

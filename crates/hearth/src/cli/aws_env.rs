@@ -40,7 +40,7 @@ pub fn run(args: AwsEnvArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// For a POSIX shell. A value of harmless characters stays bare, for readers that are no shell.
-fn quoted(value: &str) -> String {
+pub fn quoted(value: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=".contains(&byte);
     if !value.is_empty() && value.bytes().all(bare) {
         return value.to_owned();

@@ -1,17 +1,21 @@
 //! Talking to a Hearth that runs: endpoint, token, calls, and what goes wrong in words that help.
 
 use std::fmt::Display;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use control::{FunctionList, Token};
+use control::{ErrorBody, FunctionList, Token};
 use model::FunctionName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body};
+
+use super::trust;
 
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7070";
 const CONNECT: Duration = Duration::from_secs(5);
@@ -32,6 +36,9 @@ pub struct ConnectArgs {
     /// The data directory that holds admin.token; HEARTH_TOKEN takes its place
     #[arg(long, env = "HEARTH_DATA_DIR", hide_env_values = true, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
+    /// Certificates in PEM by which an https:// endpoint is known [default: those that this machine trusts]
+    #[arg(long, env = "HEARTH_CA_FILE", hide_env_values = true, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Why a call to Hearth failed.
@@ -117,15 +124,26 @@ impl ConnectArgs {
 
 impl Client {
     pub fn new(connect: &ConnectArgs) -> Result<Self, ClientError> {
-        Self::with(connect.endpoint(), connect.token())
+        Self::with_ca(connect.endpoint(), connect.token(), connect.ca_file.as_deref())
     }
 
     /// For a Hearth that is known, without a look at the environment.
     pub fn with(endpoint: String, token: Result<String, String>) -> Result<Self, ClientError> {
-        if !endpoint.starts_with("http://") {
-            let cause = "only http:// endpoints can be spoken to; put a tunnel before an https one".to_owned();
-            return Err(ClientError::Unreachable { endpoint, cause });
-        }
+        Self::with_ca(endpoint, token, None)
+    }
+
+    fn with_ca(endpoint: String, token: Result<String, String>, ca: Option<&Path>) -> Result<Self, ClientError> {
+        let tls = match endpoint.split_once("://") {
+            Some(("http", _)) => TlsConfig::default(),
+            Some(("https", _)) => {
+                let unusable = |cause| ClientError::Unreachable { endpoint: endpoint.clone(), cause };
+                trust::config(ca).map_err(unusable)?
+            }
+            _ => {
+                let cause = "expected an http:// or https:// endpoint".to_owned();
+                return Err(ClientError::Unreachable { endpoint, cause });
+            }
+        };
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT))
@@ -133,9 +151,63 @@ impl Client {
             .max_redirects(0)
             // The token is for Hearth alone.
             .proxy(None)
+            .tls_config(tls)
             .user_agent(concat!("hearth/", env!("CARGO_PKG_VERSION")))
             .build();
         Ok(Self { agent: config.new_agent(), endpoint, token })
+    }
+
+    /// A connection into an instance, that carries the bytes of one to a port of its loopback.
+    pub fn attach(&self, instance: &str, port: u16) -> Result<TcpStream, ClientError> {
+        let token = self.token.as_ref().map_err(|why| ClientError::Token(why.clone()))?;
+        if self.endpoint.starts_with("https://") {
+            let cause = "a debugger's connection goes over http:// only: lead one here, for example with ssh -L";
+            return Err(ClientError::Unreachable { endpoint: self.endpoint.clone(), cause: cause.to_owned() });
+        }
+        let authority = self.endpoint.trim_start_matches("http://").split('/').next().unwrap_or_default();
+        let address = if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+        let unreachable =
+            |error: io::Error| ClientError::Unreachable { endpoint: self.endpoint.clone(), cause: error.to_string() };
+        let mut stream = TcpStream::connect(address).map_err(unreachable)?;
+        stream.set_read_timeout(Some(SILENCE)).map_err(unreachable)?;
+        let head = format!(
+            "GET /api/v1/instances/{instance}/ports/{port} HTTP/1.1\r\nhost: {authority}\r\nauthorization: Bearer {token}\r\n\
+             connection: upgrade\r\nupgrade: tcp\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).map_err(unreachable)?;
+        // Not a byte behind the head may be taken: it is the instance's.
+        let mut answer = Vec::new();
+        let mut byte = [0];
+        while !answer.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).map_err(unreachable)?;
+            answer.push(byte[0]);
+            if answer.len() > 16 * 1024 {
+                return Err(self.stranger("its answer has no end"));
+            }
+        }
+        let head = String::from_utf8_lossy(&answer);
+        let status = head.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+        match status {
+            Some(101) => {
+                stream.set_read_timeout(None).map_err(unreachable)?;
+                Ok(stream)
+            }
+            Some(status) => {
+                let length = head
+                    .lines()
+                    .filter_map(|line| line.split_once(':'))
+                    .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+                let length =
+                    length.and_then(|(_, length)| length.trim().parse::<u64>().ok()).unwrap_or(0).min(64 * 1024);
+                let mut body = Vec::new();
+                stream.take(length).read_to_end(&mut body).map_err(unreachable)?;
+                let error = serde_json::from_slice::<ErrorBody>(&body).ok();
+                let code = error.as_ref().map(|error| error.code.as_str().to_owned());
+                let message = error.map_or_else(|| format!("it answered {status}"), |error| error.message);
+                Err(ClientError::Refused { status, code, message })
+            }
+            None => Err(self.stranger("its answer is not HTTP")),
+        }
     }
 
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

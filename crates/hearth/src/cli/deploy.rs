@@ -8,9 +8,11 @@
 //! function exists: a variable set by `hearth env` outlives a redeploy. What stayed is told; `--reset` goes back
 //! to the defaults.
 
+mod canary;
+mod debugger;
 mod once;
+mod source;
 
-use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use control::{FunctionView, FunctionWrite, PackageView, RuntimeList, ScaleWrite};
+use control::{FunctionView, FunctionWrite, PackageView, RecordsWrite, RuntimeList, ScaleWrite};
 use model::{
-    CodeHash, Cpu, Egress, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, Language, Memory,
-    Runtime,
+    CodeHash, Cpu, Egress, FaultCode, FunctionName, FunctionSpec, Idle, Isolation, IsolationChoice, KeepPayloads,
+    Language, Memory, Runtime, WebProtocol,
 };
 
 use super::access::{self, AccessArgs};
@@ -31,12 +33,16 @@ use super::install::Install;
 use super::kept::kept;
 use super::pack::{self, Contents, Packer};
 use super::progress::Progress;
-use super::{Usage, init, manifest, out, text};
+use super::triggered::TriggerArgs;
+use super::{Usage, manifest, out, text};
+use canary::CanaryFlags;
+pub use debugger::Debugger;
 pub use once::Deployed;
+pub use source::Source;
 
 #[derive(Debug, Args)]
 pub struct DeployArgs {
-    /// A folder, with or without a hearth.toml; a zip; a single .py, .js, .mjs or .cjs file; or a single program
+    /// A folder, with or without a hearth.toml; a zip; a jar; a single .py, .js, .mjs or .cjs file; or a single program
     #[arg(default_value = ".")]
     pub path: PathBuf,
     /// The function's name [default: the folder's or file's]
@@ -49,7 +55,7 @@ pub struct DeployArgs {
     /// own /usr]
     #[arg(long, value_name = "REFERENCE")]
     image: Option<String>,
-    /// file.function [default: found in the files]
+    /// file.function [default: found in the files]; for Java package.Class or package.Class::method
     #[arg(long)]
     handler: Option<String>,
     /// It is an HTTP server, and listens on $PORT
@@ -61,6 +67,9 @@ pub struct DeployArgs {
     /// It is an HTTP server, and answers at this path once it takes requests
     #[arg(long, value_name = "PATH")]
     health: Option<String>,
+    /// It is an HTTP server, and speaks http1, or h2c: HTTP/2 in clear, as gRPC servers do [default with --web: http1]
+    #[arg(long, value_name = "PROTOCOL")]
+    protocol: Option<WebProtocol>,
     /// Program and arguments, separated by spaces: a web function's server, or what is run once for each event
     #[arg(long, value_name = "TEXT")]
     command: Option<String>,
@@ -88,6 +97,8 @@ pub struct DeployArgs {
     pub env: Vec<(String, String)>,
     #[command(flatten)]
     access: AccessArgs,
+    #[command(flatten)]
+    triggers: TriggerArgs,
     /// What it may reach: none, internet, lan, or addresses: 192.168.1.10:5432,10.0.0.0/8 [default: none]
     #[arg(long, value_name = "EGRESS")]
     egress: Option<Egress>,
@@ -103,6 +114,10 @@ pub struct DeployArgs {
     /// Invocations at once in one instance; event functions take 1 [default for web functions: 64]
     #[arg(long, value_name = "COUNT")]
     concurrency: Option<u32>,
+    /// Keep events and answers of its calls: none, errors (of those that fail) or all; they may hold personal data
+    /// [default: none]
+    #[arg(long, value_name = "WHICH")]
+    payloads: Option<KeepPayloads>,
     /// For people, at most 256 bytes
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -112,6 +127,8 @@ pub struct DeployArgs {
     /// Do not answer HTTP
     #[arg(long)]
     no_url: bool,
+    #[command(flatten)]
+    pub canary: CanaryFlags,
     /// What is not said goes back to its default, on a function that exists
     #[arg(long)]
     pub reset: bool,
@@ -129,15 +146,9 @@ pub struct DeployArgs {
     pub json: bool,
     #[command(flatten)]
     pub connect: ConnectArgs,
-}
-
-/// Where the code comes from.
-pub enum Source {
-    Folder(PathBuf),
-    Zip(PathBuf),
-    File(PathBuf),
-    /// An executable, which becomes the package's bootstrap.
-    Program(PathBuf),
+    /// Under `hearth dev --debug`.
+    #[arg(skip)]
+    pub debugger: Option<Debugger>,
 }
 
 pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
@@ -153,7 +164,7 @@ pub fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn upload(client: &Client, zip: &[u8], sha256: &CodeHash, progress: &Progress) -> anyhow::Result<()> {
+pub fn upload(client: &Client, zip: &[u8], sha256: &CodeHash, progress: &Progress) -> anyhow::Result<()> {
     if client.has(&format!("/api/v1/packages/{sha256}"))? {
         return Ok(());
     }
@@ -208,10 +219,11 @@ impl DeployArgs {
         set(&mut write.runtime, &self.runtime);
         set(&mut write.image, &self.image.clone().map(Some));
         set(&mut write.handler, &self.handler);
-        if self.web || self.port.is_some() || self.health.is_some() {
+        if self.web || self.port.is_some() || self.health.is_some() || self.protocol.is_some() {
             let web = write.web.get_or_insert_default().get_or_insert_default();
             web.port = self.port.unwrap_or(web.port);
             set(&mut web.health, &self.health);
+            web.protocol = self.protocol.unwrap_or(web.protocol);
         }
         if let Some(command) = &self.command {
             write.command = Some(Some(command.split_whitespace().map(str::to_owned).collect()));
@@ -222,6 +234,9 @@ impl DeployArgs {
         set(&mut write.timeout, &self.timeout);
         set(&mut write.cpu, &self.cpu.map(Some));
         set(&mut write.tmp, &self.tmp);
+        if self.payloads.is_some() {
+            write.records = Some(RecordsWrite { payloads: self.payloads });
+        }
         set(&mut write.egress, &self.egress);
         set(&mut write.description, &self.description);
         if self.url || self.no_url {
@@ -232,6 +247,7 @@ impl DeployArgs {
             env.extend(self.env.iter().map(|(name, value)| (name.clone(), Some(value.as_str().into()))));
         }
         self.access.override_in(write);
+        self.triggers.override_in(write);
         let mut scale = write.scale.take().unwrap_or_default();
         set(&mut scale.min, &self.min);
         set(&mut scale.max, &self.max);
@@ -261,7 +277,14 @@ impl DeployArgs {
             }
         }
         let folder = match source {
-            Source::Zip(path) => {
+            Source::Jar(path)
+                if write.web.clone().unwrap_or_else(|| before.and_then(|one| one.web.clone())).is_some() =>
+            {
+                let contents = Contents::of_program(path, guess::BOOTSTRAP_JAR)?;
+                self.identify(&contents.telling(), &|_| false, client, before, write, told)?;
+                return packer.pack(&contents);
+            }
+            Source::Zip(path) | Source::Jar(path) => {
                 let (bytes, files) = pack::open_zip(path)?;
                 let has = |module: &str| has_module(module, |file| files.contains_key(file));
                 self.identify(&files, &has, client, before, write, told)?;
@@ -285,8 +308,15 @@ impl DeployArgs {
         let has = |module: &str| has_module(module, |file| contents.has(file));
         let runtime = self.identify(&contents.telling(), &has, client, before, write, told)?;
         if !self.no_install {
-            let install =
-                Install { folder, runtime: &runtime, scripts: self.install_scripts, afresh: self.reinstall, progress };
+            let beside = self.debugger.and_then(|_| Debugger::package(&runtime, &contents));
+            let install = Install {
+                folder,
+                runtime: &runtime,
+                scripts: self.install_scripts,
+                beside,
+                afresh: self.reinstall,
+                progress,
+            };
             if let Some(installed) = install.run()? {
                 if !installed.inside.is_empty() {
                     // What was installed for developing gives way to what was installed for running.
@@ -350,7 +380,11 @@ impl DeployArgs {
             return Err(no_runtime(&runtime, &here).into());
         }
         let usual = FunctionSpec::usual_handler(runtime.language(), web, command);
-        if let Some(handler) = write.handler.as_ref().filter(|one| !one.contains('.') && usual.is_none()) {
+        if let Some(handler) = write
+            .handler
+            .as_ref()
+            .filter(|one| !one.contains('.') && usual.is_none() && runtime.language() != Language::Java)
+        {
             // As on AWS it is deployed all the same, and fails when it is called.
             told.push(format!("handler {handler} has no dot: expected MODULE.FUNCTION"));
         }
@@ -359,7 +393,8 @@ impl DeployArgs {
             None if usual.is_some() => usual.unwrap_or_default().to_owned(),
             None => {
                 let module = |handler: &str| handler.rsplit_once('.').map_or("", |(module, _)| module).to_owned();
-                let same = before.map(|one| one.handler.clone()).filter(|handler| has_module(&module(handler)));
+                let java = runtime.language() == Language::Java;
+                let same = before.map(|one| one.handler.clone()).filter(|handler| java || has_module(&module(handler)));
                 match same {
                     Some(handler) => handler,
                     None => guessed_handler(files, &runtime, told)?,
@@ -375,6 +410,11 @@ impl DeployArgs {
 
 fn guessed_handler(files: &RootFiles, runtime: &Runtime, told: &mut Vec<String>) -> Result<String, Usage> {
     let found = guess::handlers(files, runtime.language());
+    if runtime.language() == Language::Java {
+        let message = "a Java function is called by its class: say --handler package.Class, or package.Class::method; or \
+                       --web for a jar that is an HTTP server";
+        return Err(Usage(message.into()));
+    }
     let (first, others) = found.split_first().ok_or_else(|| {
         Usage("no handler found: expected a function named handler, or say --handler FILE.FUNCTION".into())
     })?;
@@ -426,6 +466,7 @@ fn check(write: &FunctionWrite, runtime: &Runtime, handler: &str, before: Option
     let env = write.env.iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
     spec.env.extend(env);
     access::complete(&mut spec, write);
+    spec.sources = write.sources.clone().unwrap_or_default();
     spec.validate().map_err(|error| Usage(error.to_string()))
 }
 
@@ -437,47 +478,6 @@ fn said_or<T>(said: &Option<Option<T>>, is: Option<&T>) -> bool {
 /// Whether a handler's module is among the files, in any language.
 fn has_module(module: &str, has: impl Fn(&str) -> bool) -> bool {
     [".py", ".mjs", ".js", ".cjs"].iter().any(|end| has(&format!("{module}{end}")))
-}
-
-// === impl Source ===
-
-impl Source {
-    pub fn of(path: &Path) -> Result<Self, Usage> {
-        let meta = fs::metadata(path).map_err(|error| Usage(format!("{}: {error}", path.display())))?;
-        if meta.is_dir() {
-            return Ok(Self::Folder(path.to_owned()));
-        }
-        match path.extension().and_then(|end| end.to_str()) {
-            Some("zip") => Ok(Self::Zip(path.to_owned())),
-            Some("py" | "js" | "mjs" | "cjs") => Ok(Self::File(path.to_owned())),
-            _ if path.file_name().is_some_and(|name| name == "hearth.toml") => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                Ok(Self::Folder(folder.unwrap_or(Path::new(".")).to_owned()))
-            }
-            _ if pack::is_program(path) => Ok(Self::Program(path.to_owned())),
-            _ => Err(Usage(format!(
-                "{}: expected a folder, a .zip, a .py, .js, .mjs or .cjs file, or a program",
-                path.display()
-            ))),
-        }
-    }
-
-    /// What `hearth.toml` says; only a folder has one.
-    fn manifest(&self) -> anyhow::Result<FunctionWrite> {
-        let Self::Folder(folder) = self else { return Ok(FunctionWrite::default()) };
-        match fs::read_to_string(folder.join("hearth.toml")) {
-            Ok(text) => Ok(manifest::parse(&text)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(FunctionWrite::default()),
-            Err(error) => Err(error).with_context(|| format!("reading {}", folder.join("hearth.toml").display())),
-        }
-    }
-
-    fn name(&self) -> anyhow::Result<FunctionName> {
-        match self {
-            Self::Folder(folder) => init::function_name(folder),
-            Self::Zip(path) | Self::File(path) | Self::Program(path) => init::function_name(&path.with_extension("")),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -533,7 +533,7 @@ mod tests {
         for (line, key) in [
             (["x", "--memory", "1MB"], "memory = 1MB"),
             (["x", "--timeout", "16m"], "timeout = 16m"),
-            (["x", "--max", "0"], "scale.max = 0"),
+            (["x", "--max", "10001"], "scale.max = 10001"),
             (["x", "--min", "1001"], "scale.min = 1001"),
             (["x", "--idle", "8d"], "scale.idle = 8d"),
             (["x", "--env", "AWS_REGION=x"], "AWS_REGION"),

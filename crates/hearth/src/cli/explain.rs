@@ -57,6 +57,7 @@ pages! {
     Store = "HEARTH-P005",
     Draining = "HEARTH-P006",
     Internal = "HEARTH-P007",
+    PackageDamaged = "HEARTH-P008",
 }
 
 pub fn run(args: ExplainArgs) -> anyhow::Result<ExitCode> {

@@ -14,13 +14,21 @@ const NODE_STEMS: &[&str] = &["index", "app", "main", "handler", "function", "se
 /// What AWS Lambda starts where the runtime is the package's own.
 pub const BOOTSTRAP: &str = "bootstrap";
 
+/// A Java program that is a server, or asks for events itself.
+pub const BOOTSTRAP_JAR: &str = "bootstrap.jar";
+
 /// Names of handlers, the likeliest first.
 const HANDLERS: &[&str] = &["handler", "lambda_handler"];
 
 /// Whether a file's text helps to guess.
 pub fn telling(name: &str) -> bool {
     let code = [".py", ".js", ".mjs", ".cjs"].iter().any(|end| name.ends_with(end));
-    code || ["package.json", "requirements.txt", BOOTSTRAP].contains(&name)
+    code || ["package.json", "requirements.txt", BOOTSTRAP, BOOTSTRAP_JAR].contains(&name)
+}
+
+/// Whether a file anywhere in a package says that it is Java's, or is to be compiled.
+pub fn telling_java(path: &str) -> bool {
+    path.ends_with(".class") || path.ends_with(".java") || path.starts_with("lib/") && path.ends_with(".jar")
 }
 
 /// What it is written in: a program of its own decides, then a package list, then code.
@@ -28,6 +36,9 @@ pub fn language(files: &RootFiles) -> Option<Language> {
     let has = |ends: &[&str]| files.keys().any(|name| ends.iter().any(|end| name.ends_with(end)));
     if files.contains_key(BOOTSTRAP) {
         return Some(Language::Native);
+    }
+    if files.contains_key(BOOTSTRAP_JAR) {
+        return Some(Language::Java);
     }
     if files.contains_key("requirements.txt") {
         return Some(Language::Python);
@@ -38,7 +49,8 @@ pub fn language(files: &RootFiles) -> Option<Language> {
     match (has(&[".py"]), has(&[".js", ".mjs", ".cjs"])) {
         (true, _) => Some(Language::Python),
         (false, true) => Some(Language::Node),
-        (false, false) => None,
+        // Packages of other languages may hold some of Java's files somewhere.
+        (false, false) => files.keys().any(|name| telling_java(name)).then_some(Language::Java),
     }
 }
 
@@ -57,7 +69,8 @@ pub fn handlers(files: &RootFiles, language: Language) -> Vec<String> {
     let ends: &[&str] = match language {
         Language::Python => &[".py"],
         Language::Node => &[".mjs", ".js", ".cjs"],
-        Language::Image | Language::Native => return Vec::new(),
+        // A class is chosen by its whole name, and nearly all could be meant.
+        Language::Java | Language::Image | Language::Native => return Vec::new(),
     };
     let stem = |name: &String| ends.iter().find_map(|end| name.strip_suffix(end)).map(str::to_owned);
     let mut stems: Vec<(String, &str)> =
@@ -65,7 +78,7 @@ pub fn handlers(files: &RootFiles, language: Language) -> Vec<String> {
     let main = files.get("package.json").and_then(|text| main_of(text));
     let likely = match language {
         Language::Python => PYTHON_STEMS,
-        Language::Node | Language::Image | Language::Native => NODE_STEMS,
+        Language::Node | Language::Java | Language::Image | Language::Native => NODE_STEMS,
     };
     stems.sort_by_key(|(stem, _)| {
         let named = main.as_ref() == Some(stem);
@@ -102,7 +115,7 @@ fn defines(text: &str, name: &str, language: Language) -> bool {
             let assigned = line.strip_prefix(name).map(str::trim_start);
             called || assigned.is_some_and(|rest| rest.starts_with('=') && !rest.starts_with("=="))
         }
-        Language::Image | Language::Native => false,
+        Language::Java | Language::Image | Language::Native => false,
         Language::Node => (line.contains("export") || line.contains("exports")) && words(line).any(|word| word == name),
     })
 }
@@ -126,6 +139,10 @@ mod tests {
         assert_eq!(language(&files(&[("package.json", "{}"), ("tool.py", "")])), Some(Language::Node));
         assert_eq!(language(&files(&[("requirements.txt", ""), ("x.js", "")])), Some(Language::Python));
         assert_eq!(language(&files(&[("bootstrap", "\x7fELF"), ("main.py", "")])), Some(Language::Native));
+        assert_eq!(language(&files(&[("com/x/Handler.class", "")])), Some(Language::Java));
+        assert_eq!(language(&files(&[("lib/x.jar", "")])), Some(Language::Java));
+        assert_eq!(language(&files(&[("package.json", ""), ("node_modules/x/X.java", "")])), Some(Language::Node));
+        assert_eq!(language(&files(&[("bootstrap.jar", "")])), Some(Language::Java));
         assert_eq!(language(&files(&[])), None);
     }
 

@@ -25,7 +25,7 @@ pub struct InitArgs {
     /// What to begin with [default: python, or what fits --runtime]
     #[arg(short, long, value_parser = PossibleValuesParser::new(TEMPLATES.iter().map(possible)))]
     template: Option<String>,
-    /// What it runs on: python, node, or a runtime like python3.11 [default: the newest here that fits]
+    /// What it runs on: python, node, java, or a runtime like python3.11 [default: the newest here that fits]
     #[arg(short, long, value_parser = kind)]
     runtime: Option<Kind>,
     #[command(flatten)]
@@ -44,12 +44,13 @@ fn kind(text: &str) -> Result<Kind, String> {
     match text {
         "python" => return Ok(Kind(Language::Python, None)),
         "node" | "nodejs" => return Ok(Kind(Language::Node, None)),
+        "java" => return Ok(Kind(Language::Java, None)),
         _ => {}
     }
-    let expected = "expected python, node, or a runtime like python3.11";
+    let expected = "expected python, node, java, or a runtime like python3.11";
     let runtime: Runtime = text.parse().map_err(|_| expected)?;
     match runtime.language() {
-        language @ (Language::Python | Language::Node) => Ok(Kind(language, Some(runtime))),
+        language @ (Language::Python | Language::Node | Language::Java) => Ok(Kind(language, Some(runtime))),
         _ => Err(expected.into()),
     }
 }
@@ -58,7 +59,11 @@ pub fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
     let Some(folder) = &args.folder else { return list() };
     let name = function_name(folder)?;
     let language = args.runtime.as_ref().map(|kind| kind.0);
-    let beginning = if language == Some(Language::Node) { "node" } else { "python" };
+    let beginning = match language {
+        Some(Language::Node) => "node",
+        Some(Language::Java) => "java",
+        _ => "python",
+    };
     let template = args.template.as_deref().unwrap_or(beginning);
     let template = Template::named(template).context("a template that the command line took is there")?;
     if language.is_some_and(|language| language != template.language) {
@@ -86,6 +91,9 @@ pub fn run(args: InitArgs) -> anyhow::Result<ExitCode> {
         None => template.event.to_owned(),
     };
     let folder = quoted(&shown.to_string());
+    if let Some(build) = template.build() {
+        out::line(&format!("  build   cd {folder} && {build}"))?;
+    }
     out::line(&format!("  deploy  hearth deploy {folder}    (hearth dev {folder}: at every save)"))?;
     out::line(&format!("  call    hearth invoke {name} {}", quoted(&event)))?;
     Ok(ExitCode::SUCCESS)
@@ -134,6 +142,14 @@ fn newest(language: Language, connect: &ConnectArgs) -> Runtime {
             let minor = text.trim().strip_prefix("Python 3.").and_then(|rest| rest.split('.').next());
             minor.and_then(|minor| format!("python3.{minor}").parse().ok()).unwrap_or_else(|| Runtime::python("3.11"))
         }
+        // What the machine has does not matter to a program of its own.
+        Language::Native => Runtime::provided(),
+        Language::Java => {
+            // `javac 17.0.15`
+            let text = output("javac", "-version").unwrap_or_default();
+            let major = text.trim().strip_prefix("javac ").and_then(|rest| rest.split('.').next());
+            major.and_then(|major| format!("java{major}").parse().ok()).unwrap_or_else(|| Runtime::java("17"))
+        }
         _ => {
             let text = output("node", "--version").unwrap_or_default();
             let major = text.trim().strip_prefix('v').and_then(|rest| rest.split('.').next());
@@ -149,7 +165,12 @@ mod tests {
     #[test]
     fn a_template_is_a_manifest_that_can_be_deployed() {
         for template in TEMPLATES {
-            let runtime = if template.language == Language::Python { "python3.12" } else { "nodejs22.x" };
+            let runtime = match template.language {
+                Language::Python => "python3.12",
+                Language::Native => "provided.al2023",
+                Language::Java => "java21",
+                _ => "nodejs22.x",
+            };
             let (_, toml) = template.files.iter().find(|(file, _)| *file == "hearth.toml").unwrap();
             let toml = String::from_utf8(template.file("hearth.toml", toml, "hello", runtime)).unwrap();
             let manifest = crate::cli::manifest::parse(&toml).unwrap();
@@ -165,7 +186,9 @@ mod tests {
     fn a_template_has_all_that_its_example_has_but_its_cases() {
         for template in TEMPLATES.iter().filter(|template| template.example.is_some()) {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(template.name);
-            let contents = crate::cli::pack::Contents::of_folder(&folder, &["cases", "node_modules"]).unwrap();
+            let contents =
+                crate::cli::pack::Contents::of_folder(&folder, &["cases", "node_modules", "target", "bootstrap"])
+                    .unwrap();
             for path in contents.state().keys() {
                 assert!(template.files.iter().any(|(file, _)| file == path), "{}: {path}", template.name);
             }

@@ -1,7 +1,9 @@
-//! Installs what a folder asks for, `requirements.txt` or `package.json`, beside it and never into it.
+//! Installs what a folder asks for, `requirements.txt`, `package.json` or Java sources, beside it and never into it.
 //!
 //! The result is kept in the user's cache under the hash of everything it depends on, so that a redeploy is
 //! quick. It is made in a folder of its own and moved to its place whole: a broken install leaves nothing.
+
+mod java;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -26,6 +28,8 @@ pub struct Install<'a> {
     pub runtime: &'a Runtime,
     /// Let packages run their own install scripts.
     pub scripts: bool,
+    /// A Python package beside those that are asked for.
+    pub beside: Option<&'static str>,
     /// Do not use what is kept.
     pub afresh: bool,
     pub progress: &'a Progress,
@@ -53,16 +57,17 @@ impl Install<'_> {
         match self.runtime.language() {
             Language::Python => self.pip(),
             Language::Node => self.npm(),
+            Language::Java => java::compile(self),
             Language::Image | Language::Native => Ok(None),
         }
     }
 
     fn pip(&self) -> anyhow::Result<Option<Installed>> {
         let list = self.folder.join("requirements.txt");
-        let Some(text) = read_if_there(&list)? else { return Ok(None) };
+        let text = read_if_there(&list)?.unwrap_or_default();
         let wanted = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let wanted: Vec<&str> = wanted.collect();
-        if wanted.is_empty() {
+        if wanted.is_empty() && self.beside.is_none() {
             return Ok(None);
         }
         // A line that refers to other files depends on more than its own text.
@@ -71,9 +76,17 @@ impl Install<'_> {
         };
         let keep = !wanted.iter().any(refers);
         let python = Python::find(self.runtime)?;
-        let key =
-            [b"pip", self.runtime.to_string().as_bytes(), python.tag().as_bytes(), text.as_bytes()].map(<[u8]>::to_vec);
-        let count = format!("{} of requirements.txt", plural(wanted.len(), "line"));
+        let mut key = [b"pip", self.runtime.to_string().as_bytes(), python.tag().as_bytes(), text.as_bytes()]
+            .map(<[u8]>::to_vec)
+            .to_vec();
+        key.extend(self.beside.map(|beside| beside.as_bytes().to_vec()));
+        let mut count = match (wanted.len(), self.beside) {
+            (0, Some(beside)) => beside.to_owned(),
+            (lines, _) => format!("{} of requirements.txt", plural(lines, "line")),
+        };
+        if let Some(beside) = self.beside.filter(|_| !wanted.is_empty()) {
+            count = format!("{beside} and {count}");
+        }
         self.kept(&key, keep, "", &count, |target, step| {
             let install = |binaries_only: bool| {
                 let mut command = python.pip();
@@ -83,7 +96,10 @@ impl Install<'_> {
                     command.args(["--only-binary", ":all:"]);
                 }
                 command.args(python.platform());
-                command.arg("-r").arg("requirements.txt").current_dir(self.folder);
+                if !wanted.is_empty() {
+                    command.args(["-r", "requirements.txt"]);
+                }
+                command.args(self.beside).current_dir(self.folder);
                 command.env("PIP_ROOT_USER_ACTION", "ignore");
                 watch("pip", &mut command, step)
             };
@@ -99,7 +115,7 @@ impl Install<'_> {
                 (status, said)
             };
             if !status.success() {
-                bail!("pip could not install requirements.txt:\n{said}");
+                bail!("pip could not install {count}:\n{said}");
             }
             // Launchers with this machine's interpreter in their first line: of no use in a function.
             fs::remove_dir_all(target.join("bin")).ok();
@@ -360,7 +376,15 @@ mod tests {
         }
         let runtime = runtime.parse().unwrap();
         let progress = Progress::new(true);
-        Install { folder: folder.path(), runtime: &runtime, scripts: false, afresh: false, progress: &progress }.run()
+        Install {
+            folder: folder.path(),
+            runtime: &runtime,
+            scripts: false,
+            beside: None,
+            afresh: false,
+            progress: &progress,
+        }
+        .run()
     }
 
     #[test]

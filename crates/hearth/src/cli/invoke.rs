@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -11,12 +12,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use control::RecordView;
-use model::{FunctionName, Timestamp};
+use model::{FunctionName, InvalidId, Qualifier, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use ureq::http::{Method, Response};
 
-use super::client::{Client, ConnectArgs};
+use super::client::{Client, ClientError, ConnectArgs};
 use super::waterfall::{Trace, Waited};
 use super::{FUNCTION_ERROR, Usage, out, text};
 
@@ -26,7 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(20 * 60);
 #[derive(Debug, Args)]
 #[command(after_help = "Exit status 3: the function answered with an error, which is on stderr.")]
 pub struct InvokeArgs {
-    name: FunctionName,
+    /// The function, alone or with a version or alias: NAME, NAME:VERSION, NAME:ALIAS
+    #[arg(value_name = "NAME")]
+    which: Which,
     /// The event: JSON, @FILE, or - for standard input [default: {}]
     #[arg(value_name = "EVENT", conflicts_with_all = ["payload", "payload_file"])]
     event: Option<String>,
@@ -55,6 +58,26 @@ pub struct InvokeArgs {
     connect: ConnectArgs,
 }
 
+/// A function, and what of it.
+#[derive(Debug, Clone)]
+struct Which {
+    name: FunctionName,
+    qualifier: Option<Qualifier>,
+}
+
+impl FromStr for Which {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (name, qualifier) = text.split_once(':').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        Ok(Self { name: name.parse()?, qualifier: qualifier.map(str::parse).transpose()? })
+    }
+}
+
+/// For a query string.
+fn escaped(qualifier: &Qualifier) -> String {
+    qualifier.to_string().replace('$', "%24")
+}
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -81,7 +104,8 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
         return Err(Usage(message).into());
     }
     let client = Client::new(&args.connect)?;
-    let path = format!("/2015-03-31/functions/{}/invocations", args.name);
+    let qualifier = args.which.qualifier.as_ref().map(|qualifier| format!("?Qualifier={}", escaped(qualifier)));
+    let path = format!("/2015-03-31/functions/{}/invocations{}", args.which.name, qualifier.unwrap_or_default());
     if args.asynchronous {
         return keep(&client, &path, &args, event);
     }
@@ -91,7 +115,7 @@ pub fn run(args: InvokeArgs) -> anyhow::Result<ExitCode> {
     }
     let (begun, clock) = (Timestamp::now().micros(), Instant::now());
     let response = client.send(Method::POST, &path, &headers, Some(event), Some(PATIENCE))?;
-    let mut response = client.checked(response).map_err(|error| client.explain_absent(&args.name, error))?;
+    let mut response = client.checked(response).map_err(|error| args.explain(&client, error))?;
     let payload = client.body(&mut response)?;
     let waited = Waited { begun, took: clock.elapsed() };
     let header = |name: &str| header(&response, name);
@@ -132,7 +156,7 @@ fn keep(client: &Client, path: &str, args: &InvokeArgs, event: Vec<u8>) -> anyho
     let mut headers = vec![("content-type", "application/json"), ("x-amz-invocation-type", "Event")];
     headers.extend(args.idempotency_key.as_deref().map(|key| ("idempotency-key", key)));
     let response = client.send(Method::POST, path, &headers, Some(event), Some(PATIENCE))?;
-    let response = client.checked(response).map_err(|error| client.explain_absent(&args.name, error))?;
+    let response = client.checked(response).map_err(|error| args.explain(client, error))?;
     let id = header(&response, "x-amzn-requestid").context("the answer has no request id")?;
     let repeated = header(&response, "idempotency-replayed").is_some();
     if args.json {
@@ -166,7 +190,7 @@ fn header<'a>(response: &'a Response<ureq::Body>, name: &str) -> Option<&'a str>
 }
 
 /// Indented on a terminal, and harmless there; elsewhere the function's own bytes.
-fn print(payload: &[u8]) -> anyhow::Result<()> {
+pub(super) fn print(payload: &[u8]) -> anyhow::Result<()> {
     let mut screen = io::stdout().lock();
     if !io::stdout().is_terminal() {
         screen.write_all(payload)?;
@@ -216,6 +240,22 @@ fn raw(payload: &[u8]) -> anyhow::Result<Box<RawValue>> {
 // === impl InvokeArgs ===
 
 impl InvokeArgs {
+    /// What is missing: the function, or what was said of it.
+    fn explain(&self, client: &Client, error: ClientError) -> ClientError {
+        let Which { name, qualifier } = &self.which;
+        let there = || client.get::<serde_json::Value>(&format!("/api/v1/functions/{name}")).is_ok();
+        match (qualifier, error) {
+            (Some(qualifier), ClientError::Refused { status: 404, code, .. }) if there() => {
+                let message = format!(
+                    "{name} has no version or alias {qualifier}: `hearth versions {name}` and \
+                    `hearth alias list {name}` show what it has"
+                );
+                ClientError::Refused { status: 404, code, message }
+            }
+            (_, error) => client.explain_absent(name, error),
+        }
+    }
+
     fn event(&self) -> anyhow::Result<Vec<u8>> {
         if let Some(path) = &self.payload_file {
             return read(path);

@@ -36,6 +36,13 @@ pub fn kept(before: &FunctionView, write: &FunctionWrite) -> Vec<String> {
         one("concurrency", said.concurrency.is_none(), &scale.concurrency.to_string(), concurrency.to_string()),
         one("idle", said.idle.is_none(), &scale.idle, d.scale.idle.to_string()),
         one("snapstart", write.snapstart.is_none(), &before.snapstart.to_string(), d.snapstart.to_string()),
+        one(
+            "records.payloads",
+            write.records.as_ref().is_none_or(|records| records.payloads.is_none()),
+            before.records.payloads.as_str(),
+            d.records.payloads.to_string(),
+        ),
+        one("invoke-mode", write.invoke_mode.is_none(), &before.invoke_mode.to_string(), d.invoke_mode.to_string()),
         one("url", write.url.is_none(), &before.url.to_string(), d.url.to_string()),
     ];
     let env = before.env.keys().filter(|name| !write.env.as_ref().is_some_and(|env| env.contains_key(*name)));

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use control::FunctionList;
 
+use super::alias::shown;
 use super::client::{Client, ConnectArgs};
 use super::out::{self, Column};
 use super::text;
@@ -39,7 +40,9 @@ pub fn run(args: ListArgs) -> anyhow::Result<ExitCode> {
         let rows = functions.into_iter().map(|one| {
             let url = one.invoke_url.unwrap_or_else(|| "-".to_owned());
             let changed = format!("{} ago", text::ago(&one.modified));
-            vec![one.name, one.runtime, one.memory, one.timeout, one.revision.to_string(), changed, url]
+            let canary = one.canary.map(|canary| format!(" ({} canary)", shown(canary.weight)));
+            let revision = format!("{}{}", one.revision, canary.unwrap_or_default());
+            vec![one.name, one.runtime, one.memory, one.timeout, revision, changed, url]
         });
         out::table(&columns, rows.collect())?;
     }

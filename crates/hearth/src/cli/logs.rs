@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use control::{LogLineView, LogPageView};
-use model::{FunctionName, LogLevel, RequestId};
+use model::{FunctionName, InstanceId, LogLevel, RequestId};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 use ureq::http::Method;
 
 use super::client::{Client, ClientError, ConnectArgs};
@@ -24,20 +25,30 @@ const MOST: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    name: FunctionName,
+    /// Whose lines; without it, those of all functions
+    name: Option<FunctionName>,
     /// Go on printing what comes
     #[arg(short, long)]
     follow: bool,
     /// Only from then on: a time back from now like 10m, or 2026-11-22T10:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// Only lines of this severity or a higher one: trace, debug, info, warn, error or fatal
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    level: Option<LogLevel>,
+    /// Only lines that are a JSON object with this value at this path, like user.id=42
+    #[arg(long, value_name = "PATH=VALUE")]
+    field: Option<String>,
+    /// Only lines of this instance
+    #[arg(long, value_name = "ID")]
+    instance: Option<InstanceId>,
     /// Only lines that hold this text, in any case
     #[arg(short, long, value_name = "TEXT")]
     grep: Option<String>,
     /// Only lines of this invocation
     #[arg(long, value_name = "ID")]
     request_id: Option<RequestId>,
-    /// The newest so many lines [default: 100, or 1000 with --since, --grep or --request-id]
+    /// The newest so many lines [default: 100, or 1000 where any other filter is given]
     #[arg(short = 'n', long, value_name = "COUNT")]
     limit: Option<usize>,
     /// Print each line as a JSON object
@@ -49,10 +60,13 @@ pub struct LogsArgs {
 
 pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.connect)?;
-    let printer = Printer { json: args.json, paint: out::Paint::stdout() };
+    let printer = Printer { json: args.json, names: args.name.is_none(), paint: out::Paint::stdout() };
+    let absent = |error| match &args.name {
+        Some(name) => client.explain_absent(name, error),
+        None => error,
+    };
     if !args.follow {
-        let page: LogPageView =
-            client.get(&args.path(None)).map_err(|error| misused(client.explain_absent(&args.name, error)))?;
+        let page: LogPageView = client.get(&args.path(None)).map_err(|error| misused(absent(error)))?;
         page.lines.iter().try_for_each(|line| printer.print(line))?;
         if page.lines.is_empty() && !args.json {
             out::note("no lines");
@@ -65,6 +79,10 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
         let mut print = |heard: Heard<'_>| match heard {
             Heard::Line(line) => printer.print(line),
             Heard::Heartbeat => Ok(()),
+            Heard::Dropped(count) => {
+                out::note(&format!("{count} lines and records were lost since Hearth's start: they came too fast"));
+                Ok(())
+            }
         };
         match follow(&client, &args.path(after), &mut print, &mut after) {
             // It was there, and went.
@@ -72,7 +90,7 @@ pub fn run(args: LogsArgs) -> anyhow::Result<ExitCode> {
             Err(Broken::Output(error)) => return Err(error),
             // Never seen: the first answer decides whether there is anything to follow.
             Err(Broken::Hearth(error)) if after.is_none() && away.is_none() => {
-                return Err(misused(client.explain_absent(&args.name, error)));
+                return Err(misused(absent(error)));
             }
             Err(Broken::Hearth(error)) => match error {
                 ClientError::Refused { status, .. } if status < 500 => return Err(error.into()),
@@ -108,6 +126,8 @@ pub enum Heard<'a> {
     Line(&'a LogLineView),
     /// That both ends are there still.
     Heartbeat,
+    /// That so many lines were lost since the server's start.
+    Dropped(u64),
 }
 
 /// Tells of one answer to its end.
@@ -134,13 +154,27 @@ pub fn follow(
             let cursor = line.cursor.take();
             tell(Heard::Line(&line)).map_err(Broken::Output)?;
             *after = cursor.or(*after);
+        } else if let Ok(Lost { dropped }) = serde_json::from_slice(&line) {
+            tell(Heard::Dropped(dropped)).map_err(Broken::Output)?;
         }
     }
+}
+
+/// What a line says that is not one of a function's.
+#[derive(Deserialize)]
+struct Lost {
+    dropped: u64,
+}
+
+fn level(text: &str) -> Result<LogLevel, String> {
+    LogLevel::parse(text).ok_or_else(|| "expected trace, debug, info, warn, error or fatal".into())
 }
 
 /// Prints lines for people or for programs.
 pub struct Printer {
     pub json: bool,
+    /// Whether each line says whose it is.
+    pub names: bool,
     pub paint: out::Paint,
 }
 
@@ -166,7 +200,8 @@ impl Printer {
         let id = line.request_id.as_deref().unwrap_or("-");
         let id = format!("{:<8}", id.chars().take(8).collect::<String>());
         let (time, id) = (paint.dim(&text::one_line(&line.time)), paint.dim(&text::one_line(&id)));
-        format!("{time} {level} {id} {}", text::lines(own_message(line)))
+        let name = if self.names { format!("{} ", paint.bold(&text::one_line(&line.function))) } else { String::new() };
+        format!("{time} {level} {id} {name}{}", text::lines(own_message(line)))
     }
 }
 
@@ -201,9 +236,17 @@ fn own_message(line: &LogLineView) -> &str {
 
 impl LogsArgs {
     fn path(&self, after: Option<u64>) -> String {
-        let narrowed = self.since.is_some() || self.grep.is_some() || self.request_id.is_some();
+        let narrowed = self.since.is_some()
+            || self.grep.is_some()
+            || self.request_id.is_some()
+            || self.level.is_some()
+            || self.field.is_some()
+            || self.instance.is_some();
         let limit = self.limit.unwrap_or(if narrowed { 1000 } else { 100 });
-        let mut path = format!("/api/v1/functions/{}/logs?limit={limit}", self.name);
+        let mut path = match &self.name {
+            Some(name) => format!("/api/v1/functions/{name}/logs?limit={limit}"),
+            None => format!("/api/v1/logs?limit={limit}"),
+        };
         let mut add = |key: &str, value: &str| {
             path.push_str(&format!("&{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
         };
@@ -214,6 +257,15 @@ impl LogsArgs {
         }
         if let Some(grep) = &self.grep {
             add("grep", grep);
+        }
+        if let Some(level) = self.level {
+            add("level", level.as_str());
+        }
+        if let Some(field) = &self.field {
+            add("field", field);
+        }
+        if let Some(instance) = &self.instance {
+            add("instance", instance.as_str());
         }
         if let Some(id) = &self.request_id {
             add("request_id", &id.to_string());
@@ -238,6 +290,8 @@ mod tests {
 
     #[test]
     fn a_query_is_written_safely_and_goes_on_behind_its_cursor() {
+        let args = Line::parse_from(["hearth", "--level", "warning", "--field", "user.id=42"]).logs;
+        assert_eq!(args.path(None), "/api/v1/logs?limit=1000&level=warn&field=user%2Eid%3D42");
         let args = Line::parse_from(["hearth", "f", "-f", "--since", "10m", "--grep", "a&b=c d"]).logs;
         assert_eq!(args.path(None), "/api/v1/functions/f/logs?limit=1000&since=10m&grep=a%26b%3Dc%20d&follow=true");
         assert_eq!(args.path(Some(7)), "/api/v1/functions/f/logs?limit=1000&after=7&grep=a%26b%3Dc%20d&follow=true");
@@ -284,8 +338,10 @@ mod tests {
             message: "boom\x1b[2J\n2026-11-22T10:00:00.124Z info  0a1b2c3d all well".into(),
             cursor: None,
         };
-        let printer = Printer { json: false, paint: out::Paint::none() };
+        let printer = Printer { json: false, names: false, paint: out::Paint::none() };
         let expected = "2026-11-22T10:00:00.123Z error 0a1b2c3d boom\\x1b[2J\n    | 2026-11-22T10:00:00.124Z info  0a1b2c3d all well";
         assert_eq!(printer.human(&line), expected);
+        let of_all = Printer { names: true, ..printer };
+        assert!(of_all.human(&line).starts_with("2026-11-22T10:00:00.123Z error 0a1b2c3d f boom"));
     }
 }

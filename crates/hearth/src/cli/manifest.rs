@@ -1,22 +1,23 @@
 //! `hearth.toml`: what was written ([`RawConfig`]) becomes what the API is asked for ([`FunctionWrite`]).
 //!
-//! Unknown keys are errors that name the key, its line and the nearest known one. Keys of the design that do not
-//! work yet are refused as such: a schedule that is silently never run would be worse than none.
+//! Unknown keys are errors that name the key, its line and the nearest known one.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use control::{AsyncWrite, FunctionWrite, ScaleWrite, explain_unknown};
+use control::{AsyncWrite, FunctionWrite, RecordsWrite, ScaleWrite, explain_unknown};
 use model::{
-    Cpu, Egress, EnvValue, FunctionName, Idle, InvalidQuantity, Isolation, IsolationChoice, Memory, Missed, Overlap,
-    Runtime, Schedule, Web,
+    Cpu, Egress, EnvValue, FunctionName, Idle, InvalidQuantity, InvokeMode, Isolation, IsolationChoice, KeepPayloads,
+    Memory, Missed, Overlap, Qualifier, Runtime, Schedule, Target, Web, WebProtocol,
 };
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::Usage;
 use super::access::{self, RawMount};
+use super::http::{self, RawHttp};
+use super::sources::{self, RawFolder, RawMqtt, RawQueue};
 
 /// `hearth.toml`, as it may be written.
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +37,8 @@ struct RawConfig {
     port: Option<Spanned<u16>>,
     /// A path that it answers with a status below 400 once it takes requests; default: as soon as it listens.
     health: Option<Spanned<String>>,
+    /// What it speaks: `http1`, the default, or `h2c`: HTTP/2 in clear, as gRPC servers do.
+    protocol: Option<Spanned<String>>,
     /// Program and arguments: a web function's server; else what is run once for each event, with the event on standard
     /// input and the result on standard output.
     command: Option<Vec<String>>,
@@ -60,21 +63,34 @@ struct RawConfig {
     snapstart: Option<bool>,
     /// Whether the ingress answers at `/fn/NAME/…`; default true.
     url: Option<bool>,
+    /// Whether the ingress gives answers whole, `buffered`, or as the function writes them, `stream`; default `buffered`.
+    #[serde(rename = "invoke-mode")]
+    invoke_mode: Option<Spanned<String>>,
     /// Environment variables, at most 4 KB together; `{ secret = "NAME" }`: what that secret holds.
     env: Option<BTreeMap<String, Spanned<toml::Value>>>,
     /// Files below `/run/secrets`, and the secret that each holds.
     secrets: Option<BTreeMap<String, Spanned<String>>>,
     /// Folders of the host's that the function sees, as far as whoever runs Hearth allows.
     mount: Option<Vec<RawMount>>,
+    /// Packages that are seen at `/opt`, `NAME:VERSION` each, as `hearth layer publish` made them; at most five.
+    layers: Option<Vec<String>>,
     scale: Option<RawScale>,
     network: Option<RawNetwork>,
     /// What becomes of events that nobody waits for.
     #[serde(rename = "async")]
     asynchronous: Option<RawAsync>,
+    /// What is kept of its calls.
+    records: Option<RawRecords>,
     /// When it is called by the clock.
     schedule: Option<Vec<Spanned<RawSchedule>>>,
-    // Not yet.
-    http: Option<Spanned<toml::Value>>,
+    /// Message queues whose messages it gets.
+    queue: Option<Vec<Spanned<RawQueue>>>,
+    /// MQTT topics whose messages it gets.
+    mqtt: Option<Vec<Spanned<RawMqtt>>>,
+    /// Folders whose files it is told of.
+    folder: Option<Vec<Spanned<RawFolder>>>,
+    /// Routes on the ingress that it answers.
+    http: Option<Vec<Spanned<RawHttp>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -106,12 +122,19 @@ struct RawAsync {
     retry_delay: Option<Spanned<Text>>,
     /// An event that could not be run within this time is given up, 1s to 14d; default 6h.
     max_age: Option<Spanned<Text>>,
-    /// The function that is told of each event that went well.
+    /// The function that is told of each event that went well; or the message queue, `queue:NAME`.
     on_success: Option<Spanned<String>>,
-    /// The function that is told of each event that was given up.
+    /// The same of each event that was given up.
     on_failure: Option<Spanned<String>>,
     /// Whether events that were given up are kept; default true.
     dead_letter: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawRecords {
+    /// Events and answers of its calls: `none`, the default; of those that fail, `errors`; or `all`.
+    payloads: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,6 +160,8 @@ struct RawSchedule {
     start: Option<toml::Value>,
     /// No tick after; RFC 3339.
     end: Option<toml::Value>,
+    /// The version or alias that is called; default: what calls without one get.
+    qualifier: Option<Qualifier>,
     /// The event; default EventBridge's scheduled event.
     payload: Option<serde_json::Value>,
 }
@@ -169,15 +194,11 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
             None => Usage(format!("hearth.toml: {message}")),
         }
     })?;
-    let later = |key: &str, at: &Option<Spanned<toml::Value>>| match at {
-        Some(at) => Err(refuse(text, at.span().start, &format!("{key} is not supported yet"))),
-        None => Ok(()),
-    };
-    later("[[http]]", &raw.http)?;
     let web = raw.web.unwrap_or(false);
     for (key, at) in [
         ("port", raw.port.as_ref().map(|port| port.span())),
         ("health", raw.health.as_ref().map(|health| health.span())),
+        ("protocol", raw.protocol.as_ref().map(|protocol| protocol.span())),
     ] {
         if let Some(at) = at.filter(|_| !web) {
             return Err(refuse(text, at.start, &format!("{key} is a web function's: say web = true beside it")));
@@ -188,6 +209,7 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         server.port = port.into_inner();
     }
     server.health = raw.health.map(Spanned::into_inner);
+    server.protocol = word::<WebProtocol>(text, "protocol", raw.protocol)?.unwrap_or_default();
     let placed = |(at, message): (usize, String)| refuse(text, at, &message);
     let scale = raw.scale.unwrap_or_default();
     let wait = scale.idle.map(|time| {
@@ -217,12 +239,26 @@ pub fn parse(text: &str) -> Result<FunctionWrite, Usage> {
         env: raw.env.map(|env| variables(text, env)).transpose()?,
         secrets: raw.secrets.map(access::files).transpose().map_err(placed)?,
         mounts: raw.mount.map(access::mounts).transpose().map_err(placed)?,
+        layers: raw.layers,
+        found_layers: None,
         scale: (scale != ScaleWrite::default()).then_some(scale),
         egress: raw.network.and_then(|network| network.egress).map(|egress| egress_of(text, egress)).transpose()?,
         snapstart: raw.snapstart,
         url: raw.url,
+        invoke_mode: word::<InvokeMode>(text, "invoke-mode", raw.invoke_mode)?,
+        url_rules: None,
+        routes: raw.http.map(http::routes).transpose().map_err(placed)?,
         asynchronous: raw.asynchronous.map(|rules| async_of(text, rules)).transpose()?,
+        records: raw
+            .records
+            .map(|records| {
+                let payloads = word::<KeepPayloads>(text, "records.payloads", records.payloads)?;
+                Ok::<_, Usage>(RecordsWrite { payloads })
+            })
+            .transpose()?,
         schedules: raw.schedule.map(|all| schedules_of(text, all)).transpose()?,
+        aws: None,
+        sources: sources::read(raw.queue, raw.mqtt, raw.folder).map_err(placed)?,
         code: None,
     })
 }
@@ -243,7 +279,7 @@ fn schedules_of(text: &str, all: Vec<Spanned<RawSchedule>>) -> Result<Vec<Schedu
             schedule.jitter = read.map_err(|error| refuse(text, at, &format!("schedule {name:?}: jitter: {error}")))?;
         }
         (schedule.start, schedule.end) = (raw.start.map(moment), raw.end.map(moment));
-        schedule.payload = raw.payload;
+        (schedule.qualifier, schedule.payload) = (raw.qualifier, raw.payload);
         schedule.timetable().map_err(|error| refuse(text, at, &error.to_string()))?;
         Ok(schedule)
     };
@@ -262,8 +298,8 @@ fn async_of(text: &str, rules: RawAsync) -> Result<AsyncWrite, Usage> {
         retries: rules.retries,
         retry_delay: time("retry-delay", rules.retry_delay, "10ms to 1d")?,
         max_age: time("max-age", rules.max_age, "1s to 14d")?,
-        on_success: word::<FunctionName>(text, "async.on-success", rules.on_success)?.map(Some),
-        on_failure: word::<FunctionName>(text, "async.on-failure", rules.on_failure)?.map(Some),
+        on_success: word::<Target>(text, "async.on-success", rules.on_success)?.map(Some),
+        on_failure: word::<Target>(text, "async.on-failure", rules.on_failure)?.map(Some),
         dead_letter: rules.dead_letter,
     })
 }
@@ -374,6 +410,8 @@ mod tests {
             on-success = "well"
             on-failure = "ill"
             dead-letter = false
+            [records]
+            payloads = "errors"
             [[schedule]]
             cron = "0 3 * * *"
             timezone = "Europe/Berlin"
@@ -383,6 +421,20 @@ mod tests {
             jitter = "30s"
             start = 2026-01-01T00:00:00Z
             payload = { a = 1 }
+            [[queue]]
+            name = "orders"
+            batch = 100
+            window = "1s"
+            filters = [{ body = { kind = ["new"] } }]
+            [[mqtt]]
+            broker = "mqtt://10.0.0.5"
+            topics = ["sensors/+/t"]
+            user = "hearth"
+            password = { secret = "mqtt" }
+            [[folder]]
+            path = "/srv/in"
+            pattern = "*.jpg"
+            after = { move-to = "/srv/done" }
             [secrets]
             "db/password" = "db-password"
             [[mount]]
@@ -409,11 +461,19 @@ mod tests {
                 "retries": 1, "retry_delay": "30s", "max_age": "1h", "on_success": "well", "on_failure": "ill",
                 "dead_letter": false,
             },
+            "records": {"payloads": "errors"},
             "schedule": [{
                 "name": "schedule-1", "cron": "0 3 * * *", "timezone": "Europe/Berlin", "overlap": "queue",
                 "missed": "all", "missed_most": 3, "jitter": "30s", "start": "2026-01-01T00:00:00Z",
                 "payload": {"a": 1},
             }],
+            "sources": [
+                {"kind": "queue", "name": "orders", "batch": 100, "window": "1s", "filters": [r#"{"body":{"kind":["new"]}}"#]},
+                {"kind": "mqtt", "name": "mqtt-1", "broker": "mqtt://10.0.0.5", "topics": ["sensors/+/t"], "qos": 1,
+                 "user": "hearth", "password": {"secret": "mqtt"}, "batch": 1, "window": "0s"},
+                {"kind": "folder", "name": "folder-1", "path": "/srv/in", "pattern": "*.jpg", "recursive": false,
+                 "settle": "2s", "after": {"move_to": "/srv/done"}, "batch": 1, "window": "0s"},
+            ],
         });
         assert_eq!(serde_json::to_value(&manifest).unwrap(), expected);
     }
@@ -439,10 +499,10 @@ mod tests {
     #[test]
     fn a_web_function_says_where_it_listens() {
         let manifest = parse("web = true\ncommand = [\"node\", \"server.js\"]").unwrap();
-        assert_eq!(manifest.web, Some(Some(Web { port: 8080, health: None })));
+        assert_eq!(manifest.web, Some(Some(Web::default())));
         assert_eq!(manifest.command, Some(Some(vec!["node".into(), "server.js".into()])));
         let manifest = parse("web = true\nport = 3000\nhealth = \"/up\"").unwrap();
-        assert_eq!(manifest.web, Some(Some(Web { port: 3000, health: Some("/up".into()) })));
+        assert_eq!(manifest.web, Some(Some(Web { port: 3000, health: Some("/up".into()), ..Web::default() })));
         assert_eq!(parse("web = false").unwrap().web, Some(None));
         assert!(said("\nport = 80").contains("line 2: port is a web function's"));
     }
@@ -489,6 +549,10 @@ mod tests {
             ("[network]\negress = 3", "line 2: network.expected none, internet"),
             ("name = ", "line 1"),
             ("\n[[schedule]]\ncron = \"61 * * * *\"", "line 2: schedule \"schedule-1\": minute \"61\" is not valid"),
+            ("\n[[queue]]\nname = \"a b\"", "line 2: queue: queue name \"a b\" is not valid"),
+            ("[[queue]]\nname = \"a\"\nbacth = 3", "line 3: unknown key \"bacth\": did you mean \"batch\"?"),
+            ("[[folder]]\npath = \"in\"", "line 1: folder: host folder"),
+            ("[[mqtt]]\nbroker = \"mqtt://h\"", "topics"),
             ("[[schedule]]\ncron = \"* * * * *\"\noverlap = \"x\"", "line 3"),
         ];
         for (text, expected) in cases {
@@ -498,9 +562,34 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_work_yet_is_said_to_be_so() {
-        let text = "[[http]]\nroute = \"GET /\"";
-        let said = said(text);
-        assert!(said.contains("not supported yet") && said.contains("line "), "{text}: {said}");
+    fn routes_are_read_with_what_stands_before_them() {
+        let text = r#"
+            [[http]]
+            route = "POST /hooks/{name}"
+            auth = { signature = "github", secret = "hook-key" }
+            rate = "10/s"
+            burst = 20
+            max-body = "64KB"
+            timeout = "5s"
+            [http.cors]
+            allow-origins = ["https://a.example"]
+            max-age = "1m"
+            [[http]]
+            route = "/files/{proxy+}"
+        "#;
+        let expected = serde_json::json!([
+            {
+                "route": "POST /hooks/{name}", "auth": {"signature": "github", "secret": "hook-key"}, "rate": "10/s",
+                "burst": 20, "max_body": "64KB", "timeout": "5s",
+                "cors": {"allow_origins": ["https://a.example"], "max_age": "1m"},
+            },
+            {"route": "ANY /files/{proxy+}"},
+        ]);
+        assert_eq!(serde_json::to_value(parse(text).unwrap().routes).unwrap(), expected);
+        assert!(
+            said("[[http]]\nroute = \"/a\"\nrat = \"1/s\"")
+                .contains("line 3: unknown key \"rat\": did you mean \"rate\"")
+        );
+        assert!(said("\n[[http]]\nroute = \"FETCH /a\"").contains("line 2: http: route"));
     }
 }

@@ -9,37 +9,59 @@
 //! harmless before it reaches a terminal ([`text`]).
 
 mod access;
+mod alias;
+mod audit;
 mod aws_env;
+mod backup;
+mod canary;
 mod client;
 mod compare;
 mod completions;
+mod config;
 mod deploy;
 mod dev;
 mod doctor;
 mod env;
 mod explain;
 mod guess;
+mod history;
+mod http;
 mod ignore;
 mod image;
 mod init;
 mod install;
 mod invoke;
 mod kept;
+mod key;
+mod layer;
 mod list;
 mod logs;
 mod manifest;
+mod metrics;
+mod mq;
 mod out;
 mod pack;
 mod prices;
 mod progress;
 mod ps;
+mod publish;
 mod queue;
+mod record;
+mod restore;
 mod rm;
+mod routes;
 mod runtimes;
 mod schedule;
 mod secret;
+mod service;
 mod simulate;
+mod sources;
 mod text;
+mod token;
+mod top;
+mod triggered;
+mod trust;
+mod upgrade;
 mod waterfall;
 
 use std::io;
@@ -84,6 +106,14 @@ pub enum Command {
     DockerHost(ServerArgs),
     #[command(flatten)]
     Client(Box<ClientCommand>),
+}
+
+/// Which listeners speak TLS, where there is a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+pub enum TlsOnly {
+    Both,
+    Ingress,
+    Api,
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +162,25 @@ pub struct UpArgs {
     /// A registry on another machine to speak plain HTTP to; may be given many times
     #[arg(long, value_name = "HOST:PORT")]
     pub insecure_registry: Vec<String>,
+    /// A proxy before the ingress whose X-Forwarded-For is believed; may be given many times
+    #[arg(long, env = "HEARTH_TRUSTED_PROXY", hide_env_values = true, value_delimiter = ',', value_name = "NETWORK")]
+    pub trusted_proxy: Vec<gateway::Network>,
+    /// A certificate chain in PEM: API and ingress speak HTTPS; read anew when it changes
+    #[arg(long, env = "HEARTH_TLS_CERT", hide_env_values = true, requires = "tls_key", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key in PEM, for the server's user to read
+    #[arg(long, env = "HEARTH_TLS_KEY", hide_env_values = true, requires = "tls_cert", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Which of the two speaks HTTPS: both, the ingress alone, or the API alone
+    #[arg(
+        long,
+        env = "HEARTH_TLS_ONLY",
+        hide_env_values = true,
+        default_value = "both",
+        requires = "tls_cert",
+        value_name = "both|ingress|api"
+    )]
+    pub tls_only: TlsOnly,
     /// A private network that is nobody's here, for the functions that have one (egress), /12 to /22
     #[arg(long, env = "HEARTH_NETWORK_RANGE", hide_env_values = true, default_value_t = linux::net::Range::default(), value_name = "NETWORK")]
     pub network_range: linux::net::Range,
@@ -147,6 +196,40 @@ pub struct UpArgs {
         value_name = "runsc|docker[=RUNTIME]"
     )]
     pub gvisor_through: GvisorThrough,
+    /// Let everybody who reaches the API's address read /metrics, without a token
+    #[arg(long, env = "HEARTH_METRICS_OPEN", hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub metrics_open: bool,
+    /// Export traces by OTLP over HTTP to this collector, as OTEL_EXPORTER_OTLP_ENDPOINT says it: http://localhost:4318
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// The region that functions and AWS's tools are told
+    #[arg(
+        long,
+        env = "HEARTH_REGION",
+        hide_env_values = true,
+        default_value = model::DEFAULT_PLACE.0,
+        value_parser = model::parse_region,
+        value_name = "REGION"
+    )]
+    pub region: String,
+    /// The account id that functions and AWS's tools are told
+    #[arg(
+        long,
+        env = "HEARTH_ACCOUNT_ID",
+        hide_env_values = true,
+        default_value = model::DEFAULT_PLACE.1,
+        value_parser = model::parse_account,
+        value_name = "DIGITS"
+    )]
+    pub account_id: String,
+    /// What a function may reach over the network that AWS's tools make: none, internet, lan, or addresses with commas between
+    ///
+    /// AWS's API has no word for it. `hearth config NAME egress=…` says otherwise of one function.
+    #[arg(long, env = "HEARTH_LAMBDA_EGRESS", hide_env_values = true, default_value = "none", value_name = "EGRESS")]
+    pub lambda_egress: model::Egress,
+    /// How often one token may ask the API, in the long run; two seconds' worth at once [default: 1000/s]
+    #[arg(long, env = "HEARTH_API_RATE", hide_env_values = true, value_name = "COUNT/s")]
+    pub api_rate: Option<model::Rate>,
     /// End when nobody holds the other end of its input any more: when the process that started it is gone
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,
@@ -203,13 +286,25 @@ pub enum ClientCommand {
     Dev(Box<dev::DevArgs>),
     /// Call a function and print its answer
     Invoke(invoke::InvokeArgs),
+    /// Show one call: how it went, and what it was given and answered where that is kept
+    Record(record::RecordArgs),
+    /// Call a function once more with the event of a call that was kept
+    Replay(record::ReplayArgs),
     /// Print what functions wrote
     Logs(logs::LogsArgs),
+    /// Show figures of calls: how many, how many failed, how long they took
+    Metrics(metrics::MetricsArgs),
+    /// Show what goes on, and keep the picture up to date
+    Top(top::TopArgs),
     /// List functions
     #[command(visible_alias = "ls")]
     List(list::ListArgs),
     /// Show asynchronous events: how many wait, which were set aside
     Queue(queue::QueueArgs),
+    /// Make and use message queues: send, receive, purge
+    Mq(mq::MqArgs),
+    /// Show and pause event sources: message queues, MQTT topics and folders that call functions
+    Sources(sources::SourcesArgs),
     /// Show, pause and run schedules: when functions are called by the clock
     Schedule(schedule::ScheduleArgs),
     /// List the instances that live now
@@ -218,8 +313,34 @@ pub enum ClientCommand {
     Rm(rm::RmArgs),
     /// Show or change a function's environment variables
     Env(env::EnvArgs),
+    /// Show or change a function's settings
+    Config(config::ConfigArgs),
+    /// Make a version: what a function is now, for good
+    Publish(publish::PublishArgs),
+    /// List a function's versions, or remove one
+    Versions(publish::VersionsArgs),
+    /// Make, list and remove aliases: names that lead to versions
+    Alias(alias::AliasArgs),
+    /// Show what was done to a function, and by whom
+    History(history::HistoryArgs),
+    /// Show what differs between two revisions of a function
+    Diff(history::DiffArgs),
+    /// Make a function what it was before
+    Rollback(history::RollbackArgs),
+    /// Show the canary of a function, promote it or roll it back
+    Canary(canary::CanaryArgs),
     /// Set, list and remove what functions must know and nobody may read
     Secret(secret::SecretArgs),
+    /// Make, list and remove the keys that routes may ask their callers for
+    Key(key::KeyArgs),
+    /// Make, list and remove layers: packages that functions share
+    Layer(layer::LayerArgs),
+    /// Make, list and revoke the tokens that let others use this Hearth, each for what it is for
+    Token(token::TokenArgs),
+    /// Show who changed what here, and check that the record of it is whole
+    Audit(audit::AuditArgs),
+    /// List the routes that functions answer
+    Routes(routes::RoutesArgs),
     /// Pull, import, list and remove the images that functions run in
     Image(image::ImageArgs),
     /// List the runtimes that functions can use here
@@ -230,6 +351,16 @@ pub enum ClientCommand {
     Prices(Box<prices::PricesArgs>),
     /// Replay a recorded trace of calls against the keep-alive policy
     Simulate(simulate::SimulateArgs),
+    /// Write all that Hearth keeps into a file, while it works
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup
+    Restore(restore::RestoreArgs),
+    /// Go on with another version of Hearth, without a call that fails
+    Upgrade(upgrade::UpgradeArgs),
+    /// Make Hearth a service of systemd's on this machine
+    Install(service::InstallArgs),
+    /// Remove the service, and with --purge all that Hearth keeps
+    Uninstall(service::UninstallArgs),
     /// Say what works on this machine, what does not, and why
     Doctor(doctor::DoctorArgs),
     /// Explain an error code
@@ -253,19 +384,43 @@ pub fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Deploy(args) => deploy::run(*args),
         ClientCommand::Dev(args) => dev::run(*args),
         ClientCommand::Invoke(args) => invoke::run(args),
+        ClientCommand::Record(args) => record::show(args),
+        ClientCommand::Replay(args) => record::replay(args),
         ClientCommand::Logs(args) => logs::run(args),
+        ClientCommand::Metrics(args) => metrics::run(args),
+        ClientCommand::Top(args) => top::run(args),
         ClientCommand::List(args) => list::run(args),
         ClientCommand::Ps(args) => ps::run(args),
         ClientCommand::Queue(args) => queue::run(args),
+        ClientCommand::Mq(args) => mq::run(args),
+        ClientCommand::Sources(args) => sources::run(args),
         ClientCommand::Schedule(args) => schedule::run(args),
         ClientCommand::Rm(args) => rm::run(args),
         ClientCommand::Env(args) => env::run(args),
+        ClientCommand::Config(args) => config::run(args),
+        ClientCommand::Publish(args) => publish::publish(args),
+        ClientCommand::Versions(args) => publish::versions(args),
+        ClientCommand::Alias(args) => alias::run(args),
+        ClientCommand::History(args) => history::history(args),
+        ClientCommand::Diff(args) => history::diff(args),
+        ClientCommand::Rollback(args) => history::roll_back(args),
+        ClientCommand::Canary(args) => canary::run(args),
         ClientCommand::Secret(args) => secret::run(args),
+        ClientCommand::Key(args) => key::run(args),
+        ClientCommand::Layer(args) => layer::run(args),
+        ClientCommand::Token(args) => token::run(args),
+        ClientCommand::Audit(args) => audit::run(args),
+        ClientCommand::Routes(args) => routes::run(args),
         ClientCommand::Image(args) => image::run(args),
         ClientCommand::Runtimes(args) => runtimes::run(args),
         ClientCommand::Compare(args) => compare::run(*args),
         ClientCommand::Prices(args) => prices::run(*args),
         ClientCommand::Simulate(args) => simulate::run(args),
+        ClientCommand::Backup(args) => backup::run(args),
+        ClientCommand::Restore(args) => restore::run(args),
+        ClientCommand::Upgrade(args) => upgrade::run(args),
+        ClientCommand::Install(args) => service::install(args),
+        ClientCommand::Uninstall(args) => service::uninstall(args),
         ClientCommand::Doctor(args) => doctor::run(args),
         ClientCommand::Explain(args) => explain::run(args),
         ClientCommand::AwsEnv(args) => aws_env::run(args),
@@ -307,19 +462,43 @@ impl ClientCommand {
             Self::Deploy(args) => args.json,
             Self::Dev(args) => args.json(),
             Self::Invoke(args) => args.json,
+            Self::Record(args) => args.json,
+            Self::Replay(args) => args.json,
             Self::Logs(args) => args.json,
+            Self::Metrics(args) => args.json,
+            Self::Top(args) => args.json,
             Self::List(args) => args.json,
             Self::Ps(args) => args.json,
             Self::Queue(args) => args.json,
+            Self::Mq(args) => args.json,
+            Self::Sources(args) => args.json,
             Self::Schedule(args) => args.json,
             Self::Rm(args) => args.json,
             Self::Env(args) => args.json,
+            Self::Config(args) => args.json,
+            Self::Publish(args) => args.json,
+            Self::Versions(args) => args.json,
+            Self::Alias(args) => args.json,
+            Self::History(args) => args.json,
+            Self::Diff(args) => args.json,
+            Self::Rollback(args) => args.json,
+            Self::Canary(args) => args.json,
             Self::Secret(args) => args.json(),
+            Self::Key(args) => args.json,
+            Self::Layer(args) => args.json,
+            Self::Token(args) => args.json,
+            Self::Audit(args) => args.json,
+            Self::Routes(args) => args.json,
             Self::Image(args) => args.json(),
             Self::Runtimes(args) => args.json,
             Self::Compare(args) => args.json,
             Self::Prices(args) => args.json(),
             Self::Simulate(args) => args.json,
+            Self::Backup(args) => args.json,
+            Self::Restore(args) => args.json,
+            Self::Upgrade(args) => args.json,
+            Self::Install(args) => args.json,
+            Self::Uninstall(args) => args.json,
             Self::Doctor(args) => args.json,
             Self::Explain(args) => args.json,
             Self::AwsEnv(args) => args.json,

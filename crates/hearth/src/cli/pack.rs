@@ -129,6 +129,8 @@ impl Contents {
     /// The files in its root that tell what it is.
     pub fn telling(&self) -> RootFiles {
         let root = self.0.iter().filter(|(path, _)| !path.contains('/') && guess::telling(path));
+        // One of them tells as much as all.
+        let java = self.0.keys().find(|path| guess::telling_java(path)).map(|path| (path.clone(), String::new()));
         let read = |(path, entry): (&String, &Entry)| {
             let mut text = Vec::new();
             if let Entry::File { from, .. } = entry {
@@ -137,7 +139,7 @@ impl Contents {
             }
             (path.clone(), String::from_utf8_lossy(&text).into_owned())
         };
-        root.map(read).collect()
+        root.map(read).chain(java).collect()
     }
 
     fn walk(&mut self, folder: &Path, inside: &str, leave_out: &dyn Fn(&str, bool) -> bool) -> anyhow::Result<()> {
@@ -255,7 +257,10 @@ pub fn open_zip(path: &Path) -> anyhow::Result<(Vec<u8>, RootFiles)> {
     for index in 0..archive.len() {
         let Ok(entry) = archive.by_index(index) else { continue };
         let Ok(name) = entry.name().map(|name| name.into_owned()) else { continue };
-        if entry.is_file() && !name.contains('/') && guess::telling(&name) {
+        // Of Java's, one tells as much as all.
+        if entry.is_file() && guess::telling_java(&name) && !files.keys().any(|name| guess::telling_java(name)) {
+            files.insert(name, String::new());
+        } else if entry.is_file() && !name.contains('/') && guess::telling(&name) {
             let mut text = Vec::new();
             if entry.take(MOST_TELLING).read_to_end(&mut text).is_err() {
                 bail!("{}: {name} cannot be unpacked", path.display());

@@ -18,6 +18,9 @@ const BARS: std::ops::RangeInclusive<usize> = 10..=100;
 pub struct Trace {
     /// What the caller waited.
     pub total_us: u64,
+    /// Its trace, where it is known by that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     pub cold: bool,
     pub stem: bool,
     /// The way there, what the record has, and the way back.
@@ -36,7 +39,7 @@ pub struct Waited {
 
 impl Trace {
     pub fn new(record: RecordView, waited: Waited) -> Self {
-        let RecordView { stages, received_us, cold, stem, .. } = record;
+        let RecordView { stages, received_us, cold, stem, trace_id, .. } = record;
         let here = stages.last().map_or(0, end);
         let total = (waited.took.as_micros() as u64).max(here);
         let rest = total - here;
@@ -47,7 +50,7 @@ impl Trace {
         all.extend(stages.into_iter().map(|stage| later(stage, before)));
         all.push(stage("response", before + here, rest - before));
         all.retain(|stage| stage.took_us > 0);
-        Self { total_us: total, cold, stem, stages: all }
+        Self { total_us: total, trace_id, cold, stem, stages: all }
     }
 
     /// Tells it on stderr, as wide as the terminal is.
@@ -84,6 +87,7 @@ impl Trace {
         }
         let (name, none, total) = ("  total", "", time(self.total_us));
         lines.push(paint.bold(&format!("{name:<names$}  {none:>TIME$}  {total:>TIME$}")));
+        lines.extend(self.trace_id.iter().map(|id| paint.dim(&format!("trace {id}"))));
         lines.join("\n")
     }
 

@@ -403,18 +403,18 @@ impl<C: Calls> Run<C> {
 
 fn invocation(function: &model::FunctionName, payload: Bytes, probe: Probe) -> Invocation {
     let (id, received) = (RequestId::random(), Timestamp::now());
-    let digits = id.to_string().replace('-', "");
-    let trace_id = format!("Root=1-{:08x}-{}", received.millis().div_euclid(1000) as u32, &digits[..24]);
     Invocation {
         id,
         function: function.clone(),
+        qualifier: None,
         payload,
         door: Door::Compare,
         received,
-        trace_id,
+        trace: model::Trace::unrecorded(received),
         client_context: String::new(),
         tail: false,
         probe: Some(probe),
+        replay_of: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use control::{ComparisonPlan, ComparisonProgress, IsolationFigures, Machine, Setting};
+use fakes::Kept;
 use fakes::*;
 use model::*;
 
@@ -79,6 +80,7 @@ mod fakes {
             let record = Record {
                 request_id: invocation.id,
                 function: invocation.function,
+                version: Default::default(),
                 revision: Revision(self.revision.load(Ordering::SeqCst).into()),
                 instance: Some(InstanceId::random()),
                 door: invocation.door,
@@ -87,6 +89,7 @@ mod fakes {
                 stem: start == ProbeStart::Stem && self.stems,
                 isolation: Some(isolation),
                 outcome: RecordOutcome::Ok,
+                error: None,
                 queued_us: 0,
                 sandbox_us: Some(1_000),
                 runtime_us: Some(2_000),
@@ -96,7 +99,13 @@ mod fakes {
                 cpu_us: Some(700),
                 request_bytes: 0,
                 response_bytes: 0,
+                qualifier: None,
+                memory: None,
+                billed_ms: 0,
+                replay_of: None,
+                payloads: model::Kept::No,
                 stages: vec![],
+                trace: None,
             };
             Ok(Outcome { reply, instance: InstanceId::random(), tail: None, record })
         }

@@ -126,7 +126,14 @@ impl Dice {
 
 /// Replays a trace. `progress` is told each minute that is done.
 pub fn run(trace: &Trace, settings: &Settings, mut progress: impl FnMut(usize)) -> Outcome {
-    let rules = Rules { max: u32::MAX / 2, min: 0, keep: settings.keep, freeze: NO_FREEZE, queue: usize::MAX };
+    let rules = Rules {
+        max: u32::MAX / 2,
+        min: 0,
+        keep: settings.keep,
+        freeze: NO_FREEZE,
+        queue: usize::MAX,
+        patience: NO_FREEZE,
+    };
     let count = trace.functions.len();
     let mut world = World {
         trace,

@@ -268,7 +268,7 @@ fn a_sweep_kills_and_removes_what_was_left() {
     assert!(real.0.prepare().unwrap().iter().all(|tree| tree.groups().unwrap().is_empty()));
 }
 
-/// Not a test of anything: `cargo test -p namespace --release speed -- --ignored --nocapture`.
+/// Not a test of anything: `cargo test -p linux --release speed -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints how long things take"]
 fn speed() {

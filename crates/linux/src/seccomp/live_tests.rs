@@ -114,7 +114,7 @@ fn a_foreign_call_kills() {
     assert!(matches!(output.status.signal(), Some(libc::SIGSYS | libc::SIGSEGV)), "{} {said}", output.status);
 }
 
-/// Not a test of anything: `cargo test -p namespace --release --lib loading -- --ignored --nocapture`.
+/// Not a test of anything: `cargo test -p linux --release --lib loading -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints how long loading takes"]
 fn loading() {

@@ -3,14 +3,23 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{FunctionSpec, Idle, MAX_ENV_BYTES, RESERVED_ENV, RUNTIME_API_PORT, Scale, Web, is_early_env};
+use super::{
+    FunctionSpec, Idle, KeepPayloads, MAX_ENV_BYTES, RESERVED_ENV, RUNTIME_API_PORT, Scale, Web, WebProtocol,
+    is_early_env,
+};
 use crate::id::InvalidId;
 use crate::isolation::{Isolation, IsolationChoice};
+use crate::layer::{Layers, MAX_LAYERS};
 use crate::mount::MAX_MOUNTS;
 use crate::quantity::{InvalidQuantity, show_duration};
+use crate::route;
 use crate::runtime::{Language, Runtime};
 use crate::schedule;
 use crate::secret::{self, EnvValue, MAX_SECRETS};
+use crate::source;
+
+/// A program that AWS Lambda starts in the runtime's place.
+const EXEC_WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
 
 /// What is wrong with a specification.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +36,22 @@ pub enum InvalidSpec {
         "health {0:?} is not valid: expected a path that begins with /, like /healthz, at most 512 bytes and no spaces"
     )]
     Health(String),
+    #[error(
+        "health is asked for in HTTP/1.1, which a server of protocol = \"h2c\" need not speak: leave health out, and it \
+         takes requests as soon as it listens"
+    )]
+    HealthOfH2c,
     #[error("runtime = \"image\" runs the program of an image: say which with image = \"NAME:TAG\"")]
     NoImage,
     #[error("environment variable {0:?} is not a valid name: expected a letter, then letters, digits and _")]
     EnvName(String),
     #[error("environment variable {0} is set by the platform and cannot be given: remove it, or choose another name")]
     EnvReserved(String),
+    #[error(
+        "environment variable {EXEC_WRAPPER} is not honoured with the runtime {0}: no wrapper starts it here; remove it, or \
+         deploy the program that it would run as provided.al2023 or with command"
+    )]
+    Wrapper(Runtime),
     #[error("environment variable {0} holds a NUL byte, which no process environment can hold")]
     EnvValue(String),
     #[error("environment variables take {0} bytes together: at most {MAX_ENV_BYTES} are allowed, as on AWS Lambda")]
@@ -49,6 +68,12 @@ pub enum InvalidSpec {
     MountTwice(String),
     #[error("the function has {0} mounts: at most {MAX_MOUNTS} are allowed")]
     MountCount(usize),
+    #[error("layers are seen at /opt, which in an image is the image's own: put what they hold into the image")]
+    LayersInImage,
+    #[error("the function has {0} layers: at most {MAX_LAYERS} are allowed")]
+    LayerCount(usize),
+    #[error("layer {0} is named twice: expected one version of each layer")]
+    LayerTwice(String),
     #[error("isolation {isolation} is weaker than at_least = {floor}: name one that is as strong, or isolation = auto")]
     TooWeak { isolation: Isolation, floor: Isolation },
     #[error("snapstart = true is for Python functions without an image, and runtime is {0}: remove it, or the image")]
@@ -65,8 +90,19 @@ pub enum InvalidSpec {
     SecretFilesProgram,
     #[error("a web function takes requests, and neither schedules nor asynchronous events: remove its schedules")]
     WebSchedule,
+    #[error("{0}")]
+    Route(String),
     #[error("schedule {name:?}: {why}")]
     Schedule { name: String, why: String },
+    #[error(
+        "records.payloads = \"{0}\" is for functions that take events: what a web function takes and answers passes by as a \
+         stream, and is not kept"
+    )]
+    WebPayloads(KeepPayloads),
+    #[error("a web function takes requests, and no events: remove its event sources")]
+    WebSource,
+    #[error("source {name:?}: {why}")]
+    Source { name: String, why: String },
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error(transparent)]
@@ -90,7 +126,7 @@ impl FunctionSpec {
         let given = show_duration(timeout);
         range("timeout", timeout >= Duration::from_millis(1) && timeout <= longest, given, "1ms to 15m")?;
         let Scale { min, max, concurrency, idle } = self.scale;
-        range("scale.max", (1..=10_000).contains(&max), max.to_string(), "1 to 10000")?;
+        range("scale.max", max <= 10_000, max.to_string(), "0, which lets no call through, to 10000")?;
         range("scale.min", min <= max, min.to_string(), "0 to scale.max")?;
         let (most, expected) = if self.web.is_some() { (1000, "1 to 1000") } else { (1, "1 for an event function") };
         range("scale.concurrency", (1..=most).contains(&concurrency), concurrency.to_string(), expected)?;
@@ -101,7 +137,12 @@ impl FunctionSpec {
         range("description", self.description.len() <= 256, "a longer text".into(), "at most 256 bytes")?;
         if let IsolationChoice::Shares(shares) = &self.isolation {
             let enough = max as usize >= shares.len();
-            range("scale.max", enough, max.to_string(), "one or more for each isolation that shares the calls")?;
+            range(
+                "scale.max",
+                enough || max == 0,
+                max.to_string(),
+                "one or more for each isolation that shares the calls",
+            )?;
         }
         if let Some(floor) = self.at_least
             && let Some((isolation, _)) = self.isolation.named().into_iter().find(|(one, _)| !one.meets(Some(floor)))
@@ -129,13 +170,39 @@ impl FunctionSpec {
         if self.web.is_some() && !self.schedules.is_empty() {
             return Err(InvalidSpec::WebSchedule);
         }
+        if self.web.is_some() && !self.sources.is_empty() {
+            return Err(InvalidSpec::WebSource);
+        }
+        let payloads = self.records.payloads;
+        if self.web.is_some() && payloads != KeepPayloads::None {
+            return Err(InvalidSpec::WebPayloads(payloads));
+        }
         self.validate_handler()?;
         self.validate_program()?;
         self.asynchronous.validate()?;
         schedule::validate(&self.schedules)?;
+        route::validate(&self.routes).map_err(InvalidSpec::Route)?;
+        self.url_rules.validate().map_err(InvalidSpec::Route)?;
+        source::validate(&self.sources)?;
         self.validate_env()?;
         self.validate_secrets()?;
+        self.validate_layers()?;
         self.validate_mounts()
+    }
+
+    fn validate_layers(&self) -> Result<(), InvalidSpec> {
+        let Some(Layers { versions, tree: _ }) = &self.layers else { return Ok(()) };
+        if self.image.is_some() {
+            return Err(InvalidSpec::LayersInImage);
+        }
+        if versions.is_empty() || versions.len() > MAX_LAYERS {
+            return Err(InvalidSpec::LayerCount(versions.len()));
+        }
+        let mut names = BTreeSet::new();
+        match versions.iter().find(|one| !names.insert(&one.name)) {
+            None => Ok(()),
+            Some(twice) => Err(InvalidSpec::LayerTwice(twice.name.to_string())),
+        }
     }
 
     fn validate_secrets(&self) -> Result<(), InvalidSpec> {
@@ -170,12 +237,15 @@ impl FunctionSpec {
                 return Err(InvalidSpec::Command);
             }
         }
-        let Some(Web { port, health }) = &self.web else { return Ok(()) };
+        let Some(Web { port, health, protocol }) = &self.web else { return Ok(()) };
         if *port < 1024 || *port == RUNTIME_API_PORT {
             let (given, expected) = (port.to_string(), "1024 to 65535, and not 9001");
             return Err(InvalidSpec::OutOfRange { key: "port", given, expected });
         }
         if let Some(path) = health {
+            if *protocol == WebProtocol::H2c {
+                return Err(InvalidSpec::HealthOfH2c);
+            }
             let fits = path.starts_with('/') && path.len() <= 512 && path.bytes().all(|byte| byte.is_ascii_graphic());
             return if fits { Ok(()) } else { Err(InvalidSpec::Health(path.chars().take(80).collect())) };
         }
@@ -196,6 +266,9 @@ impl FunctionSpec {
             let fits = starts && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             if RESERVED_ENV.contains(&name.as_str()) {
                 return Err(InvalidSpec::EnvReserved(name.clone()));
+            }
+            if name == EXEC_WRAPPER && !self.is_through_agent() && self.runtime.language() != Language::Image {
+                return Err(InvalidSpec::Wrapper(self.runtime.clone()));
             }
             if !fits {
                 return Err(InvalidSpec::EnvName(name.chars().take(80).collect()));

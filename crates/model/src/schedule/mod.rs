@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::function::{InvalidSpec, duration_text};
 use crate::quantity::show_duration;
+use crate::version::Qualifier;
 
 pub use table::Timetable;
 
@@ -73,6 +74,9 @@ pub struct Schedule {
     /// No tick after this moment; RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
+    /// The version or alias that is called; none: what calls without one get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qualifier: Option<Qualifier>,
     /// The event; none: EventBridge's scheduled event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<serde_json::Value>,
@@ -100,6 +104,7 @@ impl Schedule {
             jitter: Duration::ZERO,
             start: None,
             end: None,
+            qualifier: None,
             payload: None,
         }
     }

@@ -73,14 +73,15 @@ impl Timetable {
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let after = match self.start {
             // The start itself may be one.
-            Some(start) => after.max(Timestamp(start.0 - 1)),
+            Some(start) => after.max(Timestamp(start.0.saturating_sub(1))),
             None => after,
         };
         let next = match &self.when {
             When::At(at) => (*at > after).then_some(*at),
             When::Rate(every) => {
                 let (every, anchor) = (every.as_micros() as i64, self.start.map_or(0, |start| start.0));
-                Some(Timestamp(anchor + ((after.0 - anchor).div_euclid(every) + 1) * every))
+                let passed = after.0.checked_sub(anchor)?.div_euclid(every);
+                Some(Timestamp(passed.checked_add(1)?.checked_mul(every)?.checked_add(anchor)?))
             }
             When::Cron(cron) => self.next_of(cron, after),
         };

@@ -169,3 +169,15 @@ proptest! {
         let _ = Timetable::parse(&text, "Europe/Berlin", None, None);
     }
 }
+
+#[test]
+fn where_time_ends_so_do_ticks() {
+    for (text, start) in [("rate(5 minutes)", None), ("rate(1 day)", Some("2026-01-01T00:30:00Z")), ("0 0 * * *", None)]
+    {
+        let table = Timetable::parse(text, "UTC", start, None).unwrap();
+        for after in [i64::MAX, i64::MAX - 1, i64::MIN] {
+            let next = table.next(Timestamp(after));
+            assert!(next.is_none_or(|next| next > Timestamp(after)), "{text}: {next:?} after {after}");
+        }
+    }
+}

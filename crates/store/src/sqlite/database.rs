@@ -1,4 +1,8 @@
 //! Opening a database file: its settings, its schema's migrations, and connections that read it.
+//!
+//! Linux tells of a write that did not reach the disk once, at the next sync, and from then on takes the lost page for
+//! written. So no sync may fail unseen, and none that failed may be tried again: SQLite's own checkpoints do both, and
+//! are therefore done here.
 
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -7,10 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::Semaphore;
 
+use super::log_file;
 use crate::StoreError;
+
+/// Pages of the log from which on it is written to the database: SQLite's own default.
+const CHECKPOINT: i32 = 1000;
 
 /// A database file and how it came to its present form.
 pub(super) struct Schema {
@@ -49,6 +58,54 @@ pub(super) fn open(dir: &Path, schema: &Schema) -> Result<Connection, StoreError
     let mut conn = opened().map_err(|error| in_file(schema, &error))?;
     migrate(&mut conn, schema)?;
     Ok(conn)
+}
+
+/// As [`open`], for a database whose commits are answered: none is lost, and no failure of the disk is passed over.
+pub(super) fn open_durable(dir: &Path, schema: &Schema) -> Result<Connection, StoreError> {
+    log_file::check(&dir.join(format!("{}-wal", schema.file)))?;
+    let mut conn = open(dir, schema)?;
+    let failed = |error: rusqlite::Error| in_file(schema, &error);
+    // What an earlier process left in the log may be in the kernel's memory only, and taken for written: it is written
+    // again, to the database itself, before anything is added to it.
+    match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed) {
+        // Calls have to go on where there is no room; nothing is taken without room either.
+        Err(StoreError::DiskFull) => tracing::warn!("{}: no room to write its log to the database", schema.file),
+        written => written?,
+    }
+    // SQLite's own would leave out whether it went well. An error here becomes that of the commit.
+    conn.wal_hook(Some(|wal: &mut Wal, pages: i32| if pages < CHECKPOINT { Ok(()) } else { checkpoint(wal) }))
+        .map_err(failed)?;
+    Ok(conn)
+}
+
+/// Writes the log to the database. Where there is no room, or somebody reads, that is left to the next time: what was
+/// committed is in the log.
+fn checkpoint(wal: &mut Wal) -> rusqlite::Result<()> {
+    wal.checkpoint().or_else(|error| match sql(&error) {
+        StoreError::Disk(_) => Err(error),
+        _ => Ok(()),
+    })
+}
+
+/// Whether the databases in a data directory have the form that this version gives them, so that a server of the version
+/// before may be there at the same time; if not, why. Changes nothing.
+pub fn is_current(dir: &Path) -> Result<(), StoreError> {
+    for schema in [&super::functions::SCHEMA, &super::queue::SCHEMA, &super::telemetry::SCHEMA] {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let version = || -> rusqlite::Result<i64> {
+            let conn = Connection::open_with_flags(dir.join(schema.file), flags)?;
+            conn.busy_timeout(Duration::from_secs(5))?;
+            conn.pragma_query_value(None, "user_version", |row| row.get(0))
+        };
+        let (version, newest) = (version().map_err(|error| in_file(schema, &error))?, schema.migrations.len() as i64);
+        if version != newest {
+            return Err(StoreError::Failed(format!(
+                "{}: its form is {version}, this version's is {newest}",
+                schema.file
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn migrate(conn: &mut Connection, schema: &Schema) -> Result<(), StoreError> {
@@ -92,6 +149,7 @@ fn migrate(conn: &mut Connection, schema: &Schema) -> Result<(), StoreError> {
 fn in_file(schema: &Schema, error: &rusqlite::Error) -> StoreError {
     match sql(error) {
         StoreError::Failed(why) => StoreError::Failed(format!("{}: {why}", schema.file)),
+        StoreError::Disk(why) => StoreError::Disk(format!("{}: {why}", schema.file)),
         other => other,
     }
 }
@@ -99,6 +157,11 @@ fn in_file(schema: &Schema, error: &rusqlite::Error) -> StoreError {
 pub(super) fn sql(error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::DiskFull) => StoreError::DiskFull,
+        Some(
+            rusqlite::ErrorCode::SystemIoFailure
+            | rusqlite::ErrorCode::DatabaseCorrupt
+            | rusqlite::ErrorCode::NotADatabase,
+        ) => StoreError::Disk(error.to_string()),
         _ => StoreError::Failed(error.to_string()),
     }
 }

@@ -3,13 +3,19 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use model::{CodeHash, Function, FunctionName, FunctionSpec, Revision, Timestamp};
+use model::{Canary, CodeHash, Function, FunctionName, FunctionSpec, Revision, Timestamp, Version};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::watch;
 
-use super::SqliteStore;
 use super::database::Schema;
-use crate::{Functions, StoreError};
+use super::history::{self, Told};
+use super::{SqliteStore, canaries};
+use crate::packages::DiskPackages;
+use crate::versions::{Deed, Deploy, How, Published, Versions};
+use crate::{Functions, OwnSchedule, StoreError};
+
+/// Whoever does not say who they are.
+const UNKNOWN: &str = "unknown";
 
 pub(super) const SCHEMA: Schema = Schema {
     file: "catalogue.db",
@@ -63,6 +69,12 @@ pub(super) const SCHEMA: Schema = Schema {
         ) STRICT;
     ",
         super::secrets::MIGRATION,
+        super::versions::MIGRATION,
+        super::api_keys::MIGRATION,
+        super::layers::MIGRATION,
+        super::companions::MIGRATION,
+        super::versions::ALIAS_ENV_MIGRATION,
+        super::credentials::MIGRATION,
     ],
 };
 
@@ -72,49 +84,28 @@ const CURRENT: &str = "SELECT r.spec, r.revision, r.code, r.code_size, r.modifie
 #[async_trait]
 impl Functions for SqliteStore {
     async fn put(&self, spec: FunctionSpec, code: CodeHash, expect: Option<u64>) -> Result<Function, StoreError> {
-        let (packages, history, changes) = (self.packages.clone(), self.history, self.changes.clone());
-        let put = move |catalogue: &Connection| {
-            let found = revision(catalogue, &spec.name)?;
-            if let Some(expected) = expect.filter(|&expected| expected != found) {
-                return Err(StoreError::Conflict { name: spec.name, expected, found });
-            }
-            super::secrets::require(catalogue, &spec)?;
-            let code_size = packages.size(&code).ok_or_else(|| StoreError::NoSuchPackage(code.clone()))?;
-            packages.settle(&code)?;
-            let modified = Timestamp::now();
-            let revision = Revision(next_revision(catalogue, &spec.name)?);
-            let function = Function { spec, revision, code, code_size, modified };
-            insert(catalogue, &function, history)?;
-            Ok(function)
-        };
-        self.writer.write(put, move || changes.send_modify(|count| *count += 1)).await
+        Versions::deploy(self, Deploy { spec, code, expect, by: UNKNOWN.into(), how: How::Deploy }).await
     }
 
     async fn get(&self, name: &FunctionName) -> Result<Function, StoreError> {
         let name = name.clone();
-        let get = move |catalogue: &Connection| {
-            let sql = format!("{CURRENT} WHERE f.name = ?1");
-            let found = catalogue.prepare(&sql)?.query_row([name.as_str()], raw).optional()?;
-            found.ok_or(StoreError::NoSuchFunction(name))?.parse()
-        };
-        self.readers.read(get).await
+        self.readers.read(move |catalogue| current(catalogue, &name)).await
     }
 
     async fn list(&self) -> Result<Vec<Function>, StoreError> {
-        let list = |catalogue: &Connection| all(catalogue, &format!("{CURRENT} ORDER BY f.name"), []);
         self.readers.read(list).await
     }
 
+    async fn own_schedules(&self) -> Result<Vec<OwnSchedule>, StoreError> {
+        self.readers.read(super::companions::own_schedules).await
+    }
+
     async fn delete(&self, name: &FunctionName) -> Result<(), StoreError> {
-        let (name, changes) = (name.clone(), self.changes.clone());
-        let delete = move |catalogue: &Connection| {
-            // Its revisions go with it, by the foreign key.
-            match catalogue.execute("DELETE FROM functions WHERE name = ?1", [name.as_str()])? {
-                0 => Err(StoreError::NoSuchFunction(name)),
-                _ => Ok(()),
-            }
-        };
-        self.writer.write(delete, move || changes.send_modify(|count| *count += 1)).await
+        Versions::remove(self, name, UNKNOWN).await
+    }
+
+    async fn published(&self) -> Result<Published, StoreError> {
+        self.readers.read(super::versions::published).await
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -138,18 +129,118 @@ impl SqliteStore {
     }
 }
 
-/// Packages that a kept revision refers to.
+/// Packages that a kept revision, or a version of a layer, refers to.
 pub(super) fn used(catalogue: &Connection) -> Result<HashSet<CodeHash>, StoreError> {
-    let mut query = catalogue.prepare("SELECT DISTINCT code FROM revisions")?;
+    let sql = "SELECT code FROM revisions UNION SELECT code FROM layers
+        UNION SELECT spec ->> '$.layers.tree' FROM revisions WHERE spec ->> '$.layers.tree' IS NOT NULL";
+    let mut query = catalogue.prepare(sql)?;
     let codes = query.query_map([], |row| row.get::<_, String>(0))?;
     codes.map(|code| CodeHash::try_from(code?).map_err(|error| damaged(&error))).collect()
 }
 
-/// The revision that holds; 0 if there is no such function.
-fn revision(catalogue: &Connection, name: &FunctionName) -> Result<u64, StoreError> {
-    let mut query = catalogue.prepare("SELECT revision FROM functions WHERE name = ?1")?;
-    let found: Option<i64> = query.query_row([name.as_str()], |row| row.get(0)).optional()?;
-    Ok(found.unwrap_or(0) as u64)
+/// A new revision, and what its history says of it.
+pub(super) fn deploy(
+    catalogue: &Connection,
+    packages: &DiskPackages,
+    history: u32,
+    deploy: Deploy,
+) -> Result<Function, StoreError> {
+    let Deploy { spec, code, expect, by, how } = deploy;
+    let before = find(catalogue, &spec.name)?;
+    let found = before.as_ref().map_or(0, |before| before.revision.0);
+    if let Some(expected) = expect.filter(|&expected| expected != found) {
+        return Err(StoreError::Conflict { name: spec.name, expected, found });
+    }
+    if canaries::find(catalogue, &spec.name)?.is_some() {
+        return Err(StoreError::CanaryRuns(spec.name));
+    }
+    super::secrets::require(catalogue, &spec)?;
+    super::routes::require_free(catalogue, &spec)?;
+    super::alias_env::require_aliases_fit(catalogue, &spec)?;
+    let code_size = packages.size(&code).ok_or_else(|| StoreError::NoSuchPackage(code.clone()))?;
+    packages.settle(&code)?;
+    if let Some(model::Layers { tree, .. }) = &spec.layers {
+        packages.size(tree).ok_or_else(|| StoreError::NoSuchPackage(tree.clone()))?;
+        packages.settle(tree)?;
+    }
+    let function = write(catalogue, spec, code, code_size, history)?;
+    let changes = before.as_ref().map(|before| model::changes(before, &function)).unwrap_or_default();
+    let same_code = before.as_ref().is_some_and(|before| before.code == function.code);
+    let deed = match how {
+        How::RollBack { .. } => Deed::RolledBack,
+        _ if same_code => Deed::Configured,
+        _ => Deed::Deployed,
+    };
+    let text = match how {
+        How::RollBack { to } => format!("to what revision {to} was"),
+        _ => String::new(),
+    };
+    history::tell(catalogue, Told::of(&function, &by, deed).text(text).changes(changes))?;
+    if let How::Canary(rules) = how {
+        let stable = before.ok_or_else(|| StoreError::NoSuchFunction(function.spec.name.clone()))?;
+        let (published, _) = super::versions::make(catalogue, &function, None, &by)?;
+        let version = published.function.version.number().unwrap_or_default();
+        let (name, revision, since) = (function.spec.name.clone(), function.revision, function.modified);
+        let canary = Canary { function: name, stable, revision, version, rules, since };
+        canaries::begin(catalogue, &canary, &by, &function)?;
+    }
+    Ok(function)
+}
+
+pub(super) fn remove(catalogue: &Connection, name: &FunctionName, by: &str) -> Result<(), StoreError> {
+    let gone = current(catalogue, name)?;
+    // All that is its goes with it, by the foreign keys.
+    catalogue.execute("DELETE FROM functions WHERE name = ?1", [name.as_str()])?;
+    history::tell(catalogue, Told::of(&gone, by, Deed::Removed))?;
+    history::forget(catalogue)
+}
+
+/// Writes the next revision, which then holds.
+pub(super) fn write(
+    catalogue: &Connection,
+    spec: FunctionSpec,
+    code: CodeHash,
+    code_size: u64,
+    history: u32,
+) -> Result<Function, StoreError> {
+    let modified = Timestamp::now();
+    let revision = Revision(next_revision(catalogue, &spec.name)?);
+    let function = Function { spec, version: Version::Latest, revision, code, code_size, modified };
+    insert(catalogue, &function, history)?;
+    Ok(function)
+}
+
+/// All functions by name.
+pub(super) fn list(catalogue: &Connection) -> Result<Vec<Function>, StoreError> {
+    all(catalogue, &format!("{CURRENT} ORDER BY f.name"), [])
+}
+
+fn find(catalogue: &Connection, name: &FunctionName) -> Result<Option<Function>, StoreError> {
+    let sql = format!("{CURRENT} WHERE f.name = ?1");
+    let found = catalogue.prepare(&sql)?.query_row([name.as_str()], raw).optional()?;
+    found.map(Raw::parse).transpose()
+}
+
+/// The function as it is now.
+pub(super) fn current(catalogue: &Connection, name: &FunctionName) -> Result<Function, StoreError> {
+    find(catalogue, name)?.ok_or_else(|| StoreError::NoSuchFunction(name.clone()))
+}
+
+/// A revision that is still kept.
+pub(super) fn kept(
+    catalogue: &Connection,
+    name: &FunctionName,
+    revision: Revision,
+) -> Result<Option<Function>, StoreError> {
+    let sql = "SELECT spec, revision, code, code_size, modified FROM revisions WHERE name = ?1 AND revision = ?2";
+    let found = catalogue.prepare(sql)?.query_row(params![name.as_str(), revision.0 as i64], raw).optional()?;
+    found.map(Raw::parse).transpose()
+}
+
+/// Refuses the name of what is not there.
+pub(super) fn require(catalogue: &Connection, name: &FunctionName) -> Result<(), StoreError> {
+    let there = catalogue.prepare("SELECT 1 FROM functions WHERE name = ?1")?.exists([name.as_str()])?;
+    if there { Ok(()) } else { Err(StoreError::NoSuchFunction(name.clone())) }
 }
 
 fn next_revision(catalogue: &Connection, name: &FunctionName) -> Result<u64, StoreError> {
@@ -160,7 +251,7 @@ fn next_revision(catalogue: &Connection, name: &FunctionName) -> Result<u64, Sto
 }
 
 fn insert(catalogue: &Connection, function: &Function, history: u32) -> Result<(), StoreError> {
-    let Function { spec, revision, code, code_size, modified } = function;
+    let Function { spec, version: _, revision, code, code_size, modified } = function;
     let name = spec.name.as_str();
     let json = serde_json::to_string(spec).map_err(|error| damaged(&error))?;
     let current = "INSERT INTO functions (name, revision) VALUES (?1, ?2)
@@ -171,13 +262,16 @@ fn insert(catalogue: &Connection, function: &Function, history: u32) -> Result<(
         params![name, revision.0 as i64, json, code.as_str(), *code_size as i64, modified.micros()],
     )?;
     let prune = "DELETE FROM revisions WHERE name = ?1 AND revision <
-        (SELECT min(revision) FROM (SELECT revision FROM revisions WHERE name = ?1 ORDER BY revision DESC LIMIT ?2))";
-    catalogue.execute(prune, params![name, i64::from(history) + 1])?;
+        (SELECT min(revision) FROM (SELECT revision FROM revisions WHERE name = ?1 ORDER BY revision DESC LIMIT ?2))
+        AND revision NOT IN (SELECT revision FROM versions WHERE name = ?1)
+        AND revision NOT IN (SELECT stable FROM canaries WHERE name = ?1)";
+    // One beside the current one at least: a canary is about to need it.
+    catalogue.execute(prune, params![name, i64::from(history).max(1) + 1])?;
     Ok(())
 }
 
 /// A row as it is stored.
-struct Raw {
+pub(super) struct Raw {
     spec: String,
     revision: i64,
     code: String,
@@ -185,7 +279,7 @@ struct Raw {
     modified: i64,
 }
 
-fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
+pub(super) fn raw(row: &Row<'_>) -> rusqlite::Result<Raw> {
     Ok(Raw {
         spec: row.get(0)?,
         revision: row.get(1)?,
@@ -201,9 +295,10 @@ fn all(catalogue: &Connection, sql: &str, params: impl rusqlite::Params) -> Resu
 }
 
 impl Raw {
-    fn parse(self) -> Result<Function, StoreError> {
+    pub(super) fn parse(self) -> Result<Function, StoreError> {
         Ok(Function {
             spec: serde_json::from_str(&self.spec).map_err(|error| damaged(&error))?,
+            version: Version::Latest,
             revision: Revision(self.revision as u64),
             code: CodeHash::try_from(self.code).map_err(|error| damaged(&error))?,
             code_size: self.code_size as u64,

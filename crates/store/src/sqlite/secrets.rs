@@ -157,7 +157,7 @@ impl SecretValues for SqliteStore {
 /// Refuses a function that refers to what is not there.
 pub(super) fn require(catalogue: &Connection, spec: &FunctionSpec) -> Result<(), StoreError> {
     let mut query = catalogue.prepare("SELECT 1 FROM secrets WHERE name = ?1")?;
-    for name in spec.secret_names() {
+    for name in spec.all_secret_names() {
         if !query.exists([name.as_str()])? {
             return Err(StoreError::NoSuchSecret(name));
         }
@@ -165,19 +165,26 @@ pub(super) fn require(catalogue: &Connection, spec: &FunctionSpec) -> Result<(),
     Ok(())
 }
 
-/// Functions whose current revision refers to it.
+/// Functions that refer to it: as they are now, by a version, or by what serves beside a canary.
 fn users(catalogue: &Connection, secret: &SecretName) -> Result<Vec<FunctionName>, StoreError> {
-    let sql = "SELECT r.spec FROM functions f JOIN revisions r ON r.name = f.name AND r.revision = f.revision
-        ORDER BY f.name";
+    let sql = "SELECT r.spec FROM revisions r WHERE EXISTS
+            (SELECT 1 FROM functions f WHERE f.name = r.name AND f.revision = r.revision)
+        OR EXISTS (SELECT 1 FROM versions v WHERE v.name = r.name AND v.revision = r.revision)
+        OR EXISTS (SELECT 1 FROM canaries c WHERE c.name = r.name AND c.stable = r.revision)
+        ORDER BY r.name";
     let mut query = catalogue.prepare(sql)?;
     let specs = query.query_map([], |row| row.get::<_, String>(0))?;
     let mut found = Vec::new();
     for spec in specs {
         let spec: FunctionSpec = serde_json::from_str(&spec?).map_err(|error| damaged(&error))?;
-        if spec.secret_names().contains(secret) {
+        if spec.all_secret_names().contains(secret) {
             found.push(spec.name);
+            found.dedup();
         }
     }
+    found.extend(super::alias_env::users(catalogue, secret)?);
+    found.sort();
+    found.dedup();
     Ok(found)
 }
 

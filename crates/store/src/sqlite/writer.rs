@@ -3,6 +3,9 @@
 //!
 //! A job's answer is sent after the commit, so what was answered is on disk. A job that fails undoes only itself;
 //! a commit that fails, fails every job in it.
+//!
+//! After a failure of the disk nothing is written any more: what the kernel could not write it takes for written from
+//! then on, so that the next sync would say that all is well when it is not. What can be read goes on being read.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -92,11 +95,24 @@ fn alone<T>(
 }
 
 fn run(mut conn: Connection, mut queue: mpsc::Receiver<Job>) {
+    let mut broken = None;
     while let Some(job) = queue.blocking_recv() {
         let mut finishes = Vec::new();
-        let outcome = group(&mut conn, job, &mut queue, &mut finishes);
-        if let Err(error) = &outcome {
-            tracing::error!(%error, "the store could not write");
+        let outcome = match &broken {
+            None => group(&mut conn, job, &mut queue, &mut finishes),
+            Some(error) => {
+                finishes.push(job(Err(StoreError::clone(error))).0);
+                Err(StoreError::clone(error))
+            }
+        };
+        match &outcome {
+            Err(StoreError::Disk(why)) if broken.is_none() => {
+                tracing::error!(%why, "the disk failed: nothing is written any more until Hearth starts again");
+                let why = format!("{why}; nothing is written any more until Hearth starts again");
+                broken = Some(StoreError::Disk(why));
+            }
+            Err(error) if broken.is_none() => tracing::error!(%error, "the store could not write"),
+            _ => {}
         }
         for finish in finishes {
             finish(outcome.clone());
@@ -122,6 +138,10 @@ fn group(
     while let Some(job) = next {
         let (finish, error) = job(Ok(&mut tx));
         finishes.push(finish);
+        // It may have written a part of what the others did.
+        if let Some(error @ StoreError::Disk(_)) = error {
+            return Err(error);
+        }
         // A full or failing disk can make SQLite undo the whole transaction. What ran after that would be
         // committed by itself, and what ran before is lost.
         if tx.is_autocommit() {
@@ -178,6 +198,24 @@ mod tests {
         writer.write(limit(100_000), || {}).await.unwrap();
         insert(&writer, 10, 1 << 20).await.unwrap();
         assert_eq!(sum(&writer).await, answered + 10);
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_of_the_disk_nothing_is_written_any_more() {
+        let writer = table();
+        insert(&writer, 1, 0).await.unwrap();
+        let fails = |conn: &Connection| {
+            conn.execute("INSERT INTO t VALUES (2, NULL)", [])?;
+            Err::<(), _>(StoreError::Disk("disk I/O error".into()))
+        };
+        assert!(matches!(writer.write(fails, || {}).await, Err(StoreError::Disk(_))));
+        for _ in 0..3 {
+            let refused = insert(&writer, 4, 0).await.unwrap_err();
+            assert!(
+                matches!(&refused, StoreError::Disk(why) if why.contains("until Hearth starts again")),
+                "{refused}"
+            );
+        }
     }
 
     #[tokio::test]

@@ -15,13 +15,18 @@
 
 mod contents;
 mod directory;
+mod merge;
 mod name;
+mod sum;
 mod tree;
 mod write;
 
 use std::os::fd::BorrowedFd;
 
 use crate::StoreError;
+
+pub use merge::merge;
+pub use sum::tree_sum;
 
 /// How much a package may hold. The defaults are AWS Lambda's where it has one.
 #[derive(Debug, Clone)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{Cpu, FunctionSpec, Idle, Memory, Revision};
+use model::{Cpu, FunctionSpec, Idle, Memory, Revision, Timestamp, TokenId};
 use proptest::prelude::*;
-use store::{Credentials, Functions, Packages, SqliteStore, StoreError};
+use store::{Credentials, Functions, Packages, SqliteStore, StoreError, StoredToken};
 
 use crate::{Home, name, package, spec};
 
@@ -66,8 +66,8 @@ async fn a_name_used_again_does_not_repeat_a_revision() {
 }
 
 #[tokio::test]
-async fn the_last_ten_revisions_are_kept_beside_the_current_one() {
-    let home = Home::new();
+async fn the_last_revisions_are_kept_beside_the_current_one() {
+    let home = Home::with(|options| options.history = 10);
     let code = home.package("1").await;
     for _ in 0..15 {
         home.store.put(spec("f"), code.clone(), None).await.unwrap();
@@ -135,7 +135,7 @@ async fn a_watcher_sees_every_kind_of_change_and_nothing_else() {
     assert_eq!(*changes.borrow_and_update(), before + 2);
     home.store.delete(&name("f")).await.unwrap_err();
     home.store.put(spec("f"), code, Some(7)).await.unwrap_err();
-    home.store.add_token("t", [1; 32]).await.unwrap();
+    home.store.add_token(token("t", 1)).await.unwrap();
     home.store.list().await.unwrap();
     assert!(!changes.has_changed().unwrap());
 }
@@ -151,16 +151,44 @@ async fn what_a_watcher_then_reads_is_the_change() {
     assert_eq!(store.get(&name("f")).await.unwrap(), put.await.unwrap());
 }
 
-#[tokio::test]
-async fn tokens_are_kept_once_each() {
-    let home = Home::new();
-    for (token, text) in [([1; 32], "first"), ([2; 32], "second"), ([1; 32], "first again")] {
-        home.store.add_token(text, token).await.unwrap();
+fn token(name: &str, byte: u8) -> StoredToken {
+    StoredToken {
+        id: TokenId::of(&[byte; 32]),
+        name: name.parse().unwrap(),
+        sha256: [byte; 32],
+        scopes: vec!["read".into(), "invoke:f-*".into()],
+        created: Timestamp(7),
+        expires: Some(Timestamp(9)),
+        last_used: None,
+        access_key_id: Some(format!("HKIA{byte}")),
+        own: false,
     }
+}
+
+#[tokio::test]
+async fn tokens_are_kept_by_name_until_they_are_revoked() {
+    let home = Home::new();
+    let own = |byte| StoredToken { own: true, ..token("admin", byte) };
+    for one in [token("b", 2), token("a", 1), own(3)] {
+        home.store.add_token(one).await.unwrap();
+    }
+    let taken = home.store.add_token(token("a", 4)).await.unwrap_err();
+    assert!(matches!(taken, StoreError::TokenTaken(_)), "{taken}");
+    home.store
+        .tokens_used(vec![(TokenId::of(&[1; 32]), Timestamp(8)), (TokenId::of(&[9; 32]), Timestamp(8))])
+        .await
+        .unwrap();
     let home = home.reopen(|_| {});
-    let mut tokens = home.store.tokens().await.unwrap();
-    tokens.sort();
-    assert_eq!(tokens, [[1; 32], [2; 32]]);
+    let used = StoredToken { last_used: Some(Timestamp(8)), ..token("a", 1) };
+    assert_eq!(home.store.tokens().await.unwrap(), [used.clone(), own(3), token("b", 2)]);
+
+    home.store.remove_token(&TokenId::of(&[2; 32])).await.unwrap();
+    let gone = home.store.remove_token(&TokenId::of(&[2; 32])).await.unwrap_err();
+    assert!(matches!(gone, StoreError::NoSuchToken(_)), "{gone}");
+    let own_one = home.store.remove_token(&TokenId::of(&[3; 32])).await.unwrap_err();
+    assert!(matches!(own_one, StoreError::OwnToken(_)), "{own_one}");
+    home.store.add_token(own(5)).await.unwrap();
+    assert_eq!(home.store.tokens().await.unwrap(), [used, own(5)], "another of its own takes its place");
 }
 
 #[tokio::test]

@@ -4,12 +4,18 @@ mod archive;
 mod comparisons;
 mod crash;
 mod functions;
+mod layers;
+mod metrics;
 mod migration;
 mod packages;
+mod payloads;
 mod refusals;
+mod routes;
 mod secrets;
 mod speed;
 mod telemetry;
+mod torn;
+mod versions;
 
 use std::sync::Arc;
 

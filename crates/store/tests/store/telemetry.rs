@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use model::waterfall::Waterfall;
 use model::{Door, FaultCode, InstanceId, LogLevel, LogLine, Record, RecordOutcome, RequestId, Revision, Timestamp};
-use store::sqlite::{QueueLimits, Retention};
-use store::{LogPage, LogQuery, RecordQuery, Telemetry};
+use store::sqlite::{EventLimits, QueueLimits, Retention, SqliteQueue};
+use store::{Functions, LogPage, LogQuery, Options, RecordQuery, SqliteStore, StoreError, Telemetry};
 
 use crate::{Home, name};
 
@@ -25,6 +25,7 @@ pub fn record(function: &str) -> Record {
         request_id: RequestId::random(),
         function: name(function),
         revision: Revision(3),
+        version: model::Version::Number(7),
         instance: Some(InstanceId::random()),
         door: Door::Http,
         received: Timestamp::now(),
@@ -32,6 +33,7 @@ pub fn record(function: &str) -> Record {
         stem: false,
         isolation: None,
         outcome: RecordOutcome::Ok,
+        error: None,
         queued_us: 1,
         sandbox_us: Some(2),
         runtime_us: Some(3),
@@ -41,8 +43,46 @@ pub fn record(function: &str) -> Record {
         cpu_us: Some(7),
         request_bytes: 8,
         response_bytes: 9,
+        qualifier: None,
+        memory: None,
+        billed_ms: 0,
+        replay_of: None,
+        payloads: model::Kept::No,
         stages: vec![],
+        trace: None,
     }
+}
+
+#[tokio::test]
+async fn what_two_servers_write_while_one_takes_over_is_all_there() {
+    let home = Home::new();
+    let old = home.store.clone();
+    old.log(line("f", "before"));
+    SqliteQueue::open(&home.data(), EventLimits::default()).unwrap().close();
+    assert!(store::sqlite::is_current(&home.data()).is_ok());
+    let taken = SqliteStore::open(Options::new(home.data()));
+    assert!(taken.is_err(), "the data has an owner");
+    old.hand_over().unwrap();
+    let new = SqliteStore::open(Options::new(home.data())).unwrap();
+    for round in 0..5 {
+        for (store, who) in [(&old, "old"), (&new, "new")] {
+            store.log(line("f", &format!("{who} {round}")));
+            store.log(line(who, "own"));
+            store.record(record("f"));
+            assert!(!store.records(RecordQuery { limit: 100, ..RecordQuery::default() }).await.unwrap().is_empty());
+        }
+    }
+    let count = |records: Vec<Record>| records.len();
+    assert_eq!(count(new.records(RecordQuery { limit: 100, ..RecordQuery::default() }).await.unwrap()), 10);
+    let query = LogQuery { function: Some(name("f")), limit: 100, ..LogQuery::default() };
+    let page = new.logs(query).await.unwrap();
+    let mut said: Vec<_> = page.lines.iter().map(|line| line.message.clone()).collect();
+    said.sort();
+    let mut expected: Vec<_> = (0..5).flat_map(|round| ["new", "old"].map(|who| format!("{who} {round}"))).collect();
+    expected.push("before".into());
+    expected.sort();
+    assert_eq!(said, expected);
+    assert!(matches!(old.delete(&name("f")).await, Err(StoreError::Closed)), "the old one changes nothing");
 }
 
 #[tokio::test]
@@ -456,7 +496,7 @@ async fn the_oldest_go_by_size_and_count() {
     assert_eq!(home.store.logs(all()).await.unwrap().lines.len(), 1_000);
 }
 
-async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+pub async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
     let until = Instant::now() + Duration::from_secs(20);
     while !holds().await {
         assert!(Instant::now() < until, "it never held");

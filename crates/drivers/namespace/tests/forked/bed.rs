@@ -108,6 +108,7 @@ impl Bed {
             work_dir: "/var/task".into(),
             user: User::SANDBOX,
             code: code.map(|code| CodeHash::from_digest(&code)),
+            layers: None,
             limits: Limits {
                 memory: Memory::mib(128),
                 cpu_cap: Cpu::millis(1000),

@@ -3,6 +3,9 @@
 use super::*;
 use proptest::prelude::*;
 
+/// For ever: whom it is worth to wait is the line's to judge.
+const PATIENCE: Duration = Duration::from_secs(1 << 32);
+
 #[derive(Debug, Clone)]
 enum Op {
     Call,
@@ -173,7 +176,7 @@ proptest! {
     ) {
         let (keep, freeze) = (Duration::from_millis(keep), Duration::from_millis(freeze));
         let keep = if auto { Keep::Auto } else { Keep::For(keep) };
-        let rules = Rules { max, min: min.min(max), keep, freeze, queue: 5 };
+        let rules = Rules { max, min: min.min(max), keep, freeze, queue: 5, patience: PATIENCE };
         let mut model = Model {
             roster: Roster::new(rules, 1 << 26),
             now: Instant::now(),
@@ -197,7 +200,7 @@ proptest! {
     #[test]
     fn a_burst_is_limited_by_nothing_but_the_maximum(callers in 1u32..3000, max in 1u32..3000, auto in any::<bool>()) {
         let keep = if auto { Keep::Auto } else { Keep::For(Duration::from_secs(600)) };
-        let rules = Rules { max, min: 0, keep, freeze: Duration::ZERO, queue: 3000 };
+        let rules = Rules { max, min: 0, keep, freeze: Duration::ZERO, queue: 3000, patience: PATIENCE };
         let (mut roster, now) = (Roster::<(), u32>::new(rules, 1 << 26), Instant::now());
         for caller in 0..callers {
             prop_assert!(roster.wait(caller, now).is_ok());
@@ -210,7 +213,7 @@ proptest! {
 
 #[test]
 fn what_a_timer_will_want_is_made_ahead_of_it_and_let_go_if_it_does_not_come() {
-    let rules = Rules { max: 9, min: 0, keep: Keep::Auto, freeze: Duration::MAX / 4, queue: 9 };
+    let rules = Rules { max: 9, min: 0, keep: Keep::Auto, freeze: Duration::MAX / 4, queue: 9, patience: PATIENCE };
     let (mut roster, mut now) = (Roster::<u32, ()>::new(rules, 1 << 28), Instant::now());
     let house = |roster: &mut Roster<u32, ()>, now: Instant| {
         roster.review(now);
@@ -248,7 +251,8 @@ fn what_a_timer_will_want_is_made_ahead_of_it_and_let_go_if_it_does_not_come() {
 
 #[test]
 fn a_broken_function_is_kept_warm_less_and_less_often() {
-    let rules = Rules { max: 5, min: 2, keep: Keep::For(Duration::ZERO), freeze: Duration::ZERO, queue: 5 };
+    let rules =
+        Rules { max: 5, min: 2, keep: Keep::For(Duration::ZERO), freeze: Duration::ZERO, queue: 5, patience: PATIENCE };
     let (mut roster, mut now) = (Roster::<(), ()>::new(rules, 1 << 26), Instant::now());
     assert_eq!(roster.wanted(now), 2);
     let mut starts = 0;
@@ -269,7 +273,14 @@ fn a_broken_function_is_kept_warm_less_and_less_often() {
 
 #[test]
 fn where_one_more_fits_now_and_then_not_all_are_tried_each_time() {
-    let rules = Rules { max: 100, min: 100, keep: Keep::For(Duration::ZERO), freeze: Duration::ZERO, queue: 5 };
+    let rules = Rules {
+        max: 100,
+        min: 100,
+        keep: Keep::For(Duration::ZERO),
+        freeze: Duration::ZERO,
+        queue: 5,
+        patience: PATIENCE,
+    };
     let (mut roster, now) = (Roster::<u32, ()>::new(rules, 1 << 26), Instant::now());
     let begin = |roster: &mut Roster<u32, ()>| {
         let wanted = roster.wanted(now);
@@ -302,7 +313,8 @@ fn tick(roster: &mut Roster<u32, u32>, now: Instant) -> u32 {
 
 #[test]
 fn what_ends_by_itself_is_not_made_again_before_the_next_call() {
-    let rules = Rules { max: 4, min: 0, queue: 10, freeze: Duration::from_millis(100), keep: Keep::Auto };
+    let rules =
+        Rules { max: 4, min: 0, queue: 10, freeze: Duration::from_millis(100), keep: Keep::Auto, patience: PATIENCE };
     let (mut roster, mut now) = (Roster::new(rules, 24 << 20), Instant::now());
     roster.wait(1, now).unwrap();
     assert_eq!(tick(&mut roster, now), 1);
@@ -327,8 +339,52 @@ fn what_ends_by_itself_is_not_made_again_before_the_next_call() {
 }
 
 #[test]
+fn what_is_expected_is_made_once_and_goes_if_it_does_not_come() {
+    for keep in [Keep::Auto, Keep::For(Duration::from_secs(1))] {
+        let rules = Rules { max: 9, min: 0, keep, freeze: Duration::from_millis(100), queue: 9, patience: PATIENCE };
+        let (mut roster, begun) = (Roster::<u32, ()>::new(rules, 1 << 28), Instant::now());
+        assert_eq!(roster.wanted(begun), 0);
+        roster.expect(begun + Duration::from_secs(5));
+        assert_eq!((roster.wanted(begun), roster.is_ahead(), roster.is_awaited()), (1, true, false), "{keep:?}");
+        roster.began();
+        assert_eq!(roster.wanted(begun), 0);
+        roster.ready(begun);
+        roster.park(1, begun);
+        // It is looked at when it is frozen, too.
+        let frozen = begun + Duration::from_millis(100);
+        roster.review(frozen);
+        assert_eq!((roster.expire(frozen).len(), roster.wanted(frozen)), (0, 0), "{keep:?}");
+        // Longer than others are kept.
+        let later = begun + Duration::from_secs(4);
+        roster.review(later);
+        assert_eq!(roster.expire(later).len(), 0, "{keep:?}");
+        assert!(roster.due().is_some_and(|due| due > later || due == begun + Duration::from_millis(100)), "{keep:?}");
+        // The call does not come.
+        let much_later = begun + Duration::from_secs(3600);
+        roster.review(much_later);
+        assert_eq!((roster.expire(much_later), roster.wanted(much_later)), (vec![1], 0), "{keep:?}");
+        // Where one is idle already, it is enough.
+        roster.wait((), much_later).unwrap();
+        roster.began();
+        roster.ready(much_later);
+        roster.next_waiter(much_later).unwrap();
+        roster.park(2, much_later);
+        roster.expect(much_later + Duration::from_secs(5));
+        assert_eq!(roster.wanted(much_later), 0, "{keep:?}");
+        assert!(matches!(roster.take(much_later), Take::Idle(2)), "{keep:?}");
+        assert_eq!(roster.wanted(much_later), 0, "{keep:?}");
+    }
+    let rules =
+        Rules { max: 9, min: 0, keep: Keep::For(Duration::ZERO), freeze: Duration::ZERO, queue: 9, patience: PATIENCE };
+    let mut roster = Roster::<u32, ()>::new(rules, 1 << 28);
+    roster.expect(Instant::now() + Duration::from_secs(5));
+    assert_eq!(roster.wanted(Instant::now()), 0, "none is used twice, and so none is made for nobody");
+}
+
+#[test]
 fn where_there_is_no_memory_to_make_one_ahead_the_timer_rests() {
-    let rules = Rules { max: 4, min: 0, queue: 10, freeze: Duration::from_millis(100), keep: Keep::Auto };
+    let rules =
+        Rules { max: 4, min: 0, queue: 10, freeze: Duration::from_millis(100), keep: Keep::Auto, patience: PATIENCE };
     let (mut roster, mut now) = (Roster::new(rules, 24 << 20), Instant::now());
     roster.wait(1, now).unwrap();
     assert_eq!(tick(&mut roster, now), 1);

@@ -9,7 +9,7 @@ use super::{DeployArgs, Source, gone, kept, upload};
 use crate::cli::client::Client;
 use crate::cli::pack::Packer;
 use crate::cli::progress::Progress;
-use crate::cli::text;
+use crate::cli::{Usage, text};
 
 /// A deploy that is done.
 pub struct Deployed {
@@ -43,6 +43,9 @@ impl DeployArgs {
         }
         let mut told = Vec::new();
         let zip = self.package(&source, client, before.as_ref(), &mut write, progress, packer, &mut told)?;
+        if let Some(debugger) = self.debugger {
+            debugger.prepare(&mut write, before.as_ref())?;
+        }
         told.iter().for_each(|remark| tell(&name, remark));
         let sha256 = CodeHash::from_digest(&Sha256::digest(&zip).into());
         // All of it is in its image.
@@ -59,7 +62,16 @@ impl DeployArgs {
         if packed {
             upload(client, &zip, &sha256, progress)?;
         }
+        if before.is_none() && self.canary.wanted() {
+            let message =
+                format!("{name} is not there yet, so nothing can serve beside it: deploy it without --canary");
+            return Err(Usage(message).into());
+        }
         let step = progress.step(&format!("deploying {name}"));
+        if let Some(canary) = self.canary.write(&write) {
+            let function = client.write(Method::POST, &format!("{path}/canary"), &canary)?;
+            return Ok(Deployed { function, created, told, kept });
+        }
         let method = if before.is_some() { Method::PATCH } else { Method::PUT };
         let function: FunctionView = match client.write(method, &path, &write) {
             // Others removed it, or its package, in between.

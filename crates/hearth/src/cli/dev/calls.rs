@@ -82,6 +82,8 @@ impl Calls<'_> {
     fn tell(&mut self, heard: Heard<'_>) -> anyhow::Result<()> {
         match heard {
             Heard::Heartbeat => self.records().map(drop),
+            // Told where all functions are followed only.
+            Heard::Dropped(_) => Ok(()),
             Heard::Line(line) => match Platform::of(line) {
                 None => self.screen.line(line),
                 Some(Platform::Report) => self.ended(line.request_id.as_deref().unwrap_or_default()),

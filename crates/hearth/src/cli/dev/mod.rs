@@ -7,10 +7,13 @@
 //!                                                └─► remove the function (--rm), end its own Hearth
 //! ```
 //!
+//! With --debug a thread more carries connections to a port here into the newest instance (debug.rs).
+//!
 //! What runs is what runs in production: each save is a deploy, made by the code of `hearth deploy`.
 
 mod calls;
 mod check;
+mod debug;
 mod own;
 mod redeploy;
 mod screen;
@@ -24,12 +27,14 @@ use std::thread;
 
 use anyhow::Context;
 use clap::Args;
-use control::FunctionView;
+use control::{FunctionView, FunctionWrite};
 use model::FunctionName;
 use tokio::signal::unix::{SignalKind, signal};
+use ureq::http::Method;
 
+use super::Usage;
 use super::client::Client;
-use super::deploy::{DeployArgs, Source};
+use super::deploy::{Debugger, DeployArgs, Source};
 use own::Own;
 use redeploy::{Look, Redeploy};
 use screen::Screen;
@@ -45,6 +50,9 @@ pub struct DevArgs {
     /// Deploy what cannot be parsed, too
     #[arg(long)]
     no_check: bool,
+    /// Let a debugger attach: debugpy to Python, the inspector to Node, JDWP to Java [default ports: 5678, 9229, 5005]
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    debug: Option<u16>,
 }
 
 /// How often it was asked to end.
@@ -67,14 +75,21 @@ impl DevArgs {
 }
 
 pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
-    let DevArgs { deploy, rm, no_check } = args;
+    let DevArgs { mut deploy, rm, no_check, debug } = args;
+    deploy.debugger = debug.map(|_| Debugger);
+    if deploy.canary.wanted() {
+        // The second save would find the first one's still running.
+        return Err(
+            Usage("--canary is for `hearth deploy`: under `hearth dev` every save gets all calls".into()).into()
+        );
+    }
     let screen = Screen::new(deploy.json);
     let source = Source::of(&deploy.path)?;
     // Before anything is started: what is wrong with the manifest at the start is wrong with the command line.
-    let (name, _) = deploy.wanted(&source)?;
+    let (name, wanted) = deploy.wanted(&source)?;
     let watch = match &source {
         Source::Folder(folder) => Watch::of_folder(folder)?,
-        Source::Zip(path) | Source::File(path) | Source::Program(path) => Watch::of_file(path)?,
+        Source::Zip(path) | Source::Jar(path) | Source::File(path) | Source::Program(path) => Watch::of_file(path)?,
     };
     let (sender, ends) = mpsc::channel();
     let asked = listen(sender.clone())?;
@@ -87,13 +102,22 @@ pub fn run(args: DevArgs) -> anyhow::Result<ExitCode> {
 
     let before = client.get_if_there::<FunctionView>(&format!("/api/v1/functions/{name}"))?;
     let start = calls::Start::now(&client, &name)?;
-    let save = Redeploy::new(Arc::new(deploy), client.clone(), name.clone(), screen, !no_check, before);
+    let lasting = own.is_none() && !rm;
+    let undo = debug.filter(|_| lasting).map(|_| Debugger.undo(&wanted, before.as_ref())).transpose()?;
+    let (attach, of) = (client.clone(), name.clone());
+    let deployed = debug.map(|port| {
+        let (tell, deployed) = mpsc::channel();
+        spawn(&sender, move || debug::serve(port, &attach, &of, &folder, screen, &deployed));
+        tell
+    });
+    let mut save = Redeploy::new(Arc::new(deploy), client.clone(), name.clone(), screen, !no_check, before);
+    save.tells = deployed;
     spawn(&sender, move || saves(save, &watch));
     let (shown, of) = (client.clone(), name.clone());
     spawn(&sender, move || start.show(&shown, &of, screen));
 
     let end = ends.recv().unwrap_or(End::Asked);
-    finish(end, rm, &client, &name, own, screen)
+    finish(end, rm, &client, &name, own, undo, screen)
 }
 
 /// The Hearth that answers, or one of its own where none does.
@@ -160,6 +184,7 @@ fn finish(
     client: &Client,
     name: &FunctionName,
     own: Option<Own>,
+    undo: Option<FunctionWrite>,
     screen: Screen,
 ) -> anyhow::Result<ExitCode> {
     match end {
@@ -175,6 +200,14 @@ fn finish(
         None if rm => {
             client.delete(&format!("/api/v1/functions/{name}"))?;
             screen.note(&format!("removed {name}"))?;
+        }
+        None if undo.is_some() => {
+            // Saves may be under way still; what a debugger needs is taken back in any case.
+            let function: FunctionView = client.write(Method::PATCH, &format!("/api/v1/functions/{name}"), &undo)?;
+            screen.note(&format!(
+                "{name} stays, without its debugger, as revision {}; `hearth rm {name}` removes it",
+                function.revision
+            ))?;
         }
         None => screen.note(&format!("{name} stays as it was deployed last; `hearth rm {name}` removes it"))?,
     }

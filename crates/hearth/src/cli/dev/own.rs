@@ -79,7 +79,8 @@ impl Own {
                 Ok(line) => {
                     let api = line.trim_start().strip_prefix("API ").and_then(|rest| rest.split_whitespace().next());
                     if let Some(endpoint) = api {
-                        let connect = ConnectArgs { endpoint: None, data_dir: Some(own.data_dir.clone()) };
+                        let connect =
+                            ConnectArgs { data_dir: Some(own.data_dir.clone()), endpoint: None, ca_file: None };
                         let client = Client::with(endpoint.to_owned(), connect.kept_token())?;
                         return Ok((own, client));
                     }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use control::{FunctionView, FunctionWrite};
@@ -35,6 +36,8 @@ pub struct Redeploy {
     pub screen: Screen,
     /// Whether files are parsed before they are deployed.
     pub checks: bool,
+    /// Hears of each function that was deployed.
+    pub tells: Option<Sender<FunctionView>>,
     packer: Packer,
     /// The files when they were last looked at; none before.
     files: Option<BTreeMap<String, State>>,
@@ -66,7 +69,7 @@ impl Redeploy {
         answering: Option<FunctionView>,
     ) -> Self {
         let (packer, changed, told) = (Packer::default(), BTreeSet::new(), BTreeSet::new());
-        Self { args, client, name, screen, checks, packer, files: None, changed, answering, told }
+        Self { args, client, name, screen, checks, tells: None, packer, files: None, changed, answering, told }
     }
 
     /// Looks at the files and deploys them if they are others than before, or if the last try is to be repeated. An
@@ -97,6 +100,10 @@ impl Redeploy {
                 self.screen.deployed(self.name.as_str(), function.revision, &what, started.elapsed())?;
                 if self.answering.as_ref().is_none_or(|before| first || before.invoke_url != function.invoke_url) {
                     self.screen.url(function.invoke_url.as_deref(), self.name.as_str())?;
+                }
+                // Who hears is there as long as this is.
+                if let Some(tells) = &self.tells {
+                    drop(tells.send(function.clone()));
                 }
                 self.answering = Some(function);
                 Ok(Look::Done)
@@ -154,7 +161,7 @@ impl Redeploy {
         let runtime = write.runtime.clone().or_else(|| self.answering.as_ref()?.runtime.parse().ok());
         let folder = match source {
             _ if in_image => return self.unchecked("an image has an interpreter of its own"),
-            Source::Zip(_) | Source::Program(_) => return Ok(()),
+            Source::Zip(_) | Source::Jar(_) | Source::Program(_) => return Ok(()),
             Source::Folder(folder) => folder.clone(),
             Source::File(path) => parent(path),
         };
@@ -201,7 +208,9 @@ fn parent(path: &Path) -> PathBuf {
 fn files(path: &Path) -> anyhow::Result<BTreeMap<String, State>> {
     let folder = match Source::of(path)? {
         Source::Folder(folder) => folder,
-        Source::Zip(path) | Source::File(path) | Source::Program(path) => return Ok(Contents::of_file(&path)?.state()),
+        Source::Zip(path) | Source::Jar(path) | Source::File(path) | Source::Program(path) => {
+            return Ok(Contents::of_file(&path)?.state());
+        }
     };
     let mut files = Contents::of_folder(&folder, &[])?.state();
     for name in BESIDE {

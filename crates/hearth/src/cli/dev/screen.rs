@@ -66,6 +66,12 @@ impl Screen {
         self.event("note", json!({"message": message}), &self.paint.dim("note "), message)
     }
 
+    /// Where a debugger can attach, and how.
+    pub fn debugger(&self, name: &str, port: u16, how: &str) -> anyhow::Result<()> {
+        let value = json!({"function": name, "port": port});
+        self.event("debugger", value, &self.paint.bold("debug"), &format!("127.0.0.1:{port}: {how}"))
+    }
+
     pub fn url(&self, url: Option<&str>, name: &str) -> anyhow::Result<()> {
         let human = match url {
             Some(url) => format!("curl {url}"),
@@ -80,7 +86,7 @@ impl Screen {
             value["event"] = "log".into();
             return Ok(out::line(&text::json(&value.to_string()))?);
         }
-        Ok(out::line(&Printer { json: false, paint: self.paint }.human(line))?)
+        Ok(out::line(&Printer { json: false, names: false, paint: self.paint }.human(line))?)
     }
 
     pub fn call(&self, record: &RecordView) -> anyhow::Result<()> {

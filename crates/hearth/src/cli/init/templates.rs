@@ -39,6 +39,15 @@ pub const TEMPLATES: &[Template] = &[
         example: None,
     },
     Template {
+        name: "java",
+        about: "an event and an HTTP request, in Java",
+        language: Language::Java,
+        event: "@event.json",
+        files: files!("crates/hearth/templates/java":
+            "hearth.toml", "src/main/java/app/Handler.java", "event.json", "README.md"),
+        example: None,
+    },
+    Template {
         name: "json-api",
         about: "a small JSON API with an npm package, in JavaScript",
         language: Language::Node,
@@ -84,6 +93,23 @@ pub const TEMPLATES: &[Template] = &[
             "hearth.toml", "app.py", "readings.csv", "event.json", "test_report.py", "README.md"),
         example: Some("report"),
     },
+    Template {
+        name: "go-api",
+        about: "a small JSON API, a web function in Go",
+        language: Language::Native,
+        event: r#"{"version": "2.0", "rawPath": "/hello/Ada", "requestContext": {"http": {"method": "GET"}}}"#,
+        files: files!("examples/go-api": "hearth.toml", "main.go", "go.mod", ".hearthignore", "README.md"),
+        example: Some("go-api"),
+    },
+    Template {
+        name: "rust-event",
+        about: "totals an event, with AWS's runtime for Rust",
+        language: Language::Native,
+        event: r#"{"items": [{"name": "milk", "cents": 129, "count": 2}]}"#,
+        files: files!("examples/rust-event":
+            "hearth.toml", "src/main.rs", "Cargo.toml", "Cargo.lock", ".hearthignore", "README.md"),
+        example: Some("rust-event"),
+    },
 ];
 
 // === impl Template ===
@@ -91,6 +117,18 @@ pub const TEMPLATES: &[Template] = &[
 impl Template {
     pub fn named(name: &str) -> Option<&'static Self> {
         TEMPLATES.iter().find(|template| template.name == name)
+    }
+
+    /// What makes a program of it, in its folder.
+    pub fn build(&self) -> Option<&'static str> {
+        let has = |name: &str| self.files.iter().any(|(file, _)| *file == name);
+        match self.language {
+            Language::Native if has("go.mod") => Some("CGO_ENABLED=0 go build -o bootstrap ."),
+            Language::Native if has("Cargo.toml") => {
+                Some("cargo build --release && cp target/release/rust-event bootstrap")
+            }
+            _ => None,
+        }
     }
 
     /// A file's bytes for a function of this name and runtime.

@@ -1,9 +1,11 @@
 //! The queue in a database of its own, so that events wait for no deploy and no log line. Enqueues that come at once
 //! share one sync to disk, and so do leases and their ends.
 
+mod messages;
 mod rows;
 mod schedules;
 mod schema;
+mod sources;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,16 +20,19 @@ use tokio::sync::watch;
 use super::database::{self, Readers};
 use super::writer::Writer;
 use crate::StoreError;
-use crate::queue::{Enqueued, EventQuery, EventState, NewEvent, Queue, QueueCounts, QueuedEvent, Ready, Settlement};
+use crate::queue::{
+    Enqueued, EventQuery, EventState, NewEvent, Queue, QueueCounts, QueuedEvent, Ready, Settlement, Told,
+};
 use rows::{DEAD, RUNNING, WAITING, count, insert, take};
-use schema::SCHEMA;
+pub(super) use schema::SCHEMA;
 
 /// How long a key names its event.
 const KEYS: Duration = Duration::from_secs(24 * 3600);
-/// How long dead events are kept.
-const DEAD_AGE: Duration = Duration::from_secs(14 * 86_400);
-/// How long ticks are remembered that became events: longer than a clock goes back without being taken for wrong.
-const TICKS: Duration = Duration::from_secs(3 * 86_400);
+/// How long dead events are kept, in minutes that servers ran.
+const DEAD_AGE: i64 = 14 * 1440;
+/// How long ticks are remembered that became events, in minutes that servers ran: longer than a clock goes back without
+/// being taken for wrong.
+const TICKS: i64 = 3 * 1440;
 /// Rows of one transaction of the house-keeping, so that nobody waits long for it.
 const BATCH: usize = 1000;
 /// How long what was seen of the disk is believed.
@@ -51,6 +56,8 @@ pub struct SqliteQueue {
     writer: Writer,
     readers: Arc<Readers>,
     changes: watch::Sender<u64>,
+    /// The same of message queues.
+    messages: watch::Sender<u64>,
     limits: EventLimits,
     dir: PathBuf,
     /// When the disk was looked at, and whether it had room.
@@ -70,11 +77,12 @@ impl Default for EventLimits {
 impl SqliteQueue {
     /// Opens the queue in a data directory whose store is open: it has the lock. Blocks, for milliseconds.
     pub fn open(dir: &Path, limits: EventLimits) -> Result<Arc<Self>, StoreError> {
-        let conn = database::open(dir, &SCHEMA)?;
+        let conn = database::open_durable(dir, &SCHEMA)?;
         Ok(Arc::new(Self {
             writer: Writer::start("store-queue", conn)?,
             readers: Readers::new(dir, &SCHEMA, 4),
             changes: watch::Sender::new(0),
+            messages: watch::Sender::new(0),
             limits,
             dir: dir.to_owned(),
             disk: Mutex::default(),
@@ -87,9 +95,18 @@ impl SqliteQueue {
         self.writer.close();
     }
 
+    pub(super) fn readers(&self) -> &Arc<Readers> {
+        &self.readers
+    }
+
     fn changed(&self) -> impl FnOnce() + Send + use<> {
         let changes = self.changes.clone();
         move || changes.send_modify(|count| *count += 1)
+    }
+
+    fn messages_moved(&self) -> impl FnOnce() + Send + use<> {
+        let messages = self.messages.clone();
+        move || messages.send_modify(|count| *count += 1)
     }
 
     /// Fails when the disk has no more room than what is kept for all else.
@@ -177,18 +194,26 @@ impl Queue for SqliteQueue {
     }
 
     async fn settle(&self, id: RequestId, settlement: Settlement) -> Result<(), StoreError> {
+        let tells = matches!(
+            &settlement,
+            Settlement::Done { then: Some(Told::Message { .. }) }
+                | Settlement::GivenUp { then: Some(Told::Message { .. }), .. }
+        );
         let settle = move |queue: &Connection| match settlement {
             Settlement::Done { then } => {
                 take(queue, id, RUNNING, "done")?;
+                sources::ended(queue, id, sources::DONE)?;
                 then.map_or(Ok(()), |then| tell(queue, &then))
             }
             Settlement::Again { due, progress, error } => {
                 rows::update(queue, id, WAITING, due, &progress, None, error.as_deref())
             }
             Settlement::GivenUp { keep, condition, progress, error, then } => {
+                sources::ended(queue, id, sources::GIVEN_UP)?;
                 if keep {
                     let due = Timestamp(0);
                     rows::update(queue, id, DEAD, due, &progress, Some(&condition), error.as_deref())?;
+                    rows::dies(queue, id)?;
                     let sql = "UPDATE counters SET waiting = waiting - 1, dead = dead + 1 WHERE function =
                             (SELECT function FROM events WHERE id = ?1)";
                     queue.prepare(sql)?.execute([id.to_string()])?;
@@ -198,14 +223,21 @@ impl Queue for SqliteQueue {
                 then.map_or(Ok(()), |then| tell(queue, &then))
             }
         };
-        self.writer.write(settle, self.changed()).await
+        let (changed, moved) = (self.changed(), if tells { Some(self.messages_moved()) } else { None });
+        let then = move || {
+            changed();
+            if let Some(moved) = moved {
+                moved();
+            }
+        };
+        self.writer.write(settle, then).await
     }
 
     async fn shift(&self, back_micros: i64) -> Result<(), StoreError> {
         let shift = move |queue: &Connection| {
             queue
                 .execute("UPDATE events SET due = due - ?1, received = received - ?1 WHERE state < 2", [back_micros])?;
-            Ok(())
+            messages::shift(queue, back_micros)
         };
         self.writer.write(shift, self.changed()).await
     }
@@ -249,7 +281,7 @@ impl Queue for SqliteQueue {
                     // Its age counts anew: it would be given up at once.
                     let sql =
                         "UPDATE events SET state = 0, due = ?1, received = ?1, failures = 0, throttles = 0, kills = 0,
-                        losses = 0, condition = NULL WHERE seq = ?2";
+                        losses = 0, condition = NULL, minute = NULL WHERE seq = ?2";
                     queue.prepare(sql)?.execute(params![now.micros(), seq])?;
                     count(queue, function, "dead = dead - 1, waiting = waiting + 1", 0)?;
                 }
@@ -279,12 +311,17 @@ impl Queue for SqliteQueue {
         }
     }
 
-    async fn expire(&self, now: Timestamp) -> Result<u64, StoreError> {
+    async fn expire(&self, now: Timestamp, minutes: u32) -> Result<u64, StoreError> {
         let expire = move |queue: &Connection| {
             queue.execute("DELETE FROM keys WHERE at < ?1", [(now - KEYS).micros()])?;
-            queue.execute("DELETE FROM ticks WHERE tick < ?1", [(now - TICKS).micros()])?;
-            let old: [Box<dyn ToSql>; 1] = [Box::new((now - DEAD_AGE).micros())];
-            Ok(remove(queue, "state = 2 AND received < ?", &old, "dead")? as u64)
+            // Only where something grows older: an idle Hearth writes nothing.
+            let sql = "UPDATE house SET minute = minute + ?1 WHERE ?1 > 0 AND
+                (EXISTS (SELECT 1 FROM ticks) OR EXISTS (SELECT 1 FROM events WHERE minute IS NOT NULL))";
+            queue.execute(sql, [minutes])?;
+            let minute: i64 = queue.query_row("SELECT minute FROM house", [], |row| row.get(0))?;
+            queue.execute("DELETE FROM ticks WHERE minute < ?1", [minute - TICKS])?;
+            let old: [Box<dyn ToSql>; 1] = [Box::new(minute - DEAD_AGE)];
+            Ok(remove(queue, "state = 2 AND minute < ?", &old, "dead")? as u64)
         };
         self.writer.write(expire, || {}).await
     }
@@ -335,7 +372,11 @@ fn require_room(queue: &Connection, event: &NewEvent, limits: &EventLimits) -> R
 }
 
 /// An event about another one. It is never refused: the other one makes room.
-fn tell(queue: &Connection, event: &NewEvent) -> Result<(), StoreError> {
+fn tell(queue: &Connection, told: &Told) -> Result<(), StoreError> {
+    let event = match told {
+        Told::Event(event) => event,
+        Told::Message { queue: name, body, now } => return messages::tell(queue, name, body, *now),
+    };
     if event.hops > MAX_HOPS {
         return insert(queue, event, DEAD, Some("RecursionLimit"));
     }

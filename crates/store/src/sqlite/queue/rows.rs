@@ -1,7 +1,7 @@
 //! Rows of the queue: written, changed, read, and counted in the same breath.
 
 use bytes::Bytes;
-use model::{FunctionName, RequestId, Timestamp};
+use model::{FunctionName, Qualifier, RequestId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::state;
@@ -13,7 +13,7 @@ pub(super) const RUNNING: i64 = 1;
 pub(super) const DEAD: i64 = 2;
 
 pub(super) const SELECT: &str = "SELECT id, function, state, due, received, bytes, trace_id, client_context, hops,
-    attempts, failures, throttles, kills, losses, condition, error FROM events";
+    attempts, failures, throttles, kills, losses, condition, error, qualifier FROM events";
 
 /// A new row in `state`, and its function's numbers.
 pub(super) fn insert(
@@ -23,19 +23,30 @@ pub(super) fn insert(
     condition: Option<&str>,
 ) -> Result<(), StoreError> {
     // Taken apart, so that nothing added to the type is forgotten here. The key is kept elsewhere.
-    let NewEvent { id, function, payload, received, trace_id, client_context, hops, key: _ } = event;
+    let NewEvent { id, function, qualifier, payload, received, trace_id, client_context, hops, key: _ } = event;
     let (received, bytes) = (received.micros(), payload.len() as i64);
     let sql =
-        "INSERT INTO events (id, function, state, due, received, bytes, trace_id, client_context, hops, condition)
-        VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9)";
+        "INSERT INTO events (id, function, state, due, received, bytes, trace_id, client_context, hops, condition,
+            qualifier) VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let (id, name) = (id.to_string(), function.as_str());
-    let row = params![id, name, state, received, bytes, trace_id, client_context, hops, condition];
+    let qualifier = qualifier.as_ref().map(ToString::to_string);
+    let row = params![id, name, state, received, bytes, trace_id, client_context, hops, condition, qualifier];
     queue.prepare(sql)?.execute(row)?;
     let sql = "INSERT INTO payloads (seq, body) VALUES (?1, ?2)";
     queue.prepare(sql)?.execute(params![queue.last_insert_rowid(), &payload[..]])?;
     queue.prepare("INSERT OR IGNORE INTO counters (function) VALUES (?1)")?.execute([name])?;
+    if state == DEAD {
+        dies(queue, event.id)?;
+    }
     let counted = if state == DEAD { "dead" } else { "waiting" };
     count(queue, name, &format!("enqueued = enqueued + 1, {counted} = {counted} + 1"), bytes)
+}
+
+/// Notes when an event was set aside.
+pub(super) fn dies(queue: &Connection, id: RequestId) -> Result<(), StoreError> {
+    let sql = "UPDATE events SET minute = (SELECT minute FROM house) WHERE id = ?1";
+    queue.prepare(sql)?.execute([id.to_string()])?;
+    Ok(())
 }
 
 /// Changes a function's numbers; `change` is SQL of this crate's.
@@ -88,6 +99,7 @@ pub(super) fn event(row: &Row<'_>) -> Result<QueuedEvent, StoreError> {
         event: NewEvent {
             id: id(&row.get::<_, String>(0)?)?,
             function: function(row.get(1)?)?,
+            qualifier: qualifier(row.get(16)?)?,
             payload: Bytes::new(),
             received: Timestamp(row.get(4)?),
             trace_id: row.get(6)?,
@@ -148,6 +160,10 @@ pub(super) fn id(text: &str) -> Result<RequestId, StoreError> {
 
 pub(super) fn function(text: String) -> Result<FunctionName, StoreError> {
     text.try_into().map_err(|error| damaged(&error))
+}
+
+fn qualifier(text: Option<String>) -> Result<Option<Qualifier>, StoreError> {
+    text.map(Qualifier::try_from).transpose().map_err(|error| damaged(&error))
 }
 
 pub(super) fn damaged(error: &dyn std::fmt::Display) -> StoreError {

@@ -52,7 +52,8 @@ impl Schedules for SqliteQueue {
             let lane = format!("{function}/{schedule}");
             let (mut made, mut skipped) = (0, 0);
             for Tick { tick, event, due } in &ticks {
-                let sql = "INSERT OR IGNORE INTO ticks (function, name, tick) VALUES (?1, ?2, ?3)";
+                let sql = "INSERT OR IGNORE INTO ticks (function, name, tick, minute)
+                    VALUES (?1, ?2, ?3, (SELECT minute FROM house))";
                 if queue.prepare(sql)?.execute(params![function, schedule, tick.micros()])? == 0 {
                     continue;
                 }

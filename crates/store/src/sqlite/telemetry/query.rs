@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Record, Timestamp};
+use model::{Blame, Door, FaultCode, FunctionName, Record, Revision, Tally, Timestamp};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -10,7 +10,7 @@ use super::rows::{self, State};
 use crate::{LogPage, LogQuery, RecordQuery, StoreError};
 
 /// Lines are nearly in order of time: a line is at most this much older than one written before it.
-const DISORDER: Duration = Duration::from_secs(300);
+pub(super) const DISORDER: Duration = Duration::from_secs(300);
 
 /// A record is written when its call is over: it came in at most this much earlier than one written before it.
 const LONGEST_CALL: Duration = Duration::from_secs(1800);
@@ -21,7 +21,7 @@ const PAGE_BYTES: usize = 16 << 20;
 pub(super) fn records(conn: &Connection, query: &RecordQuery) -> Result<Vec<Record>, StoreError> {
     let mut filter = Filter::default();
     if let Some(id) = query.request_id {
-        filter.add("r.request = ?", Value::Blob(rows::request_bytes(id).into()));
+        filter.add("r.request = ?", Value::Blob(id.bytes().into()));
     }
     if let Some(function) = &query.function {
         let Some(id) = rows::name_id(conn, function)? else { return Ok(Vec::new()) };
@@ -52,6 +52,35 @@ pub(super) fn records(conn: &Connection, query: &RecordQuery) -> Result<Vec<Reco
     Ok(records)
 }
 
+/// Calls that never ran, and those that measure, say nothing of the code.
+pub(super) fn tally(
+    conn: &Connection,
+    function: &FunctionName,
+    revision: Revision,
+    after: u64,
+) -> Result<(Tally, u64), StoreError> {
+    let snapshot = conn.unchecked_transaction()?;
+    let newest = State::load(&snapshot)?.next_record as u64 - 1;
+    let mut tally = Tally::default();
+    let Some(id) = rows::name_id(&snapshot, function)? else { return Ok((tally, newest)) };
+    let sql = "SELECT fault, count(*) FROM records WHERE function = ?1 AND id > ?2 AND revision = ?3 AND door <> ?4
+        GROUP BY fault";
+    let mut statement = snapshot.prepare(sql)?;
+    let values = (id, after as i64, revision.0 as i64, rows::door_text(Door::Compare)?);
+    let mut found = statement.query(values)?;
+    while let Some(row) = found.next()? {
+        let calls = row.get::<_, i64>(1)? as u64;
+        // What another Hearth knew as a fault is one.
+        let code = row.get::<_, Option<String>>(0)?.map(|code| code.parse::<FaultCode>().ok());
+        match code.map(|code| code.is_none_or(|code| code.blame() == Blame::Function)) {
+            None => tally.calls += calls,
+            Some(true) => (tally.calls, tally.errors) = (tally.calls + calls, tally.errors + calls),
+            Some(false) => {}
+        }
+    }
+    Ok((tally, newest))
+}
+
 pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, StoreError> {
     // Cursor and lines of one moment, or a line between the two would be missed by who follows.
     let snapshot = conn.unchecked_transaction()?;
@@ -63,12 +92,15 @@ pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, Store
     }
     let mut filter = Filter::default();
     if let Some(id) = query.request_id {
-        filter.add("l.request = ?", Value::Blob(rows::request_bytes(id).into()));
+        filter.add("l.request = ?", Value::Blob(id.bytes().into()));
     }
     if let Some(function) = &query.function {
         let Some(id) = rows::name_id(&snapshot, function)? else { return Ok(nothing) };
         let condition = if query.request_id.is_some() { "+l.function = ?" } else { "l.function = ?" };
         filter.add(condition, Value::Integer(id));
+    }
+    if let Some(instance) = &query.instance {
+        filter.add("l.instance = ?", Value::Integer(rows::instance_number(instance)));
     }
     if let Some(after) = after {
         filter.add("l.id > ?", Value::Integer(after.try_into().unwrap_or(i64::MAX)));
@@ -103,7 +135,10 @@ pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, Store
         }
         for (id, line) in lines {
             let is_new = after.is_none_or(|after| id as u64 > after);
-            let matches = needle.as_ref().is_none_or(|needle| needle.is_in(line.message.as_bytes()));
+            let matches = needle.as_ref().is_none_or(|needle| needle.is_in(line.message.as_bytes()))
+                && query.until.is_none_or(|until| line.time <= until)
+                && query.level.is_none_or(|least| line.level >= Some(least))
+                && query.field.as_ref().is_none_or(|(path, value)| has_field(&line.message, path, value));
             if !is_new || !matches || query.since.is_some_and(|since| line.time < since) {
                 continue;
             }
@@ -123,35 +158,54 @@ pub(super) fn logs(conn: &Connection, query: &LogQuery) -> Result<LogPage, Store
     Ok(page)
 }
 
+/// Whether a line is a JSON object with that value at that path, whose keys have dots between them. Texts are compared
+/// without their quotes, all else as JSON has it.
+fn has_field(line: &str, path: &str, value: &str) -> bool {
+    // What does not have the value in it is not worth parsing; an escaped text may hide it.
+    if !line.starts_with('{') || !(line.contains(value) || line.contains('\\')) {
+        return false;
+    }
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(line) else { return false };
+    let found = path.split('.').try_fold(&json, |json, key| json.get(key));
+    match found {
+        Some(serde_json::Value::String(text)) => text == value,
+        Some(other) => {
+            let text = other.to_string();
+            text == value
+        }
+        None => false,
+    }
+}
+
 #[derive(Default)]
-struct Filter {
+pub(super) struct Filter {
     conditions: Vec<&'static str>,
-    values: Vec<Value>,
+    pub values: Vec<Value>,
 }
 
 impl Filter {
-    fn add(&mut self, condition: &'static str, value: Value) {
+    pub fn add(&mut self, condition: &'static str, value: Value) {
         self.conditions.push(condition);
         self.values.push(value);
     }
 
-    fn sql(&self) -> String {
+    pub fn sql(&self) -> String {
         if self.conditions.is_empty() { String::new() } else { format!("WHERE {}", self.conditions.join(" AND ")) }
     }
 }
 
 /// A plain text to be found in any case.
-enum Needle {
+pub(super) enum Needle {
     Ascii(Vec<u8>),
     Other(String),
 }
 
 impl Needle {
-    fn new(text: &str) -> Self {
+    pub fn new(text: &str) -> Self {
         if text.is_ascii() { Self::Ascii(text.to_ascii_lowercase().into()) } else { Self::Other(text.to_lowercase()) }
     }
 
-    fn is_in(&self, text: &[u8]) -> bool {
+    pub fn is_in(&self, text: &[u8]) -> bool {
         match self {
             Self::Ascii(needle) => {
                 let Some((&first, rest)) = needle.split_first() else { return true };
@@ -174,6 +228,19 @@ impl Needle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_path_and_value() {
+        let line = r#"{"user":{"id":42,"name":"J\u00f6rg"},"ok":true,"a.b":1}"#;
+        for (path, value) in [("user.id", "42"), ("user.name", "Jörg"), ("ok", "true")] {
+            assert!(has_field(line, path, value), "{path}={value}");
+        }
+        for (path, value) in [("user.id", "4"), ("user", "42"), ("id", "42"), ("user.id.x", "42"), ("", "true")] {
+            assert!(!has_field(line, path, value), "{path}={value}");
+        }
+        assert!(!has_field("user.id 42", "user.id", "42"));
+        assert!(!has_field(r#"{"x":1"#, "x", "1"), "cut off");
+    }
 
     #[test]
     fn a_text_is_found_in_any_case() {

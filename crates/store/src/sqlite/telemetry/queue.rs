@@ -2,7 +2,7 @@
 //!
 //! What is being written counts until it is written, so that the bound is one of memory. Lines may fill only
 //! three quarters, so that a flood of them costs no records, and those of one function half of that, so that its
-//! flood costs the others none.
+//! flood costs the others none. Payloads are taken while half of the bytes are free; beyond, their records go without them.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{FunctionName, LogLine, Record};
+use model::{FunctionName, Kept, LogLine, Payloads, Record};
 use tokio::sync::oneshot;
 
 use crate::StoreError;
+use crate::observe::InstanceTime;
 
 /// How much telemetry may wait to be written. What comes beyond is dropped and counted.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +26,10 @@ pub struct QueueLimits {
 }
 
 pub(super) enum Item {
-    Record(Box<Record>),
+    /// With what the call was given and answered, if that is kept.
+    Record(Box<Record>, Option<Box<Payloads>>),
     Line(LogLine),
+    Instances(Vec<InstanceTime>),
 }
 
 pub(super) struct Queue {
@@ -86,9 +89,15 @@ impl Queue {
     }
 
     /// Takes an item, or counts it as dropped.
-    pub fn push(&self, item: Item) {
-        let size = item.size();
+    pub fn push(&self, mut item: Item) {
         let mut state = self.lock();
+        if let Item::Record(record, Some(payloads)) = &item
+            && state.held.bytes + payloads.bytes() > self.limits.bytes / 2
+        {
+            let record = Record { payloads: Kept::Dropped, ..Record::clone(record) };
+            item = Item::Record(Box::new(record), None);
+        }
+        let size = item.size();
         if state.closed || !state.take(&item, size, &self.limits) {
             drop(state);
             self.count_dropped(1);
@@ -189,8 +198,8 @@ impl State {
             held.items < limits.items / of * parts && held.bytes + size <= limits.bytes / of * parts
         };
         match item {
-            Item::Record(_) if !fits(self.held, 1, 1) => return false,
-            Item::Record(_) => {}
+            Item::Record(..) | Item::Instances(_) if !fits(self.held, 1, 1) => return false,
+            Item::Record(..) | Item::Instances(_) => {}
             Item::Line(line) => {
                 let lines = match self.lines.get_mut(&line.function) {
                     Some(lines) => lines,
@@ -212,18 +221,19 @@ impl State {
 }
 
 impl Item {
-    pub fn record(&self) -> Option<&Record> {
+    pub fn record(&self) -> Option<(&Record, Option<&Payloads>)> {
         match self {
-            Item::Record(record) => Some(record),
-            Item::Line(_) => None,
+            Item::Record(record, payloads) => Some((record, payloads.as_deref())),
+            Item::Line(_) | Item::Instances(_) => None,
         }
     }
 
     /// The memory it takes, roughly: itself, names and the allocator's share.
     fn size(&self) -> usize {
         match self {
-            Item::Record(_) => 400,
+            Item::Record(_, payloads) => 500 + payloads.as_ref().map_or(0, |payloads| payloads.bytes()),
             Item::Line(line) => 250 + line.message.len(),
+            Item::Instances(times) => 100 * times.len(),
         }
     }
 }

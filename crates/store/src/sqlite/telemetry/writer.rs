@@ -7,6 +7,8 @@
 //!
 //! A commit alone survives the death of the process but not that of the machine; once a second one is synced,
 //! and takes all before it along.
+//!
+//! For a while there may be two such threads, in two processes: a server's that ends, and its successor's.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Retention;
 use super::bundle;
+use super::meter;
 use super::queue::{Batch, Item, Next, Queue};
 use super::retention;
 use super::rows::{Inserter, Names, State};
@@ -38,6 +41,8 @@ pub(super) struct Writer {
     pub logged: watch::Sender<u64>,
     pub names: Names,
     pub state: State,
+    /// Changes when another process has written.
+    pub version: Option<i64>,
 }
 
 // === impl Writer ===
@@ -115,13 +120,23 @@ impl Writer {
 
     fn transact(&mut self, items: &[Item], state: &mut State, sync: bool) -> Result<bool, StoreError> {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // While a server hands over to another, both write: nothing that the other changed is remembered otherwise.
+        let version = tx.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        if self.version.replace(version) != Some(version) {
+            *state = State::load(&tx)?;
+            self.names.forget();
+        }
         let mut insert = Inserter::new(&tx)?;
-        for record in items.iter().filter_map(Item::record) {
-            insert.record(&mut self.names, state, record)?;
+        for (record, payloads) in items.iter().filter_map(Item::record) {
+            insert.record(&mut self.names, state, record, payloads)?;
         }
         bundle::each(items, |bundle| insert.lines(&mut self.names, state, bundle))?;
+        let mut sizes = std::mem::take(&mut insert.sizes);
+        let mut payload_sizes = std::mem::take(&mut insert.payload_sizes);
         drop(insert);
-        let more = retention::trim(&tx, &self.retention, state, items.len(), Timestamp::now())?;
+        let now = Timestamp::now();
+        meter::count(&tx, &mut self.names, items, now)?;
+        let more = retention::trim(&tx, &self.retention, state, items.len(), now, &mut sizes, &mut payload_sizes)?;
         // Without a write there is nothing to commit, and so nothing to sync.
         if sync || *state != self.state {
             state.save(&tx)?;

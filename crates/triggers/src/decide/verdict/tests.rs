@@ -11,6 +11,7 @@ fn event(progress: Progress) -> QueuedEvent {
         event: NewEvent {
             id: RequestId::random(),
             function: "f".parse().unwrap(),
+            qualifier: None,
             payload: Bytes::from_static(b"{}"),
             received: Timestamp(0),
             trace_id: String::new(),

@@ -1,0 +1,8 @@
+package com.amazonaws.services.lambda.runtime;
+
+/** Who the client is. */
+public interface CognitoIdentity {
+    String getIdentityId();
+
+    String getIdentityPoolId();
+}

@@ -1,0 +1,10 @@
+package app;
+
+import com.amazonaws.services.lambda.runtime.Context;
+
+public class big extends Base<Integer> {
+    @Override
+    public Object handleRequest(Integer event, Context context) {
+        return "x".repeat(event);
+    }
+}

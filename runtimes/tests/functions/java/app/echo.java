@@ -1,0 +1,10 @@
+package app;
+
+import com.amazonaws.services.lambda.runtime.Context;
+
+public class echo extends Base<Object> {
+    @Override
+    public Object handleRequest(Object event, Context context) {
+        return event;
+    }
+}

@@ -1,0 +1,4 @@
+package missing;
+
+/** Compiled against, and taken away. */
+public class Thing {}

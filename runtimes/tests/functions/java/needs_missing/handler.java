@@ -1,0 +1,3 @@
+package needs_missing;
+
+public class handler extends missing.Thing {}

@@ -1,0 +1,95 @@
+"""Attacks whose tests are in other places: what is tried, what must come of it, and the test.
+
+    R  refused with an error that says why        N  made harmless        D, K, C  as in cases.py
+"""
+
+E2E, CONFORMANCE, GATEWAY = "tests/e2e", "tests/conformance/cases", "crates/gateway/tests/connection.rs"
+
+ELSEWHERE = {
+    "Kernel and processes": [
+        ("the filter, over every system call of x86-64 and arm64 and every argument that counts", "D", "crates/linux/src/seccomp/tests.rs::the_table_is_the_golden_one"),
+        ("the same, asked of the running kernel", "D", "crates/linux/src/seccomp/live_tests.rs::the_kernel_answers_as_the_table_says"),
+        ("system calls of another machine's table", "K", "crates/linux/src/seccomp/live_tests.rs::a_foreign_call_kills"),
+        ("Python, Node, Java and shells run within it", "–", "crates/linux/src/seccomp/live_tests.rs::node_runs"),
+        ("processor time, by one process and by many", "C", f"{CONFORMANCE}/cpu-limit-across-processes/case.toml"),
+        ("`/tmp`, in bytes and in files", "D", f"{CONFORMANCE}/tmp-inodes/case.toml"),
+        ("a spin that ignores every signal", "K", f"{CONFORMANCE}/timeout-busy/case.toml"),
+        ("a memory bomb in a child ends the whole sandbox", "K", f"{CONFORMANCE}/out-of-memory-in-child/case.toml"),
+        ("set-user-id programs", "C", f"{CONFORMANCE}/set-user-id-programs/case.toml"),
+        ("descriptors that a runtime inherits", "D", f"{CONFORMANCE}/inherited-descriptors/case.toml"),
+        ("the environment that Hearth was started with", "D", f"{CONFORMANCE}/host-environment-invisible/case.toml"),
+        ("bytes on the streams to the server that are not the protocol", "K", "crates/engine/tests/behaviour/calls.rs::what_is_not_the_protocol_is_a_failure_and_kills"),
+        ("a bootstrap that lies: noise, endless and double answers, forged log, descriptors sent to the server", "K", "tests/attacks/test_streams.py::test_what_a_bootstrap_says_harms_nobody"),
+        ("messages to the spawner, by chance, from a server that was taken over", "R", "crates/spawner/src/hostile_tests.rs::no_hostile_message_names_more_than_it_may"),
+        ("frames, in whatever pieces, and what is none", "R", "crates/wire/tests/round_trip.rs"),
+        ("links of an image in the place of mount points", "C", f"{E2E}/test_images.py::test_links_in_an_image_lead_no_mount_astray"),
+        ("links in a mounted folder", "D", f"{E2E}/test_mounts.py::test_a_link_that_a_function_made_leads_no_other_function_out"),
+        ("memory, processes, `/tmp` and time with control groups of version 2", "C", "tests/guest/run"),
+        ("what is left behind, for every test of a Hearth", "–", "tests/selftest/test_leaks.py"),
+    ],
+    "Network and neighbours": [
+        ("with `internet`, `lan` or a list: metadata, this machine, private networks, whatever is not named", "D", f"{E2E}/test_egress.py::test_a_function_reaches_what_it_may_and_nothing_else"),
+        ("other sandboxes", "D", f"{E2E}/test_egress.py::test_sandboxes_do_not_reach_one_another"),
+        ("another's address", "D", f"{E2E}/test_egress.py::test_a_sandbox_that_lies_about_its_address_is_not_heard"),
+        ("what another function, or another version, left in memory, `/tmp` and environment", "D", f"{E2E}/test_concurrency.py::test_nothing_of_one_function_is_seen_by_another"),
+        ("random numbers of copies of a process", "–", f"{E2E}/test_snapstart.py::test_init_runs_once_and_instances_differ_where_they_must"),
+        ("secrets of others, and secrets by way of the API", "D", f"{E2E}/test_secrets.py::test_no_value_is_on_the_disk_or_in_what_is_printed"),
+        ("a flood of one function's events", "C", "crates/triggers/src/tests.rs::a_flood_of_one_function_does_not_hold_up_another"),
+        ("an event that kills whoever runs it", "C", f"{E2E}/test_async.py::test_what_kills_its_instance_is_set_aside_and_holds_nobody_up"),
+        ("destinations in a circle", "R", "crates/triggers/src/tests.rs::success_is_told_and_a_circle_of_destinations_is_cut"),
+        ("a year of ticks to catch up with", "C", "crates/triggers/src/decide/plan.rs::ten_years_of_seconds_take_no_time"),
+        ("settings that would open the sandbox (`privileged`, host paths, capabilities)", "R", "tests/attacks/test_requests.py::test_nothing_opens_a_sandbox"),
+        ("shell metacharacters in every text that reaches a driver", "N", "tests/attacks/test_requests.py::test_no_text_is_run"),
+        ("reserved variables, and an environment of 1 MiB", "R", "tests/attacks/test_requests.py::test_an_environment_that_is_not_a_functions_is_refused"),
+        ("where an isolation does not work, a weaker one", "R", f"{E2E}/test_isolation.py::test_a_floor_is_never_gone_below"),
+    ],
+    "Packages and paths": [
+        ("zip: `..`, absolute, NUL, collisions, devices, links before files and folders, bombs, lies, 20,500 entries", "R", f"{E2E}/test_packages.py::test_package_is_refused"),
+        ("a refused upload changes nothing", "–", f"{E2E}/test_packages.py::test_a_refused_redeploy_leaves_the_function_as_it_was"),
+        ("image layers: `..`, links, whiteouts, hard links, lying sizes, bombs", "R", "crates/images/src/layer/tests/mod.rs::nothing_leads_out_of_the_root"),
+        ("image layers, any sequence of entries", "R", "crates/images/src/layer/tests/model.rs"),
+        ("an image archive that was tampered with", "R", f"{E2E}/test_images.py::test_an_archive_that_was_tampered_with_is_refused"),
+        ("texts of each type of the API, by chance", "R", "crates/model/tests/hostile.rs::names_are_names"),
+        ("names: `../`, `%2e%2e`, `%00`, confusables, 10 kB", "R", "tests/attacks/test_requests.py::test_a_name_is_a_name"),
+    ],
+    "HTTP": [
+        ("smuggling: CL.TE, TE.TE, two lengths, bare LF, obs-fold, NUL, chunks that lie", "R", f"{GATEWAY}::an_ambiguous_request_is_a_400_and_the_end"),
+        ("heads of 1 MiB or of 200 lines", "R", f"{GATEWAY}::too_much_of_a_head_is_a_431"),
+        ("heads that come slowly", "R", f"{GATEWAY}::a_slow_head_is_closed_in_time"),
+        ("ten thousand slow clients (two thousand in CI)", "R", "tests/attacks/test_slow_clients.py::test_slow_heads_are_shown_out_and_quick_clients_served"),
+        ("bodies that come slowly or never end", "R", f"{GATEWAY}::an_endless_body_is_a_413_however_it_is_framed"),
+        ("many large bodies at once", "R", f"{GATEWAY}::bodies_share_a_budget"),
+        ("more connections than there may be", "C", f"{GATEWAY}::over_the_limit_connections_wait_their_turn"),
+        ("HTTP/2: Rapid Reset, MadeYouReset, endless and empty CONTINUATION: the connection is ended", "R", "tests/attacks/test_http2.py::test_a_connection_that_floods_is_ended"),
+        ("HTTP/2: packed heads, SETTINGS, PING, empty DATA, too many streams: flat memory", "C", "tests/attacks/test_http2.py::test_a_flood_of_frames_costs_no_memory"),
+        ("JSON that is 100,000 deep", "R", "crates/gateway/src/json.rs::depth_is_an_error_and_no_crash"),
+        ("paths that can be read in two ways", "R", "crates/gateway/src/table/tests.rs::a_path_that_can_be_read_in_two_ways_has_no_route"),
+        ("a guarded route by another path", "R", "crates/gateway/tests/routes.rs::nobody_gets_around_a_routes_auth_by_another_path"),
+        ("forged `X-Forwarded-For`", "N", "crates/gateway/src/client.rs::a_header_counts_only_from_those_who_are_trusted"),
+        ("answers: line breaks in headers", "N", f"{E2E}/test_ingress.py::test_a_header_with_a_line_break_injects_nothing"),
+        ("answers: headers of the connection", "N", f"{E2E}/test_ingress.py::test_hop_by_hop_headers_of_a_function_are_not_the_connections"),
+        ("answers over the limit", "R", f"{CONFORMANCE}/response-too-large/case.toml"),
+        ("signatures: nothing that is covered can be changed, clocks, what is given twice", "R", "crates/aws/tests/sigv4.rs::nothing_that_is_covered_can_be_changed"),
+        ("API: another `Host` (rebinding), another site's page (CSRF)", "R", "crates/control/src/tests/mod.rs::a_foreign_host_or_site_is_refused_even_with_a_token"),
+        ("API: guessing a token to log in with", "R", "crates/control/src/tests/session.rs::logins_that_fail_are_limited"),
+        ("the dashboard's cookie, read by a function on another port", "N", "crates/control/src/sessions.rs::cookie_and_key_are_needed_both_and_on_their_port"),
+        ("the API by way of the functions' listener", "D", f"{E2E}/test_ingress.py::test_the_ingress_has_functions_only"),
+    ],
+    "What functions print": [
+        ("a flood of lines, and a line of megabytes", "C", f"{CONFORMANCE}/log-flood/case.toml"),
+        ("lines that look like the platform's", "N", f"{CONFORMANCE}/log-forgery/case.toml"),
+        ("escape sequences on a terminal", "N", "crates/hearth/src/cli/text.rs::escape_sequences_are_shown_and_not_obeyed"),
+        ("forged lines on a terminal", "N", "crates/hearth/src/cli/text.rs::a_line_cannot_be_forged"),
+        ("direction marks and invisible text", "N", "crates/hearth/src/cli/text.rs::direction_marks_are_shown_and_plain_text_is_left_alone"),
+        ("half surrogates in an answer", "N", f"{CONFORMANCE}/lone-surrogate/case.toml"),
+    ],
+}
+
+# What the list of attacks has and no test does yet.
+NOT_YET = [
+    "system calls by chance (`trinity`) for ten minutes, and tools that look for ways out of containers",
+    "the time that a token's comparison takes, measured",
+    "floods of packets from a sandbox with a network: its connections are bounded, what goes through them is not",
+    "the attacks of this page with control groups of version 2, beyond what `make guest` runs",
+    "formulas in what a spreadsheet is given: nothing exports such files yet",
+]

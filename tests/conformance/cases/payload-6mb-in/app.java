@@ -1,0 +1,5 @@
+public class app {
+    public int handler(String event) {
+        return event.length();
+    }
+}

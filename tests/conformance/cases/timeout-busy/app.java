@@ -1,0 +1,8 @@
+import com.amazonaws.services.lambda.runtime.Context;
+
+public class app {
+    public Object handler(Object event, Context context) throws Exception {
+        if (event.equals("works")) return "works";
+        for (long spins = 0; ; spins++) if (spins < 0) return null;
+    }
+}
