@@ -1,4 +1,4 @@
-"""Row 21: backups while 200 events a second come in. HEARTH_RELIABILITY_ROUNDS says how many (2)."""
+"""Row 21: backups while 200 events a second come in. HEARTH_RELIABILITY_ROUNDS says how many (2; more until 20 calls met one)."""
 
 import os
 import sqlite3
@@ -32,16 +32,18 @@ class Calls:
 
     def _run(self):
         with Door(self._hearth, self._keys) as door:
-            while not self._over.wait(0.01):
+            while not self._over.wait(0.002):
                 begun = time.monotonic()
                 answer = door.invoke(self._function, 1)
                 assert answer.status == 200, answer
                 self.times.append((begun, time.monotonic() - begun))
 
+    def within(self, spans):
+        """How long those took that began in one of these spans."""
+        return sorted(took for begun, took in list(self.times) if any(a <= begun <= b for a, b in spans))
+
     def p99(self, spans):
-        """Of calls that began in one of these spans."""
-        times = sorted(took for begun, took in self.times if any(a <= begun <= b for a, b in spans))
-        assert len(times) >= 20, f"only {len(times)} calls"
+        times = self.within(spans)
         return times[int(0.99 * len(times))]
 
 
@@ -62,7 +64,9 @@ def test_a_backup_under_load_is_whole_and_young_and_slows_nobody(new_hearth, tmp
     during, between, sizes, ages = [], [], [], []
     with Sender(hearth, "events") as sender, Calls(hearth, "echo", keys) as calls:
         until("events to be taken", lambda: len(sender.kept) > 100, within=30)
-        for number in range(ROUNDS):
+        for number in range(ROUNDS + 100):
+            if number >= ROUNDS and len(calls.within(during)) >= 20:
+                break
             # As many calls without a backup as one takes, so that like is compared with like.
             begun, seen = time.monotonic(), len(calls.times)
             until("calls without a backup", lambda: len(calls.times) >= seen + 100, within=60)
@@ -73,6 +77,7 @@ def test_a_backup_under_load_is_whole_and_young_and_slows_nobody(new_hearth, tmp
             during.append((begun, time.monotonic()))
             ages.append(during[-1][1] - begun)
             sizes.append((taken, len(sender.kept)))
+    assert len(calls.within(during)) >= 20, "too few calls met a backup to say what one costs them"
     assert not sender.others, sender.others[:2]
     for number, (before, after) in enumerate(sizes):
         data = tmp_path / f"data-{number}"
@@ -82,7 +87,7 @@ def test_a_backup_under_load_is_whole_and_young_and_slows_nobody(new_hearth, tmp
         assert before <= found <= after + 4, f"backup {number} has {found} events, {before} to {after} were taken"
     # And it is one that runs: every event of it is worked off.
     other = new_hearth()
-    (tmp_path / f"data-{ROUNDS - 1}").rename(other.data)
+    (tmp_path / f"data-{len(sizes) - 1}").rename(other.data)
     other.start()
     done = until("its events to be worked off", lambda: [
         one for one in other.api.get("/api/v1/queue")["functions"] if one["function"] == "events" and one["waiting"] == 0
@@ -93,7 +98,7 @@ def test_a_backup_under_load_is_whole_and_young_and_slows_nobody(new_hearth, tmp
     if LONG:
         assert with_ <= 2 * without + 0.02, f"p99 {with_ * 1e3:.1f} ms during backups, {without * 1e3:.1f} ms between"
     print(
-        f"row 21: {ROUNDS} backups at {len(sender.kept) / (during[-1][1] - between[0][0]):.0f} events/s, all whole, at most "
+        f"row 21: {len(sizes)} backups at {len(sender.kept) / (during[-1][1] - between[0][0]):.0f} events/s, all whole, at most "
         f"{max(ages):.1f} s old when done; p99 {with_ * 1e3:.1f} ms during, {without * 1e3:.1f} ms between "
         f"({with_ / without - 1:+.0%}; bar: +20 %)"
     )

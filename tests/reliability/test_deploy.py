@@ -89,6 +89,9 @@ def test_killed_at_any_moment_of_a_deploy_it_is_the_old_or_the_new(new_hearth, t
 
 
 def whole(data):
-    """Nothing half made, and each package's code beside it."""
-    packages = {path.removesuffix(".zip") for path in os.listdir(data / "packages")}
-    return not os.listdir(data / "tmp") and set(os.listdir(data / "code")) == packages
+    """Nothing half made, and beside each package its code and the sum of it."""
+    kept, codes = os.listdir(data / "packages"), os.listdir(data / "code")
+    assert not os.listdir(data / "tmp") and sorted(kept) == sorted(f"{one}.{of}" for one in codes for of in ("tree", "zip")), (
+        os.listdir(data / "tmp"), kept, codes,
+    )
+    return True
