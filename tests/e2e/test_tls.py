@@ -1,5 +1,6 @@
 """TLS at both listeners: who is served, what functions see of it, and certificates that change while it runs."""
 
+import ctypes
 import json
 import socket
 import ssl
@@ -156,6 +157,28 @@ def test_a_new_certificate_is_taken_while_connections_go_on(secure):
     until("the first certificate", lambda: served(hearth.port) == text(first), within=10)
     hearth.tls = context(first[0])
     assert finding(hearth)["severity"] == "ok" and ask() == 200
+
+
+def landlock():
+    """The version of Landlock that this kernel has; 0: none."""
+    return max(ctypes.CDLL(None).syscall(444, None, 0, 1), 0)
+
+
+@pytest.mark.skipif(landlock() == 0, reason="this kernel has no Landlock")
+def test_files_elsewhere_are_out_of_the_servers_reach(secure, tmp_path_factory):
+    """Though every user of this machine may read them: what Landlock holds back, see docs/security.md."""
+    hearth, place, _, first = secure
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    elsewhere.chmod(0o755)
+    pair = (elsewhere / "cert.pem", elsewhere / "key.pem")
+    certificates.put(certificates.make(elsewhere / "made", "second"), pair)
+    place[0].unlink()
+    place[0].symlink_to(pair[0])
+    until("the doctor to say so", lambda: "Permission denied" in finding(hearth)["state"], within=10)
+    assert served(hearth.port) == text(first)
+    certificates.put(first, place)
+    until("the pair to be whole again", lambda: finding(hearth)["severity"] == "ok", within=10)
+    assert "one wall less" not in hearth.output()
 
 
 def test_handshakes_that_stall_hold_up_nobody(secure, tmp_path):

@@ -58,7 +58,7 @@ class Heart:
             self.beats.append((float(begun), float(took)))
 
     def during(self, do):
-        """Seconds of each beat while `do` ran; at least twenty."""
+        """Seconds of each beat while `do` ran."""
         begun = time.monotonic()
         do()
         ended = time.monotonic()

@@ -55,6 +55,16 @@ def secure(new_hearth, tmp_path):
     return new_hearth(arguments=["--tls-cert", str(cert), "--tls-key", str(key), "--tls-only", "ingress"]).start()
 
 
+def enough(heart, load):
+    """The beats during so many of it, one after the other, that they say something."""
+    beats = []
+    for _ in range(50):
+        beats += heart.during(load)
+        if len(beats) >= 50:
+            break
+    return beats
+
+
 def test_nothing_holds_the_server_up(secure, tmp_path):
     hearth = secure
     hearth.cli.deploy(write(tmp_path / "talks", TALKS), "talks", "python3.11", "app.handler", max=2, memory="512MB")
@@ -88,7 +98,7 @@ def test_nothing_holds_the_server_up(secure, tmp_path):
     with Heart(hearth.port) as heart:
         until("the heart to beat", lambda: len(heart.beats) > 10)
         idle = heart.during(lambda: time.sleep(2))
-        found = {name: heart.during(load) for name, load in loads.items()}
+        found = {name: enough(heart, load) for name, load in loads.items()}
     door.close()
     calm = sorted(idle)[int(0.99 * len(idle))]
     print(f"\nrow 25: idle p99 {calm * 1e3:.1f} ms, longest {max(idle) * 1e3:.1f} ms; bar: no stall over {BAR * 1e3:.0f} ms")

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use model::{SecretName, Timestamp, TokenId};
 use store::StoredToken;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::bucket::{Bucket, Pace};
 use crate::scope::{Scope, Scopes};
@@ -41,6 +42,8 @@ pub struct Holder {
     bucket: Bucket,
     /// Of records of what they failed to do.
     failures: Bucket,
+    /// Of logs that they follow.
+    following: Arc<Semaphore>,
 }
 
 /// The tokens that are valid now.
@@ -79,7 +82,24 @@ impl Holder {
         let used = last_used.map_or(0, Timestamp::micros);
         let (used, noted) = (AtomicI64::new(used), AtomicI64::new(used));
         let (bucket, failures) = (Bucket::default(), Bucket::default());
-        Self { id, name, scopes, created, expires, access_key_id, own, sha256, used, noted, bucket, failures }
+        // Whoever has less than all rights leaves room for others.
+        let following =
+            Arc::new(Semaphore::new(if scopes.is_admin() { crate::FOLLOWERS } else { crate::FOLLOWERS / 8 }));
+        Self {
+            id,
+            name,
+            scopes,
+            created,
+            expires,
+            access_key_id,
+            own,
+            sha256,
+            used,
+            noted,
+            bucket,
+            failures,
+            following,
+        }
     }
 
     pub fn last_used(&self) -> Option<Timestamp> {
@@ -91,6 +111,11 @@ impl Holder {
     /// of the audit log by what they are refused.
     pub(crate) fn may_be_told_of(&self, now: Instant) -> bool {
         self.scopes.is_admin() || self.failures.take(Pace::of_failures(), now).is_ok()
+    }
+
+    /// A place among those who follow logs; none if they have as many as they may.
+    pub(crate) fn follow(&self) -> Option<OwnedSemaphorePermit> {
+        self.following.clone().try_acquire_owned().ok()
     }
 
     fn lives(&self, now: Timestamp) -> bool {

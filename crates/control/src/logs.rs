@@ -20,6 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::Api;
+use crate::actor::Actor;
 use crate::error::{ApiError, ErrorBody};
 use crate::extract::{Params, Segment};
 
@@ -98,13 +99,14 @@ pub(crate) struct Asked {
         (status = 429, description = "too many clients follow", body = ErrorBody)))]
 pub(crate) async fn of_function(
     State(api): State<Api>,
+    actor: Actor,
     Segment(name): Segment<FunctionName>,
     Params(asked): Params<Asked>,
 ) -> Result<Response, ApiError> {
     if asked.function.is_some() {
         return Err(ApiError::invalid("function: the path names it"));
     }
-    answer(api, Asked { function: Some(name), ..asked }, false).await
+    answer(api, &actor, Asked { function: Some(name), ..asked }, false).await
 }
 
 /// Log lines of all functions
@@ -114,11 +116,15 @@ pub(crate) async fn of_function(
 #[utoipa::path(get, path = "/api/v1/logs", operation_id = "all_logs", tag = "logs", params(Asked),
     responses((status = 200, body = LogPageView), (status = 404, body = ErrorBody),
         (status = 429, description = "too many clients follow", body = ErrorBody)))]
-pub(crate) async fn of_all(State(api): State<Api>, Params(asked): Params<Asked>) -> Result<Response, ApiError> {
-    answer(api, asked, true).await
+pub(crate) async fn of_all(
+    State(api): State<Api>,
+    actor: Actor,
+    Params(asked): Params<Asked>,
+) -> Result<Response, ApiError> {
+    answer(api, &actor, asked, true).await
 }
 
-async fn answer(api: Api, asked: Asked, tell_drops: bool) -> Result<Response, ApiError> {
+async fn answer(api: Api, actor: &Actor, asked: Asked, tell_drops: bool) -> Result<Response, ApiError> {
     let limit = asked.limit.unwrap_or(DEFAULT);
     // Nothing to begin with is a way to follow: only what comes.
     if limit > MOST || (limit == 0 && !asked.follow) {
@@ -147,15 +153,17 @@ async fn answer(api: Api, asked: Asked, tell_drops: bool) -> Result<Response, Ap
     if asked.follow {
         // Before the first read, so that nothing is written unseen between the two.
         let logged = api.telemetry.logged();
-        let permit = api.followers.clone().try_acquire_owned().map_err(|_| {
-            let message = "too many clients follow logs already: end one, or ask without follow";
+        let too_many = |whose| {
+            let message = format!("too many clients{whose} follow logs already: end one, or ask without follow");
             Fault::new(FaultCode::TooManyRequests, message).with_retry_after(Duration::from_secs(10))
-        })?;
+        };
+        let own = actor.1.follow().ok_or_else(|| too_many(" of this token"))?;
+        let permit = api.followers.clone().try_acquire_owned().map_err(|_| too_many(""))?;
         let first = api.telemetry.logs(query.clone()).await?;
         require_known(&api, name.as_ref(), &first).await?;
         let closing = api.closing.clone();
         let dropped = tell_drops.then_some(0);
-        let follow = Follow { api, query, logged, closing, first: Some(first), dropped, _permit: permit };
+        let follow = Follow { api, query, logged, closing, first: Some(first), dropped, _permits: [own, permit] };
         return Ok(follow.into_response());
     }
     let page = api.telemetry.logs(query).await?;
@@ -196,7 +204,7 @@ struct Follow {
     first: Option<LogPage>,
     /// The last count of lost lines that was told, where it is told.
     dropped: Option<u64>,
-    _permit: OwnedSemaphorePermit,
+    _permits: [OwnedSemaphorePermit; 2],
 }
 
 // === impl Follow ===

@@ -9,6 +9,7 @@ mod callers;
 mod chosen_key;
 mod cli;
 mod compare;
+mod confine;
 mod dashboard;
 mod docker_host;
 mod doors;

@@ -99,7 +99,7 @@ pub struct ServerConfig {
 /// Runs the server until it is told to end. `spawner` and `docker` are the inherited sockets. An error means that it
 /// could not start; what goes wrong later is in the exit code and the log.
 pub fn run(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyhow::Result<ExitCode> {
-    confine();
+    crate::confine::confine(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("hearth").build()?;
     let result = runtime.block_on(async {
         // A failure that only drops what was begun is still told to who waits for this server.
@@ -113,15 +113,6 @@ pub fn run(config: ServerConfig, spawner: OwnedFd, docker: OwnedFd) -> anyhow::R
     // What still runs has been given its time in `serve`.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
-}
-
-/// Puts this process, and what it asks for its version, behind the filter that functions are behind: whoever takes over
-/// the server by what it reads finds no more of the kernel than a function does. Before there is a second thread.
-fn confine() {
-    let filter = linux::seccomp::Program::compile(&linux::seccomp::Policy::native());
-    if let Err(error) = filter.install() {
-        tracing::warn!(%error, "the server runs without a system-call filter, which is one wall less: see docs/security.md");
-    }
 }
 
 async fn serve(

@@ -108,6 +108,9 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         allowed_mounts: allowed_mounts.clone(),
         memory_budget: memory_budget(args.memory.map(model::Memory::bytes)),
     };
+    // SQLite's temporary files belong where the data is, and the server may write nowhere else.
+    let temporary = config.store_dir.join("tmp").display().to_string();
+    let environment = vec![("SQLITE_TMPDIR".to_owned(), temporary)];
     let server = ["/proc/self/exe", "server", "--config", &serde_json::to_string(&config)?].map(String::from);
 
     let runtime_dir = bootstraps::unpack(&run_dir, &data_dir).context("unpack the bootstraps")?;
@@ -165,7 +168,7 @@ pub fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     }
     let leash = if args.until_stdin_closes { Some(io::stdin().as_fd().try_clone_to_owned()?) } else { None };
     let (door, server) = (run_dir.join(spawner::DOOR), server.to_vec());
-    let options = spawner::Options { hosts, server, helper: Some(helper), user, leash, door, program };
+    let options = spawner::Options { hosts, server, environment, helper: Some(helper), user, leash, door, program };
     let ended = spawner::run(options)?;
     drop(raised);
     network.close();

@@ -1,4 +1,4 @@
-//! What every isolation made of Linux's own parts is built from: control groups, the system-call filter, the root
+//! What every isolation made of Linux's own parts is built from: control groups, the system-call filter, Landlock, the root
 //! file system made of the host's `/usr`, packages' mounts, sandboxes' networks, the system calls that no safe crate wraps, and what weakens
 //! them all.
 //!
@@ -11,6 +11,7 @@ pub mod host;
 pub mod image;
 pub mod inotify;
 pub mod net;
+pub mod reach;
 pub mod root;
 pub mod roots;
 pub mod seccomp;

@@ -34,13 +34,14 @@ pub struct HelperOptions {
 /// Starts the server with its ends of the sockets, without privileges, tied to this process's life.
 pub fn server(
     command: &[String],
+    environment: &[(String, String)],
     user: Option<ServerUser>,
     socket: OwnedFd,
     helper: Option<OwnedFd>,
 ) -> io::Result<OwnedFd> {
     let (socket, helper) = (raised(&socket)?, helper.as_ref().map(raised).transpose()?);
     let fds = (socket.as_raw_fd(), helper.as_ref().map(AsRawFd::as_raw_fd));
-    start(command, move || {
+    start(command, environment, move || {
         prepare_server(user)?;
         place(fds.0, SPAWNER_FD)?;
         fds.1.map_or(Ok(()), |fd| place(fd, HELPER_FD))
@@ -51,7 +52,7 @@ pub fn server(
 pub fn helper(options: &HelperOptions, socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let socket = raised(&socket)?;
     let (fd, mounts) = (socket.as_raw_fd(), options.mount_namespace.as_ref().map(AsRawFd::as_raw_fd));
-    start(&options.command, move || {
+    start(&options.command, &[], move || {
         if let Some(mounts) = mounts {
             // SAFETY: plain numbers; the new process has one thread and shares nothing.
             check(unsafe { libc::setns(mounts, libc::CLONE_NEWNS) })?;
@@ -63,10 +64,14 @@ pub fn helper(options: &HelperOptions, socket: BorrowedFd<'_>) -> io::Result<Own
     })
 }
 
-fn start(command: &[String], prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> io::Result<OwnedFd> {
+fn start(
+    command: &[String],
+    environment: &[(String, String)],
+    prepare: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) -> io::Result<OwnedFd> {
     let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
-    command.args(args);
+    command.args(args).envs(environment.iter().map(|(name, value)| (name, value)));
     // SAFETY: the closures make system calls on plain numbers only, and the process has one thread anyway.
     unsafe { command.pre_exec(prepare) };
     let child = command.spawn()?;

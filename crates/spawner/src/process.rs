@@ -47,6 +47,8 @@ pub struct Options {
     /// Program and arguments of the server. It inherits [`crate::launch::SPAWNER_FD`] and
     /// [`crate::launch::HELPER_FD`].
     pub server: Vec<String>,
+    /// Variables of the server's, beside those of this process.
+    pub environment: Vec<(String, String)>,
     /// A second process beside the server, which talks to it alone, and lives as long.
     pub helper: Option<HelperOptions>,
     /// None: the same user; there is no privilege to drop.
@@ -80,6 +82,7 @@ pub(crate) struct Spawner {
     buffer: Vec<u8>,
     tidying: bool,
     pub(crate) user: Option<ServerUser>,
+    pub(crate) environment: Vec<(String, String)>,
     /// What servers are started of.
     pub(crate) program: Program,
     pub(crate) servers: Vec<Server>,
@@ -145,6 +148,7 @@ pub fn run(options: Options) -> io::Result<Ended> {
         buffer: Vec::new(),
         tidying: false,
         user: options.user,
+        environment: options.environment,
         program: Program::new(options.server, options.program),
         servers: Vec::new(),
         next_server: 0,

@@ -92,7 +92,7 @@ impl Spawner {
     /// Starts a server; its number.
     pub(crate) fn launch(&mut self, command: &[String], helper: Option<OwnedFd>, heir: bool) -> io::Result<u64> {
         let (ours, theirs) = socket::pair()?;
-        let pidfd = launch::server(command, self.user, theirs, helper)?;
+        let pidfd = launch::server(command, &self.environment, self.user, theirs, helper)?;
         self.next_server += 1;
         let number = self.next_server;
         let tokens = [self.next_token, self.next_token + 1];

@@ -8,6 +8,7 @@ use http::{Method, Request, StatusCode};
 use model::{Timestamp, TokenId};
 use serde_json::{Value, json};
 use store::{Credentials, StoreError, StoredToken};
+use tower::ServiceExt;
 
 use super::fakes::World;
 use super::{Answer, function};
@@ -307,4 +308,28 @@ async fn the_audit_log_has_what_was_changed_by_whom_and_no_secret() {
     let page = world.get("/api/v1/audit?limit=1&before=4").await;
     assert_eq!(page.body["records"][0]["seq"], 3);
     assert_eq!(world.with(&reader, Method::GET, "/api/v1/audit", None).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_token_follows_an_eighth_of_what_all_may() {
+    let world = World::new();
+    world.deploy().await;
+    let (reader, _) = world.token("reader", &["logs:*"]).await;
+    let follow = async |token: &str| {
+        let request = Request::builder().uri("/api/v1/functions/f/logs?follow=true").header("host", "127.0.0.1:7070");
+        let request = request.header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap();
+        world.router.clone().oneshot(request).await.unwrap()
+    };
+    let mut held = Vec::new();
+    for _ in 0..crate::FOLLOWERS / 8 {
+        held.push(follow(&reader).await);
+    }
+    assert!(held.iter().all(|answer| answer.status() == StatusCode::OK));
+    let refused = follow(&reader).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    let (other, _) = world.token("other", &["logs:*"]).await;
+    assert_eq!(follow(&other).await.status(), StatusCode::OK, "it is nobody else's limit");
+    held.pop();
+    assert_eq!(follow(&reader).await.status(), StatusCode::OK, "one that left makes room");
 }

@@ -37,6 +37,8 @@ pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     slots: Arc<Semaphore>,
+    /// Those of them that may look through everything.
+    searches: Arc<Semaphore>,
 }
 
 /// Opens the one connection that writes, and brings the file up to date.
@@ -177,7 +179,24 @@ impl From<rusqlite::Error> for StoreError {
 impl Readers {
     pub fn new(dir: &Path, schema: &Schema, count: usize) -> Arc<Self> {
         let path = dir.join(schema.file);
-        Arc::new(Self { path, idle: Mutex::default(), slots: Arc::new(Semaphore::new(count)) })
+        let [slots, searches] = [count, count.div_ceil(2)].map(|most| Arc::new(Semaphore::new(most)));
+        Arc::new(Self { path, idle: Mutex::default(), slots, searches })
+    }
+
+    /// As [`Readers::read`], for what may look through all that there is: half of the connections do that at most, so that
+    /// whoever searches holds up searches only.
+    pub async fn search<T, F>(self: &Arc<Self>, search: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let turn = self.searches.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        // It is given back when the search is over, not when who asked is gone.
+        self.read(move |conn| {
+            let _turn = turn;
+            search(conn)
+        })
+        .await
     }
 
     /// Runs `read` on a connection of its own, on a thread that may block.
@@ -211,6 +230,7 @@ impl Readers {
     /// Refuses reads from now on; those that run come to their end.
     pub fn close(&self) {
         self.slots.close();
+        self.searches.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
@@ -225,5 +245,39 @@ where
         Ok(answer) => answer,
         Err(error) if error.is_cancelled() => Err(StoreError::Closed),
         Err(error) => Err(StoreError::Failed(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const SCHEMA: Schema = Schema { file: "t.db", ..super::super::telemetry::SCHEMA };
+
+    #[tokio::test]
+    async fn searches_leave_connections_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path(), &SCHEMA).unwrap());
+        let readers = Readers::new(dir.path(), &SCHEMA, 4);
+        let (end, ends) = mpsc::channel::<()>();
+        let ends = Arc::new(Mutex::new(ends));
+        let mut searches = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let (readers, ends) = (readers.clone(), ends.clone());
+            searches.spawn(async move { readers.search(move |_| Ok(ends.lock().unwrap().recv().is_ok())).await });
+        }
+        let one = |conn: &Connection| Ok(conn.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?);
+        for _ in 0..20 {
+            let read = tokio::time::timeout(Duration::from_secs(20), readers.read(one));
+            assert_eq!(read.await.expect("a read goes on beside searches").unwrap(), 1);
+        }
+        for _ in 0..8 {
+            end.send(()).unwrap();
+        }
+        while let Some(search) = searches.join_next().await {
+            assert!(search.unwrap().unwrap());
+        }
     }
 }

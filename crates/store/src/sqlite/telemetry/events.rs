@@ -33,7 +33,7 @@ impl LogEvents for SqliteStore {
 
     async fn events(&self, query: EventsQuery) -> Result<EventsPage, StoreError> {
         self.telemetry.queue.flush().await?;
-        self.telemetry.readers.read(move |conn| events(conn, &query)).await
+        self.telemetry.readers.search(move |conn| events(conn, &query)).await
     }
 }
 

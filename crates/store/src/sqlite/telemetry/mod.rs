@@ -139,6 +139,9 @@ impl Telemetry for SqliteStore {
 
     async fn logs(&self, query: LogQuery) -> Result<LogPage, StoreError> {
         self.telemetry.queue.flush().await?;
+        if query.grep.is_some() || query.field.is_some() || query.level.is_some() {
+            return self.telemetry.readers.search(move |conn| query::logs(conn, &query)).await;
+        }
         self.telemetry.readers.read(move |conn| query::logs(conn, &query)).await
     }
 
@@ -169,6 +172,6 @@ impl Observe for SqliteStore {
 
     async fn search(&self, search: RecordSearch) -> Result<RecordPage, StoreError> {
         self.telemetry.queue.flush().await?;
-        self.telemetry.readers.read(move |conn| search::records(conn, &search)).await
+        self.telemetry.readers.search(move |conn| search::records(conn, &search)).await
     }
 }
