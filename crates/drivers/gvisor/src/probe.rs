@@ -16,8 +16,9 @@ use crate::{Gvisor, Options};
 /// No trial takes longer.
 const TRIAL_LIMIT: Duration = Duration::from_secs(3);
 
-/// Once one platform has shown that it works, better ones are waited for as long again, within these bounds.
-const GRACE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// Once one platform has shown that it works, better ones are waited for this long: they began together, and one that
+/// works well is not slower. Every start of Hearth waits for it.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// A finding that makes the isolation unusable.
 pub fn missing(subject: &str, state: &str, advice: &str) -> Finding {
@@ -143,8 +144,7 @@ fn report(platform: Platform, known: &[Platform], failed: &[(Platform, String)])
 
 /// Until the best has succeeded, all have ended, or time is up.
 fn watch(driver: &mut Gvisor, trials: &mut [Trial]) {
-    let begun = Instant::now();
-    let mut until = begun + TRIAL_LIMIT;
+    let mut until = Instant::now() + TRIAL_LIMIT;
     loop {
         let first_open = trials.iter().position(|trial| trial.result.is_none());
         let first_good = trials.iter().position(|trial| matches!(trial.result, Some(Ok(_))));
@@ -171,7 +171,7 @@ fn watch(driver: &mut Gvisor, trials: &mut [Trial]) {
                 cause => Err(format!("ended with {cause:?}")),
             });
             if matches!(trial.result, Some(Ok(_))) {
-                until = until.min(Instant::now() + begun.elapsed().clamp(GRACE.0, GRACE.1));
+                until = until.min(Instant::now() + GRACE);
             }
         }
     }
