@@ -1,6 +1,7 @@
 //! What is counted of many calls together, so that it can be added up over time and over functions. Pure: no clock.
 
 mod histogram;
+mod traffic;
 mod varint;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use crate::fault::{Blame, FaultCode};
 use crate::record::{InstanceState, Record, RecordOutcome};
 
 pub use histogram::{Histogram, MOST as LONGEST};
+pub use traffic::Traffic;
 
 /// Of calls of one kind in one span of time. The default is of none; sums of any two are of both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
