@@ -10,15 +10,19 @@ import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 import urllib.parse
 
 import pytest
 
+from harness import world
+from harness.doctor import driver_state
 from harness.door import Door
 from harness.functions import write
 from harness.wait import until
+from harness.world import LAN, World
 
 CODE = """
 import json, time
@@ -150,6 +154,121 @@ def test_instances_are_counted_and_the_overview_shows_them(hearth, function):
     assert of(text, "hearth_instances", function=name) >= 1
     assert of(text, "hearth_memory_budget_bytes") == view["memory"]["budget"]
     assert of(text, "process_resident_memory_bytes") > 1 << 20
+
+
+SENDS = """
+import socket
+def handler(event, context):
+    if "to" not in event:
+        return 0
+    with socket.create_connection(event["to"], timeout=10) as one:
+        one.sendall(b"x" * event["send"])
+        one.shutdown(socket.SHUT_WR)
+        got = 0
+        while part := one.recv(65536):
+            got += len(part)
+    return got
+"""
+
+# Takes all that it is sent, and then sends something itself.
+SINK = """
+import socket, threading
+def serve(one):
+    while one.recv(65536):
+        pass
+    one.sendall(b"y" * 1_000_000)
+    one.close()
+listener = socket.create_server(("0.0.0.0", 9000), backlog=64)
+print("listening", flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+@pytest.fixture
+def sink():
+    """A listener beyond this machine, of which Hearths see nothing but its address."""
+    why_not = world.possible()
+    if why_not:
+        pytest.skip(f"no network namespaces for this test: {why_not}")
+    with World() as made:
+        there = ["nsenter", "-t", str(made.beyond.pid), "-n", sys.executable, "-c", SINK]
+        process = subprocess.Popen(there, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout.readline() == "listening\n"
+            yield LAN, 9000
+        finally:
+            process.kill()
+            process.wait(10)
+            process.stdout.close()
+
+
+@pytest.mark.parametrize("isolation", ["namespace", "docker", "gvisor"])
+def test_what_a_function_sends_over_its_network_is_counted(sink, new_hearth, tmp_path, isolation):
+    sent, received = 2_000_000, 1_000_000
+    folder = write(tmp_path / "f", SENDS)
+
+    def deploy(name, *flags):
+        flags = ["--isolation", isolation, "--timeout", "30s", *flags]
+        hearth.cli.deploy(folder, name, "python3.11", "app.handler", flags=flags)
+
+    def call(name):
+        assert hearth.cli.ok("invoke", name, json.dumps({"to": sink, "send": sent})).json() == received
+
+    def told(name):
+        """Sent and received: as the API, the command line and /metrics say it."""
+        table = hearth.cli.ok("metrics", name, "--json").json()["series"][0]["total"]
+        text, keys = prometheus(hearth), ("sent", "received")
+        yield [total(hearth, name)[f"{key}_bytes"] for key in keys]
+        yield [table[f"{key}_bytes"] for key in keys]
+        yield [of(text, f"hearth_function_network_{key}_bytes_total", function=name) for key in keys]
+
+    def counted(name, calls):
+        """That many calls' worth, and headers."""
+
+        def alike():
+            api, table, text = told(name)
+            return api == table == text and api[1] >= calls * received
+
+        until("it to be counted, and told alike", alike, within=15, every=0.5)
+        now = next(told(name))
+        assert calls * sent <= now[0] <= calls * sent * 1.2 and calls * received <= now[1] <= calls * received * 1.2, now
+
+    hearth = new_hearth().start()
+    works, why = driver_state(hearth.cli.run("doctor", "--json").json(), isolation)
+    if not works:
+        pytest.skip(f"isolation {isolation} does not work here, says hearth doctor: {why}")
+    deploy("kept", "--egress", f"{LAN}:9000")
+    deploy("brief", "--egress", "lan", "--idle", "0s")
+    deploy("alone")
+    for _ in range(2):
+        call("kept")
+        call("brief")
+    assert hearth.cli.ok("invoke", "alone", "{}").json() == 0
+    counted("kept", 2)
+    # Its instances are gone, and had nobody looking at them.
+    until("its instances to go", lambda: not hearth.api.instances("brief"), within=15)
+    counted("brief", 2)
+    assert re.search(r"\bSENT +RECEIVED$", hearth.cli.ok("metrics").stdout.splitlines()[0])
+    assert "RECEIVED" not in hearth.cli.ok("metrics", "alone").stdout
+
+    # Handed to another server with its counters, or ended for it, and counted once.
+    call("kept")
+    hearth.cli.ok("upgrade")
+    counted("kept", 3)
+    call("kept")
+    counted("kept", 4)
+    # What comes last is counted at the end.
+    call("kept")
+    hearth.stop()
+    hearth.start()
+    counted("kept", 5)
+    counted("brief", 2)
+    alone = total(hearth, "alone")
+    assert (alone["calls"], alone["sent_bytes"], alone["received_bytes"]) == (1, 0, 0)
+    assert not any("network" in family and ("function", "alone") in labels for family, labels in prometheus(hearth))
+    hearth.stop()
+    assert world.left(hearth) == []
 
 
 def test_records_are_found_by_what_happened(hearth, function):

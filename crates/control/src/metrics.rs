@@ -78,6 +78,13 @@ pub struct PointView {
     pub cpu_calls: u64,
     pub request_bytes: u64,
     pub response_bytes: u64,
+    /// What instances sent through their network (egress), with the headers of packets; not answers. Told apart by neither
+    /// trigger nor alias, and looked at every 5 s and when an instance goes.
+    #[serde(default)]
+    pub sent_bytes: u64,
+    /// What came to them through it; not requests.
+    #[serde(default)]
+    pub received_bytes: u64,
     /// Memory that functions may use times the time that their calls took, each millisecond begun, in GB (2³⁰ bytes) times
     /// seconds: what AWS Lambda bills. Calls of before this was counted are not in it.
     #[serde(default)]
@@ -392,6 +399,8 @@ impl PointView {
             cpu_calls: sum.cpu_calls,
             request_bytes: sum.request_bytes,
             response_bytes: sum.response_bytes,
+            sent_bytes: sum.traffic.sent,
+            received_bytes: sum.traffic.received,
             gb_seconds: sum.gb_seconds(),
             cost: None,
             memory_peak: (sum.memory_peak > 0).then_some(sum.memory_peak),

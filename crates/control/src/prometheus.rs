@@ -10,7 +10,7 @@ use std::fmt::Write;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
-use model::metric::{Aggregate, Histogram};
+use model::metric::{Aggregate, Histogram, Traffic};
 use model::{Door, InstanceState, Isolation};
 use store::observe::Total;
 
@@ -76,6 +76,7 @@ fn calls(text: &mut Text, totals: &[Total]) {
     for (function, figures) in &functions {
         text.sample(name, &[("function", function)], figures.cpu_us as f64 / 1e6);
     }
+    network(text, totals);
     type In = fn(&Aggregate) -> &Histogram;
     let histograms: [(&str, &str, In); 3] = [
         ("hearth_invocation_duration_seconds", "Time in the handler.", |sum| &sum.duration),
@@ -86,6 +87,25 @@ fn calls(text: &mut Text, totals: &[Total]) {
         text.family(name, "histogram", help);
         for (function, figures) in &functions {
             text.histogram(name, function, of(figures));
+        }
+    }
+}
+
+/// Of instances, not of calls, and of those functions only whose instances had something to send or to receive.
+fn network(text: &mut Text, totals: &[Total]) {
+    let mut functions: BTreeMap<&str, Traffic> = BTreeMap::new();
+    for Total { function, figures, .. } in totals.iter().filter(|one| !one.figures.traffic.is_none()) {
+        *functions.entry(function).or_default() += figures.traffic;
+    }
+    type Of = fn(&Traffic) -> u64;
+    let counters: [(&str, &str, Of); 2] = [
+        ("hearth_function_network_sent_bytes_total", "What sandboxes sent through their network.", |one| one.sent),
+        ("hearth_function_network_received_bytes_total", "What sandboxes received through it.", |one| one.received),
+    ];
+    for (name, help, of) in counters {
+        text.family(name, "counter", help);
+        for (function, traffic) in &functions {
+            text.sample(name, &[("function", function)], of(traffic));
         }
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use model::metric::Traffic;
 use model::{CodeHash, InstanceId, Isolation};
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +68,13 @@ pub struct UsageFiles {
     pub memory_peak: Option<OwnedFd>,
     /// Processor time: `usage_usec N` as its first line (cgroup v2), or a bare number of nanoseconds (v1).
     pub cpu: Option<OwnedFd>,
+    /// What its network's devices have carried, as `/proc/net/dev` has it; only of one that has a network. While it is
+    /// open, that network's namespace stays, also without a process in it.
+    pub network: Option<OwnedFd>,
 }
+
+/// Two lines of titles, loopback, the sandbox's device and what some kernels put into each namespace.
+const MOST_DEVICES: usize = 4096;
 
 // === impl UsageFiles ===
 
@@ -85,11 +92,34 @@ impl UsageFiles {
         })
     }
 
+    /// What it has sent and received; also when it is gone, while this is there. One `pread`, and none without a network.
+    pub fn read_traffic(&self) -> Option<Traffic> {
+        let mut buffer = [0u8; MOST_DEVICES];
+        let len = rustix::io::pread(self.network.as_ref()?, &mut buffer, 0).ok()?;
+        traffic(std::str::from_utf8(&buffer[..len]).ok()?)
+    }
+
     /// The same files again; those that cannot be duplicated are left out.
     pub fn duplicate(&self) -> Self {
         let again = |file: &Option<OwnedFd>| file.as_ref()?.try_clone().ok();
-        Self { memory_peak: again(&self.memory_peak), cpu: again(&self.cpu) }
+        Self { memory_peak: again(&self.memory_peak), cpu: again(&self.cpu), network: again(&self.network) }
     }
+}
+
+/// The sum over all devices but loopback. None where there is none.
+fn traffic(devices: &str) -> Option<Traffic> {
+    let device = |line: &str| {
+        let (name, numbers) = line.split_once(':')?;
+        let mut numbers = numbers.split_ascii_whitespace();
+        // Eight columns of what came, then those of what went.
+        let received = numbers.next()?.parse().ok()?;
+        let sent = numbers.nth(7)?.parse().ok()?;
+        (name.trim() != "lo").then_some(Traffic { sent, received })
+    };
+    devices.lines().filter_map(device).reduce(|mut sum, one| {
+        sum += one;
+        sum
+    })
 }
 
 /// The number in a file's first line, and whether it is one of microseconds.
@@ -172,4 +202,40 @@ pub trait Host {
 
     /// Removes what the driver itself holds, when all sandboxes are gone. Called once, last.
     fn close(&mut self);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICES: &str = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:  840000    1000    0    0    0     0          0         0   840000    1000    0    0    0     0       0          0
+  eth0:    1234      12    0    3    0     0          0         0    98765      45    0    0    0     0       0          0
+";
+
+    #[test]
+    fn what_went_over_loopback_is_not_counted() {
+        assert_eq!(traffic(DEVICES), Some(Traffic { sent: 98_765, received: 1_234 }));
+        let more = format!(
+            "{DEVICES} tunl0:       0       0    0    0    0     0          0         0        0       0    0\n"
+        );
+        assert_eq!(traffic(&more), traffic(DEVICES), "a device that nobody uses");
+        let without: Vec<_> = DEVICES.lines().take(3).collect();
+        assert_eq!(traffic(&without.join("\n")), None);
+        assert_eq!(traffic("eth0: 1"), None);
+        // As large numbers were written by kernels before 4.
+        let large = DEVICES.replace("eth0:    1234 ", "eth0:9999991234 ");
+        assert_eq!(traffic(&large).map(|one| one.received), Some(9_999_991_234));
+    }
+
+    #[test]
+    fn only_what_has_a_network_has_traffic() {
+        assert_eq!(UsageFiles::default().read_traffic(), None);
+        let (read, _) = std::io::pipe().unwrap();
+        let files = UsageFiles { network: Some(read.into()), ..UsageFiles::default() };
+        assert_eq!(files.read_traffic(), None, "what cannot be read is not known");
+        assert!(files.duplicate().network.is_some());
+    }
 }

@@ -23,6 +23,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::metric::Traffic;
 use model::{CodeHash, Cpu, Egress, ImageDigest, InstanceId, Isolation, MAX_MOUNTS, Memory, Mount};
 use serde::{Deserialize, Serialize};
 
@@ -163,6 +164,12 @@ pub trait Handle: Send + Sync {
     /// The processor time of such a reading alone: half the cost.
     fn cpu(&self) -> Option<Duration> {
         self.usage().cpu
+    }
+
+    /// What it has sent and received over its network; none without one. As cheap. What it was is told also when the
+    /// sandbox has exited.
+    fn traffic(&self) -> Option<Traffic> {
+        None
     }
 
     /// Gives a stem, whose command must have begun to run, its code, which is there for the sandbox's processes when this resolves; once for each stem. When

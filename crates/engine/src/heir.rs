@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use driver::Sandbox;
+use model::metric::Traffic;
 use model::{FunctionName, Isolation, RequestId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,9 @@ pub struct About {
     pub started: Timestamp,
     pub invocations: u64,
     pub peak: u64,
+    /// How far it was counted here.
+    #[serde(default)]
+    pub traffic: Traffic,
     previous: Option<RequestId>,
 }
 
@@ -65,6 +69,7 @@ pub async fn give(shared: &Arc<Shared>, pool: &Arc<Pool>, mut instance: Box<Inst
     if instance.io.catch_up(&mut sink).is_err() || !instance.is_usable() || !instance.io.is_open() {
         return instance.kill(pool);
     }
+    shared.traffic.add(&info);
     let about = About {
         function: pool.function.spec.name.clone(),
         made_for: made_for(&entry),
@@ -72,6 +77,7 @@ pub async fn give(shared: &Arc<Shared>, pool: &Arc<Pool>, mut instance: Box<Inst
         started: info.started(),
         invocations: info.invocations(),
         peak: info.peak().unwrap_or(0),
+        traffic: info.leave_traffic(),
         previous: instance.previous,
     };
     let Instance { io, .. } = *instance;

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use driver::{Exit, Handle, StartError, Usage};
+use model::metric::Traffic;
 use model::{Function, InstanceId, InstanceState, InstanceView, Isolation, RequestId, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{Sleep, sleep_until};
@@ -26,6 +27,7 @@ use crate::ledger::Charge;
 use crate::log::Sink;
 use crate::pool::Pool;
 use crate::shared::Shared;
+use crate::traffic::Counted;
 
 /// A reading of usage that is younger is taken for a new one: under load each call's end is the next one's
 /// start, and reading two files of a cgroup costs microseconds.
@@ -52,6 +54,7 @@ pub struct Info {
     charge: Charge,
     /// How many want it not to be frozen.
     awake: AtomicU32,
+    traffic: Counted,
 }
 
 /// A ready instance, owned by its pool while idle and by an invocation while busy.
@@ -103,6 +106,7 @@ impl Info {
             handle: OnceLock::new(),
             charge,
             awake: AtomicU32::new(0),
+            traffic: Counted::from(Traffic::default()),
         }
     }
 
@@ -112,11 +116,16 @@ impl Info {
         info.started = about.started;
         info.invocations = AtomicU64::new(about.invocations);
         info.peak = AtomicU64::new(about.peak);
+        info.traffic = Counted::from(about.traffic);
         info
     }
 
     pub fn started(&self) -> Timestamp {
         self.started
+    }
+
+    pub fn isolation(&self) -> Isolation {
+        self.isolation
     }
 
     pub fn invocations(&self) -> u64 {
@@ -204,6 +213,16 @@ impl Info {
 
     fn cpu(&self) -> Option<Duration> {
         self.handle.get()?.cpu()
+    }
+
+    /// What it sent and received since this was asked last.
+    pub fn traffic(&self) -> Traffic {
+        self.handle.get().map_or_else(Traffic::default, |handle| self.traffic.grown(&**handle))
+    }
+
+    /// From now on its traffic is counted by whoever takes it over; how far it was counted here.
+    pub fn leave_traffic(&self) -> Traffic {
+        self.traffic.end()
     }
 
     /// Remembers the highest memory use, and has it paid for.
@@ -352,6 +371,8 @@ pub async fn watch_over(
     tell.send_replace(Some(exit));
     let Some(shared) = shared.upgrade() else { return };
     let id = info.id.clone();
+    // What it sent last: the kernel knows it for as long as the sandbox's handle is there.
+    shared.traffic.add(&info);
     if let Some(pool) = pool.upgrade() {
         pool.exited(&shared, &id);
     }

@@ -45,6 +45,7 @@ mod socket;
 mod start;
 mod stems;
 mod timer;
+mod traffic;
 mod web;
 
 use std::sync::Arc;
@@ -171,6 +172,13 @@ impl Engine {
     /// Every instance there is, the busy ones of replaced revisions included.
     pub fn instances(&self) -> Vec<InstanceView> {
         self.shared.views()
+    }
+
+    /// What instances sent and received over their networks since this was asked last, those that are gone among them: each
+    /// byte is told once. One read of a file for each instance that has a network.
+    pub fn traffic(&self) -> Vec<store::observe::InstanceTraffic> {
+        self.shared.all().iter().for_each(|info| self.shared.traffic.add(info));
+        self.shared.traffic.take()
     }
 
     /// Connects to what listens on a port of the loopback in an instance: a debugger. The instance is not frozen while the

@@ -23,6 +23,7 @@ use crate::ledger::Ledger;
 use crate::limits::EngineLimits;
 use crate::stems::Stems;
 use crate::timer::{Timers, Wakeups};
+use crate::traffic::Sums;
 use crate::{Options, draining};
 
 pub struct Shared {
@@ -45,6 +46,7 @@ pub struct Shared {
     /// Of those, what nobody waits for.
     pub ahead: Semaphore,
     pub stems: Stems,
+    pub traffic: Sums,
     /// Fork points that are made before a call asks: one at a time.
     pub early: Semaphore,
     pub pools: AtomicU64,
@@ -106,6 +108,7 @@ impl Shared {
             starts: Semaphore::new(limits.starts.max(1)),
             ahead: Semaphore::new(limits.ahead.max(1)),
             stems: Stems::new(limits.stems),
+            traffic: Sums::default(),
             limits,
             early: Semaphore::new(1),
             pools: AtomicU64::new(0),
@@ -200,6 +203,11 @@ impl Shared {
         self.gone.notify_waiters();
     }
 
+    /// Those that there are, the dying among them.
+    pub fn all(&self) -> Vec<Arc<Info>> {
+        lock(&self.instances).values().cloned().collect()
+    }
+
     pub fn views(&self) -> Vec<InstanceView> {
         let mut views: Vec<_> = lock(&self.instances).values().map(|info| info.view()).collect();
         views.sort_by(|a, b| (&a.function, a.started, &a.instance).cmp(&(&b.function, b.started, &b.instance)));
@@ -217,7 +225,7 @@ impl Shared {
             entry.close(self, Some(draining()));
         }
         self.stems.close();
-        let killed: Vec<_> = lock(&self.instances).values().cloned().collect();
+        let killed = self.all();
         killed.iter().for_each(|info| info.kill());
         drop(killed);
         // Those cut short need a moment to tell their callers.

@@ -1,4 +1,5 @@
-//! Looks every few seconds at which instances there are, for the figures of how many there were.
+//! Looks every few seconds at which instances there are, for the figures of how many there were, and at what they sent and
+//! received.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub async fn sample(engine: Engine, observe: Arc<dyn Observe>, mut closing: watc
             _ = ticks.tick() => {}
             _ = closing.wait_for(|closing| *closing) => return,
         }
+        count_traffic(&engine, &*observe);
         let mut times = HashMap::new();
         for one in engine.instances() {
             // As if each were for the whole period what it is now.
@@ -42,5 +44,14 @@ pub async fn sample(engine: Engine, observe: Arc<dyn Observe>, mut closing: watc
             millis,
         };
         observe.instances(times.into_iter().map(time).collect());
+    }
+}
+
+/// Has the figures told what networks carried since the last time. Also at a server's end: its last instances have not been
+/// looked at since `closing`.
+pub fn count_traffic(engine: &Engine, observe: &dyn Observe) {
+    let traffic = engine.traffic();
+    if !traffic.is_empty() {
+        observe.traffic(traffic);
     }
 }

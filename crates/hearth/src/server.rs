@@ -361,6 +361,7 @@ async fn serve(
                 let _ = tokio::time::timeout(DRAIN_LIMIT, rest).await;
             }
         }
+        sampling::count_traffic(&engine, &*store);
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
         tracing::info!("all calls have ended here");
         return Ok(ExitCode::SUCCESS);
@@ -380,6 +381,7 @@ async fn serve(
         }
     };
     tokio::join!(engine.drain(DRAIN_LIMIT), listeners);
+    sampling::count_traffic(&engine, &*store);
     // Every run has ended with the engine: what is left is to write how.
     tokio::join!(dispatcher.ended(SETTLE_LIMIT), sources.ended(SETTLE_LIMIT));
     if let Some(exporter) = exporter {

@@ -15,6 +15,7 @@ use driver::{
     BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxFiles, SandboxSpec, StartError, Step,
     Streams, Usage,
 };
+use model::metric::Traffic;
 use model::{CodeHash, InstanceId, Isolation};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,8 +26,8 @@ use crate::socket;
 /// Nothing is said for longer than this at the beginning: isolations are tried meanwhile.
 const HELLO_LIMIT: Duration = Duration::from_secs(20);
 
-/// What a sandbox takes of this process's descriptors: control, log, two usage files, a freezer and an invoke stream.
-const DESCRIPTORS: usize = 6;
+/// What a sandbox takes of this process's descriptors: control, log, three usage files, a freezer and an invoke stream.
+const DESCRIPTORS: usize = 7;
 
 /// Descriptors that are for other things, beside one of eight: listeners, files of the store, this machine's own.
 const OTHERS: usize = 256;
@@ -149,7 +150,7 @@ impl Client {
         let (capabilities, heir, keeps, listeners) = match hello
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
         {
-            Some((Event::Hello { protocol, .. }, _)) if protocol != PROTOCOL => {
+            Some((Event::Hello { protocol, .. }, _)) if !protocol.serves() => {
                 let (theirs, ours) = (protocol, PROTOCOL);
                 let text = format!(
                     "the spawner that runs speaks protocol {}.{}, this version {}.{}: it can only be started anew, with its \
@@ -538,6 +539,10 @@ impl Handle for SandboxHandle {
 
     fn cpu(&self) -> Option<Duration> {
         self.files.usage.read_cpu()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.files.usage.read_traffic()
     }
 
     fn adopt(&self, code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {

@@ -125,7 +125,7 @@ pub fn raise_descriptors() -> io::Result<()> {
 
 /// In the new process, before exec.
 fn prepare_server(user: Option<ServerUser>) -> io::Result<()> {
-    // Thousands of instances, five descriptors each.
+    // Thousands of instances, up to seven descriptors each.
     raise_descriptors()?;
     // SAFETY: plain numbers throughout; `none` is what capset's version 3 reads.
     unsafe {

@@ -11,12 +11,15 @@ use serde::{Deserialize, Serialize};
 /// A packet is at most this long. What a [`SandboxSpec`] may hold fits several times.
 pub const MAX_PACKET: usize = 160 * 1024;
 
-/// Most descriptors in one packet: control, log, two usage files, a freezer, 64 invoke streams.
-pub const MAX_FDS: usize = 69;
+/// Most descriptors in one packet: control, log, three usage files, a freezer, 64 invoke streams.
+pub const MAX_FDS: usize = 70;
 
 /// How servers and spawners of one kind understand each other. Raised with every change that an older one would not
 /// understand; a server that speaks another one does not begin.
-pub const PROTOCOL: Protocol = Protocol { spawner: 1, wire: wire::VERSION as u32 };
+pub const PROTOCOL: Protocol = Protocol { spawner: 2, wire: wire::VERSION as u32 };
+
+/// The oldest spawner that a server of this version understands all the same: one that sends less.
+const OLDEST_SPAWNER: u32 = 1;
 
 /// The messages in here, and what bootstraps speak, which the spawner brings.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +114,8 @@ pub enum Event {
     },
     /// Those that were idle are given.
     GivenAll,
-    /// Descriptors in this order: control, log, memory peak if any, cpu if any, freezer if any, invoke streams.
+    /// Descriptors in this order: control, log, memory peak if any, cpu if any, network if any, freezer if any, invoke
+    /// streams.
     Started {
         id: InstanceId,
         files: Files,
@@ -142,7 +146,23 @@ pub enum Event {
 pub struct Files {
     pub memory_peak: bool,
     pub cpu: bool,
+    /// Not written without one, nor expected by spawners of protocol 1.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub network: bool,
     pub freezer: Option<FreezerKind>,
+}
+
+fn is_false(it: &bool) -> bool {
+    !it
+}
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// Whether a server of this version can do with a spawner that says this.
+    pub fn serves(self) -> bool {
+        self.wire == PROTOCOL.wire && (OLDEST_SPAWNER..=PROTOCOL.spawner).contains(&self.spawner)
+    }
 }
 
 // === impl Files ===
@@ -153,6 +173,7 @@ impl Files {
         Self {
             memory_peak: usage.memory_peak.is_some(),
             cpu: usage.cpu.is_some(),
+            network: usage.network.is_some(),
             freezer: freezer.as_ref().map(|freezer| freezer.kind),
         }
     }
@@ -162,6 +183,7 @@ impl Files {
         let mut fds = vec![streams.control, streams.log];
         fds.extend(files.usage.memory_peak);
         fds.extend(files.usage.cpu);
+        fds.extend(files.usage.network);
         fds.extend(files.freezer.map(|freezer| freezer.file));
         fds.extend(streams.invoke);
         fds
@@ -173,6 +195,7 @@ impl Files {
         let (control, log) = (fds.next()?, fds.next()?);
         let memory_peak = if self.memory_peak { Some(fds.next()?) } else { None };
         let cpu = if self.cpu { Some(fds.next()?) } else { None };
+        let network = if self.network { Some(fds.next()?) } else { None };
         let freezer = match self.freezer {
             Some(kind) => Some(Freezer { kind, file: fds.next()? }),
             None => None,
@@ -181,7 +204,42 @@ impl Files {
         if invoke.is_empty() {
             return None;
         }
-        let files = SandboxFiles { usage: UsageFiles { memory_peak, cpu }, freezer };
+        let files = SandboxFiles { usage: UsageFiles { memory_peak, cpu, network }, freezer };
         Some((Streams { control, invoke, log }, files))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+
+    fn file() -> OwnedFd {
+        File::open("/dev/null").unwrap().into()
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked_with_a_network_and_without() {
+        for network in [false, true] {
+            let usage = UsageFiles { cpu: Some(file()), network: network.then(file), ..UsageFiles::default() };
+            let files = SandboxFiles { usage, freezer: Some(Freezer { kind: FreezerKind::V2, file: file() }) };
+            let which = Files::of(&files);
+            let told = serde_json::to_string(&which).unwrap();
+            assert_eq!(told.contains("network"), network, "{told}");
+            let streams = Streams { control: file(), invoke: vec![file(), file()], log: file() };
+            let fds = Files::pack(streams, files);
+            let told: Files = serde_json::from_str(&told).unwrap();
+            let (streams, files) = told.unpack(fds).unwrap();
+            assert_eq!((streams.invoke.len(), Files::of(&files)), (2, which));
+        }
+    }
+
+    #[test]
+    fn a_spawner_that_sends_less_is_understood_and_no_other() {
+        let says = |spawner, wire| Protocol { spawner, wire }.serves();
+        let Protocol { spawner, wire } = PROTOCOL;
+        assert!(PROTOCOL.serves() && says(1, wire));
+        assert!(!says(0, wire) && !says(spawner + 1, wire) && !says(spawner, wire + 1));
     }
 }

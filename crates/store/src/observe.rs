@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::metric::Aggregate;
+use model::metric::{Aggregate, Traffic};
 use model::{Blame, Door, FaultCode, FunctionName, InstanceState, Isolation, Record, Revision, Timestamp, Version};
 
 use crate::StoreError;
@@ -17,6 +17,16 @@ pub struct InstanceTime {
     pub isolation: Isolation,
     pub state: InstanceState,
     pub millis: u64,
+}
+
+/// What instances of one kind sent and received over their networks, together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceTraffic {
+    pub function: FunctionName,
+    pub revision: Revision,
+    pub version: Version,
+    pub isolation: Isolation,
+    pub traffic: Traffic,
 }
 
 /// Which figures to read.
@@ -113,6 +123,9 @@ pub struct RecordPage {
 pub trait Observe: Send + Sync {
     /// Counts how long instances were in their states. Never waits, never fails.
     fn instances(&self, times: Vec<InstanceTime>);
+
+    /// Counts what instances sent and received. Never waits, never fails.
+    fn traffic(&self, traffic: Vec<InstanceTraffic>);
 
     /// Sees every record given before the call.
     async fn metrics(&self, query: MetricsQuery) -> Result<Vec<MetricsSeries>, StoreError>;

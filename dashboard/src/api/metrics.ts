@@ -25,6 +25,9 @@ export interface Total {
   duration: Spread | null;
   init: Spread | null;
   queue: Spread | null;
+  /** Over networks of instances: not requests and answers. */
+  sent_bytes: number;
+  received_bytes: number;
   memory_peak: number | null;
   gb_seconds: number;
   /** In the currency of the price, where there is one. */

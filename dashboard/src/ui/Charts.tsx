@@ -1,10 +1,11 @@
-// The charts of a function or of all: calls and errors, duration, cold starts, what runs at once.
+// The charts of a function or of all: calls and errors, duration, cold starts, what runs at once, what it costs, and what goes
+// over networks.
 import { useMemo } from "preact/hooks";
 import { ApiError } from "../api/client";
 import { line, type Metrics, type Point, type Series } from "../api/metrics";
 import { api } from "../api/paths";
 import { useRead } from "../api/use";
-import { billed, count, micros, money, percent } from "../lib/format";
+import { billed, bytes, count, micros, money, percent } from "../lib/format";
 import { Chart, type Line } from "./Chart";
 import { Card, Empty, ErrorBox, Skeleton } from "./parts";
 
@@ -75,6 +76,23 @@ function drawn(series: Series, price: Metrics["price"]): Drawn[] {
         price
           ? { label: price.currency, tone: "ember", fill: true, value: (point) => point.cost, absent: 0 }
           : { label: "GB-s", tone: "ember", fill: true, value: (point) => point.gb_seconds, absent: 0 },
+      ],
+    },
+    ...network(total),
+  ];
+}
+
+/** Most functions have none. */
+function network(total: Series["total"]): Drawn[] {
+  if (total.sent_bytes + total.received_bytes === 0) return [];
+  return [
+    {
+      title: "Network",
+      hint: `${bytes(total.sent_bytes)} sent, ${bytes(total.received_bytes)} received; not requests and answers`,
+      show: bytes,
+      lines: [
+        { label: "sent", tone: "ember", fill: true, value: (point) => point.sent_bytes, absent: 0 },
+        { label: "received", tone: "cold", value: (point) => point.received_bytes, absent: 0 },
       ],
     },
   ];

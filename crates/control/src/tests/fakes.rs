@@ -10,7 +10,9 @@ use bytes::Bytes;
 use model::metric::Aggregate;
 use model::*;
 use sha2::{Digest, Sha256};
-use store::observe::{InstanceTime, MetricsBy, MetricsQuery, MetricsSeries, Observe, RecordPage, RecordSearch, Total};
+use store::observe::{
+    InstanceTime, InstanceTraffic, MetricsBy, MetricsQuery, MetricsSeries, Observe, RecordPage, RecordSearch, Total,
+};
 use store::{
     Comparisons, FileHead, Functions, LogPage, LogQuery, Packages, RecordQuery, StoreError, StoredComparison, Telemetry,
 };
@@ -28,6 +30,7 @@ pub struct Store {
     packages: Mutex<BTreeMap<String, Bytes>>,
     lines: Mutex<Vec<LogLine>>,
     records: Mutex<Vec<Record>>,
+    traffic: Mutex<Vec<InstanceTraffic>>,
     payloads: Mutex<Vec<(RequestId, model::Payloads)>>,
     comparisons: Mutex<Vec<StoredComparison>>,
     prices: Mutex<Option<Prices>>,
@@ -54,6 +57,7 @@ impl Default for Store {
             packages: Mutex::default(),
             lines: Mutex::default(),
             records: Mutex::default(),
+            traffic: Mutex::default(),
             payloads: Mutex::default(),
             comparisons: Mutex::default(),
             prices: Mutex::default(),
@@ -230,6 +234,10 @@ impl Telemetry for Store {
 impl Observe for Store {
     fn instances(&self, _: Vec<InstanceTime>) {}
 
+    fn traffic(&self, traffic: Vec<InstanceTraffic>) {
+        self.traffic.lock().unwrap().extend(traffic);
+    }
+
     async fn metrics(&self, query: MetricsQuery) -> Result<Vec<MetricsSeries>, StoreError> {
         let mut all = BTreeMap::<String, Aggregate>::new();
         for record in self.records.lock().unwrap().iter() {
@@ -238,6 +246,12 @@ impl Observe for Store {
             }
             let key = if query.by == MetricsBy::Function { record.function.to_string() } else { String::new() };
             all.entry(key).or_default().add(record);
+        }
+        for one in self.traffic.lock().unwrap().iter() {
+            if query.function.as_ref().is_none_or(|name| *name == one.function) {
+                let key = if query.by == MetricsBy::Function { one.function.to_string() } else { String::new() };
+                all.entry(key).or_default().add_traffic(one.traffic);
+            }
         }
         let series = |(key, sum)| MetricsSeries { key, points: vec![(query.from, sum)] };
         Ok(all.into_iter().map(series).collect())
@@ -250,7 +264,14 @@ impl Observe for Store {
             let (isolation, door) = (record.isolation, Some(record.door));
             Total { function: record.function.to_string(), isolation, door, figures }
         };
-        Ok(self.records.lock().unwrap().iter().map(total).collect())
+        let of_instances = |one: &InstanceTraffic| {
+            let mut figures = Aggregate::default();
+            figures.add_traffic(one.traffic);
+            Total { function: one.function.to_string(), isolation: Some(one.isolation), door: None, figures }
+        };
+        let mut totals: Vec<_> = self.records.lock().unwrap().iter().map(total).collect();
+        totals.extend(self.traffic.lock().unwrap().iter().map(of_instances));
+        Ok(totals)
     }
 
     async fn search(&self, search: RecordSearch) -> Result<RecordPage, StoreError> {

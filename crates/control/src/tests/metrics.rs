@@ -3,9 +3,11 @@
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use model::{Isolation, Record, RecordOutcome};
+use model::metric::Traffic;
+use model::{Isolation, Record, RecordOutcome, Revision, Version};
 use serde_json::json;
-use store::Telemetry;
+use store::observe::InstanceTraffic;
+use store::{Observe, Telemetry};
 use tower::ServiceExt;
 
 use super::fakes::{World, line, record};
@@ -55,6 +57,31 @@ async fn figures_are_told_as_series_and_as_prometheus_wants_them() {
     }
     let bare = Request::builder().uri("/metrics").header("host", "127.0.0.1:7070").body(Body::empty()).unwrap();
     assert_eq!(world.send(bare).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn what_networks_carried_is_told_of_functions_that_have_one() {
+    let world = World::new();
+    [ok("f", 1000), ok("g", 1000)].into_iter().for_each(|record| world.store.record(record));
+    let carried = |sent, received| InstanceTraffic {
+        function: "f".parse().unwrap(),
+        revision: Revision(1),
+        version: Version::Latest,
+        isolation: Isolation::Namespace,
+        traffic: Traffic { sent, received },
+    };
+    world.store.traffic(vec![carried(1000, 20), carried(7, 0)]);
+    let told = async |name: &str| {
+        let body = world.get(&format!("/api/v1/metrics?function={name}")).await.body;
+        let total = &body["series"][0]["total"];
+        (total["calls"].clone(), total["sent_bytes"].clone(), total["received_bytes"].clone())
+    };
+    assert_eq!(told("f").await, (json!(1), json!(1007), json!(20)));
+    assert_eq!(told("g").await, (json!(1), json!(0), json!(0)));
+    let shown = text(&world, "/metrics").await;
+    let shown: Vec<_> = shown.lines().filter(|line| line.starts_with("hearth_function_network")).collect();
+    let expected = ["sent_bytes_total{function=\"f\"} 1007", "received_bytes_total{function=\"f\"} 20"];
+    assert_eq!(shown, expected.map(|line| format!("hearth_function_network_{line}")));
 }
 
 #[tokio::test]

@@ -24,10 +24,11 @@ use driver::{
 use futures_util::StreamExt;
 use linux::code;
 use linux::folders::{self, Viewer};
-use linux::net::{Lease, Space};
+use linux::net::{Attached, Lease, Space};
 use linux::seccomp::SockFilter;
 use linux::sentry::NO_DEVICE;
 use linux::slots::{Shelf, Slot};
+use model::metric::Traffic;
 use model::{CodeHash, InstanceId, Isolation, MOUNTS_FOLDER};
 use rustix::process::Signal;
 use tokio::io::unix::AsyncFd;
@@ -175,7 +176,10 @@ impl Inner {
         for bound in image.iter().flat_map(|image| &image.layout.binds) {
             self.has(agent.pid, &bound.path, bound.what.as_fd())?;
         }
-        made.network = self.connect(&spec, &wall, agent.pid)?;
+        let traffic = self.connect(&spec, &wall, agent.pid)?.and_then(|Attached { lease, traffic }| {
+            made.network = Some(lease);
+            traffic
+        });
         let (streams, guest) = streams(spec.invoke_streams, spec.user).map_err(system("make its streams"))?;
         let launch = Launch {
             filter: self.filter.clone(),
@@ -191,9 +195,10 @@ impl Inner {
         let oom = figures.oom.take().map(watched).transpose().map_err(system("watch its memory"))?;
         let (kill, killed) = watch::channel(false);
         let (tell, exit) = watch::channel(None);
-        let files = SandboxFiles { usage: figures.usage.duplicate(), freezer: figures.freezer.take() };
+        let mut files = SandboxFiles { usage: figures.usage.duplicate(), freezer: figures.freezer.take() };
         let stem = made.slot.clone().map(|slot| Stem { inner: self.clone(), slot, pid: agent.pid });
         let thaw = files.duplicate();
+        files.usage.network = traffic;
         let held = Held { id: spec.id.clone(), kill, exit, files, stem: stem.map(Arc::new) };
         tokio::spawn(made.live(agent, figures, thaw, oom, killed, tell));
         Ok(Sandbox { id: spec.id, streams, handle: Arc::new(held), steps: vec![] })
@@ -216,7 +221,7 @@ impl Inner {
 
     /// Gives the container its network from outside, before anything of the function's runs in it. Docker itself gives it
     /// none.
-    fn connect(&self, spec: &SandboxSpec, wall: &Wall, pid: i32) -> Result<Option<Lease>, StartError> {
+    fn connect(&self, spec: &SandboxSpec, wall: &Wall, pid: i32) -> Result<Option<Attached>, StartError> {
         if spec.egress.is_none() {
             return Ok(None);
         }
@@ -478,6 +483,10 @@ impl Handle for Held {
 
     fn usage(&self) -> Usage {
         self.files.usage.read()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.files.usage.read_traffic()
     }
 
     fn adopt(&self, code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {

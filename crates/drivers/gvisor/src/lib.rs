@@ -38,7 +38,7 @@ use driver::{
 };
 use linux::cgroup::{Cgroups, Group};
 use linux::folders::{self, Viewer};
-use linux::net::{Lease, Network, Space};
+use linux::net::{Attached, Lease, Network, Space};
 use linux::root::at;
 use linux::roots::{Extra, Roots, Var};
 use linux::{seccomp, sentry, sys};
@@ -176,7 +176,7 @@ impl Gvisor {
     }
 
     /// A namespace with the network in it that it asked for. runsc takes over what it finds there when it starts.
-    fn connect(&self, spec: &SandboxSpec) -> Result<Option<(Space, Lease)>, StartError> {
+    fn connect(&self, spec: &SandboxSpec) -> Result<Option<(Space, Attached)>, StartError> {
         if spec.egress.is_none() {
             return Ok(None);
         }
@@ -184,8 +184,8 @@ impl Gvisor {
         let Some(network) = &self.network else { return Err(refused("it has none")) };
         let made = Space::current().and_then(|home| Space::make(&home));
         let space = made.map_err(|error| StartError::System(format!("make its network namespace: {error}")))?;
-        let lease = network.attach(&spec.egress, &space).map_err(|why| refused(&why))?;
-        Ok(lease.map(|lease| (space, lease)))
+        let attached = network.attach(&spec.egress, &space).map_err(|why| refused(&why))?;
+        Ok(attached.map(|attached| (space, attached)))
     }
 
     fn unavailable(&self) -> StartError {
@@ -203,7 +203,9 @@ impl Gvisor {
         platform: Option<Platform>,
     ) -> Result<Started, StartError> {
         let system = |what: &'static str| move |error: io::Error| StartError::System(format!("{what}: {error}"));
-        let network = self.connect(spec)?;
+        let connected = self.connect(spec)?;
+        let (network, traffic) =
+            connected.map(|(space, Attached { lease, traffic })| ((space, lease), traffic)).unzip();
         let Some(works) = &mut self.works else { return Err(self.unavailable()) };
         let code = spec.code.as_ref().map(|code| works.code(code)).transpose()?;
         let layers = spec.layers.as_ref().map(|layers| works.code(layers)).transpose()?;
@@ -220,10 +222,11 @@ impl Gvisor {
             Ok((pidfd, socket, started))
         });
         match begun {
-            Ok((pidfd, socket, started)) => {
+            Ok((pidfd, socket, mut started)) => {
                 let (files, stem) = (started.files.duplicate(), spec.code.is_none());
                 let running = Running { pidfd, socket, remains, files, killed: false, out_of_memory: false, stem };
                 self.running.insert(spec.id.clone(), running);
+                started.files.usage.network = traffic.flatten();
                 Ok(started)
             }
             Err(error) => {

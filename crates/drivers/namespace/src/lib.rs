@@ -46,7 +46,7 @@ use forks::{Forks, KindId};
 pub use ground::{bind, enter, unbind};
 use linux::cgroup::{Cgroups, Group};
 use linux::folders::{self, Viewer};
-use linux::net::{Lease, Network, Space};
+use linux::net::{Attached, Lease, Network, Space};
 use linux::root::at;
 use linux::roots::Roots;
 use linux::{code, seccomp, sys};
@@ -186,7 +186,7 @@ impl Namespace {
     }
 
     /// Gives a new sandbox its network, from outside: its own first process need not know.
-    fn connect(&self, spec: &SandboxSpec, pid: i32) -> Result<Option<Lease>, StartError> {
+    fn connect(&self, spec: &SandboxSpec, pid: i32) -> Result<Option<Attached>, StartError> {
         if spec.egress.is_none() {
             return Ok(None);
         }
@@ -311,7 +311,7 @@ impl Namespace {
         steps.lap("clone");
 
         // Not kept: this process has the group, and a clone takes the longer the more descriptors there are.
-        let (files, stem) = (group.files(), spec.code.is_none());
+        let (mut files, stem) = (group.files(), spec.code.is_none());
         let mut running = Running {
             pidfd,
             status: status_read,
@@ -322,7 +322,8 @@ impl Namespace {
             _network: None,
         };
         match self.connect(spec, pid) {
-            Ok(lease) => running._network = lease,
+            Ok(None) => {}
+            Ok(Some(Attached { lease, traffic })) => (running._network, files.usage.network) = (Some(lease), traffic),
             Err(error) => {
                 self.abandon(running);
                 return Err(error);

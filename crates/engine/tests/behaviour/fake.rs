@@ -15,7 +15,8 @@ use bytes::{Bytes, BytesMut};
 use driver::{
     BoxFuture, Capability, Driver, Exit, ExitCause, Handle, Sandbox, SandboxSpec, StartError, Streams, Usage,
 };
-use model::{CodeHash, Isolation, LogLevel, Timestamp};
+use model::metric::Traffic;
+use model::{CodeHash, InstanceId, Isolation, LogLevel, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, watch};
@@ -36,6 +37,8 @@ pub struct Script {
     pub init_exit: Option<i32>,
     /// What `usage` says of memory, bytes.
     pub peak: Option<u64>,
+    /// What `traffic` says; none: it has no network.
+    pub traffic: Option<Arc<Mutex<Traffic>>>,
     /// Stems end as they are claimed.
     pub no_adoption: bool,
 }
@@ -61,15 +64,22 @@ pub struct Seen {
     pub handled: Mutex<Vec<String>>,
     /// Every stem that was given its code.
     pub adopted: AtomicU32,
+    /// Every sandbox that was given to a successor, and what was said of it.
+    pub given: Mutex<Vec<(String, Sandbox)>>,
 }
 
+#[derive(Clone)]
 struct FakeHandle {
+    id: InstanceId,
     kill: Arc<Notify>,
     exit: watch::Receiver<Option<Exit>>,
     peak: Option<u64>,
-    cpu: AtomicU64,
-    stem: AtomicBool,
+    cpu: Arc<AtomicU64>,
+    traffic: Option<Arc<Mutex<Traffic>>>,
+    stem: Arc<AtomicBool>,
     no_adoption: bool,
+    /// It is somebody else's to kill.
+    given: Arc<AtomicBool>,
     frozen: watch::Sender<bool>,
     seen: Arc<Seen>,
 }
@@ -163,7 +173,7 @@ impl Driver for FakeDriver {
             self.seen.started.fetch_add(1, Ordering::SeqCst);
             let live = self.seen.live.fetch_add(1, Ordering::SeqCst) + 1;
             self.seen.most_live.fetch_max(live, Ordering::SeqCst);
-            let (peak, no_adoption) = (script.peak, script.no_adoption);
+            let (peak, traffic, no_adoption) = (script.peak, script.traffic.clone(), script.no_adoption);
             let (freezer, frozen) = watch::channel(false);
             let guest = Guest {
                 id: spec.id.to_string(),
@@ -185,9 +195,19 @@ impl Driver for FakeDriver {
                 seen.live.fetch_sub(1, Ordering::SeqCst);
                 tell.send_replace(Some(Exit { cause, usage: Usage::default() }));
             });
-            let (stem, seen) = (AtomicBool::new(spec.code.is_none()), self.seen.clone());
-            let cpu = AtomicU64::new(0);
-            let handle = Arc::new(FakeHandle { kill, exit, peak, cpu, stem, no_adoption, frozen: freezer, seen });
+            let handle = Arc::new(FakeHandle {
+                id: spec.id.clone(),
+                kill,
+                exit,
+                peak,
+                cpu: Arc::default(),
+                traffic,
+                stem: Arc::new(AtomicBool::new(spec.code.is_none())),
+                no_adoption,
+                given: Arc::default(),
+                frozen: freezer,
+                seen: self.seen.clone(),
+            });
             let streams = Streams { control: control.into(), invoke: vec![invoke.into()], log: OwnedFd::from(log) };
             Ok(Sandbox { id: spec.id, streams, handle, steps: vec![] })
         })
@@ -203,7 +223,9 @@ fn tokio_stream(stream: StdStream) -> UnixStream {
 
 impl Handle for FakeHandle {
     fn kill(&self) {
-        self.kill.notify_one();
+        if !self.given.load(Ordering::SeqCst) {
+            self.kill.notify_one();
+        }
     }
 
     fn exited(&self) -> BoxFuture<'static, Exit> {
@@ -217,6 +239,19 @@ impl Handle for FakeHandle {
     fn usage(&self) -> Usage {
         let cpu = self.cpu.fetch_add(500, Ordering::Relaxed);
         Usage { memory_peak: self.peak, cpu: Some(Duration::from_micros(cpu)) }
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.traffic.as_ref().map(|traffic| *traffic.lock().unwrap())
+    }
+
+    fn give(&self, streams: Streams, about: String) -> BoxFuture<'static, Result<(), StartError>> {
+        self.given.store(true, Ordering::SeqCst);
+        let mut handle = self.clone();
+        handle.given = Arc::default();
+        let sandbox = Sandbox { id: self.id.clone(), streams, handle: Arc::new(handle), steps: vec![] };
+        self.seen.given.lock().unwrap().push((about, sandbox));
+        Box::pin(async { Ok(()) })
     }
 
     fn adopt(&self, _code: CodeHash) -> BoxFuture<'static, Result<(), StartError>> {

@@ -10,6 +10,7 @@ mod scaling;
 mod secrets;
 mod stems;
 mod streams;
+mod traffic;
 mod turns;
 mod waterfall;
 mod world;

@@ -78,10 +78,13 @@ pub fn run(args: MetricsArgs) -> anyhow::Result<ExitCode> {
     };
     let columns = ["calls", "errors", "throttled", "cold", "p50", "p90", "p99", "max", "init p50", "cpu", "peak"];
     let cost = view.price.as_ref().map(|price| format!("cost {}", price.currency));
-    let columns = columns.into_iter().chain(["GB-s"]).chain(cost.as_deref()).map(|name| (name, Right));
+    // Most functions have no network.
+    let networked = view.series.iter().any(|one| one.total.sent_bytes.max(one.total.received_bytes) > 0);
+    let network = networked.then_some(["sent", "received"]).into_iter().flatten();
+    let columns = columns.into_iter().chain(["GB-s"]).chain(cost.as_deref()).chain(network).map(|name| (name, Right));
     let columns: Vec<_> = (!title.is_empty()).then_some((title, Left)).into_iter().chain(columns).collect();
     let row = |one: &SeriesView| {
-        let cells = row(&one.total);
+        let cells = row(&one.total, networked);
         (!title.is_empty()).then(|| one.key.clone()).into_iter().chain(cells).collect()
     };
     out::table(&columns, view.series.iter().map(row).collect())?;
@@ -98,7 +101,7 @@ pub fn run(args: MetricsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(total: &PointView) -> Vec<String> {
+fn row(total: &PointView, networked: bool) -> Vec<String> {
     let took = |of: &Option<DurationView>, which: fn(&DurationView) -> u64| {
         of.as_ref().map_or_else(|| "-".to_owned(), |one| text::latency(which(one) as f64))
     };
@@ -118,6 +121,9 @@ fn row(total: &PointView) -> Vec<String> {
         text::digits(total.gb_seconds),
     ];
     cells.extend(total.cost.map(text::digits));
+    if networked {
+        cells.extend([total.sent_bytes, total.received_bytes].map(text::bytes));
+    }
     cells
 }
 

@@ -27,6 +27,7 @@ mod router;
 mod rules;
 mod space;
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,6 +67,15 @@ struct Inner {
     /// Or why there can be none, and what to do.
     home: Result<Space, (String, String)>,
     router: Option<Router>,
+}
+
+/// How a sandbox is connected.
+#[derive(Debug)]
+pub struct Attached {
+    pub lease: Lease,
+    /// What its devices carry: [`driver::UsageFiles::network`]. It is not to be kept by who keeps the lease, whose place is
+    /// free only when this is closed everywhere; until then, another is found.
+    pub traffic: Option<OwnedFd>,
 }
 
 /// A sandbox's place in the network; given back when dropped, which must be when the sandbox is gone.
@@ -124,7 +134,7 @@ impl Network {
 
     /// Connects a sandbox's namespace, in which there is nothing but loopback: some 1 ms, the first time 50. None: it is
     /// to have no network. The error is for people.
-    pub fn attach(&self, egress: &Egress, sandbox: &Space) -> Result<Option<Lease>, String> {
+    pub fn attach(&self, egress: &Egress, sandbox: &Space) -> Result<Option<Attached>, String> {
         if egress.is_none() {
             return Ok(None);
         }
@@ -136,8 +146,9 @@ impl Network {
             None => router.insert(Router::make(options, home).map_err(|error| format!("make the network: {error}"))?),
         };
         let attached = router.attach(egress, sandbox, home, options);
-        let (number, group) = attached.map_err(|error| format!("connect it to the network: {error}"))?;
-        Ok(Some(Lease { network: self.clone(), number, group }))
+        let (number, group, traffic) = attached.map_err(|error| format!("connect it to the network: {error}"))?;
+        let lease = Lease { network: self.clone(), number, group };
+        Ok(Some(Attached { lease, traffic }))
     }
 
     /// Takes away what is on the host. Every sandbox must be gone.

@@ -26,6 +26,9 @@ use super::{DEVICE, Options, nft};
 /// The calling thread's.
 const ROUTES: &str = "/proc/thread-self/net/route";
 
+/// The same's devices, and what they have carried.
+const DEVICES: &str = "/proc/thread-self/net/dev";
+
 /// Two Hearths that start must not choose the same wire.
 const LOCK: &[u8] = b"hearth-network";
 const LOCK_LIMIT: Duration = Duration::from_secs(3);
@@ -219,23 +222,25 @@ impl Router {
         }))
     }
 
-    /// A place for a sandbox: its number and its group.
+    /// A place for a sandbox: its number, its group, and the file that says what its devices carry, if it can be opened.
     pub fn attach(
         &mut self,
         egress: &Egress,
         sandbox: &Space,
         home: &Space,
         options: &Options,
-    ) -> io::Result<(u32, u32)> {
+    ) -> io::Result<(u32, u32, Option<OwnedFd>)> {
         let resolver = Resolver::read();
         if resolver != self.resolver {
             self.resolver = resolver;
             self.write_host(options)?;
         }
-        let mut there = sandbox.inside(home, || {
+        let (mut there, traffic) = sandbox.inside(home, || {
             // For the device that is made next; loopback keeps its `::1`.
             without_ipv6("default")?;
-            Netlink::open()
+            // It goes on telling of this namespace, whoever reads it.
+            let traffic = fs::File::open(DEVICES).ok().map(OwnedFd::from);
+            Ok((Netlink::open()?, traffic))
         })?;
         let group = match egress {
             Egress::None => return Err(io::ErrorKind::InvalidInput.into()),
@@ -247,7 +252,7 @@ impl Router {
         if connected.is_err() {
             self.leave(group);
         }
-        Ok((connected?, group))
+        Ok((connected?, group, traffic))
     }
 
     fn connect(&mut self, group: u32, sandbox: &Space, there: &mut Netlink) -> io::Result<u32> {
@@ -348,7 +353,7 @@ fn undo(options: &Options) -> io::Result<()> {
 
 /// The devices of this network namespace, without loopback and what is ours.
 fn devices() -> io::Result<Vec<String>> {
-    let text = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let text = fs::read_to_string(DEVICES)?;
     let names = text.lines().skip(2).filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim().to_owned());
     Ok(names.filter(|name| name != "lo" && !name.starts_with(DEVICE)).collect())
 }

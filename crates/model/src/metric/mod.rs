@@ -1,6 +1,7 @@
 //! What is counted of many calls together, so that it can be added up over time and over functions. Pure: no clock.
 
 mod histogram;
+mod traffic;
 mod varint;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use crate::fault::{Blame, FaultCode};
 use crate::record::{InstanceState, Record, RecordOutcome};
 
 pub use histogram::{Histogram, MOST as LONGEST};
+pub use traffic::Traffic;
 
 /// Of calls of one kind in one span of time. The default is of none; sums of any two are of both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Aggregate {
     pub response_bytes: u64,
     /// What AWS Lambda would bill, of the calls whose memory is known: MB (2²⁰ bytes) times milliseconds.
     pub mib_ms: u64,
+    /// What instances sent and received over their networks.
+    pub traffic: Traffic,
     /// Highest that an instance was seen to hold, bytes; 0 where nothing was measured.
     pub memory_peak: u64,
     /// Instances in each state times the milliseconds that they were in it, in the order of [`STATES`].
@@ -41,8 +45,11 @@ pub const STATES: [InstanceState; 4] =
     [InstanceState::Starting, InstanceState::Idle, InstanceState::Frozen, InstanceState::Busy];
 
 /// The form that [`Aggregate::to_bytes`] writes.
-const FORM: u8 = 2;
-/// The one before, without `mib_ms`.
+const FORM: u8 = 3;
+/// The one before, without `traffic`. What has none is still written so: where two versions write into the same steps, as in
+/// an upgrade, the older one does not lose what it can understand.
+const UNCONNECTED: u8 = 2;
+/// The one before that, without `mib_ms`.
 const UNBILLED: u8 = 1;
 
 /// MB (2²⁰ bytes) times milliseconds as GB-seconds, a GB being 2³⁰ bytes as in clouds' prices.
@@ -82,6 +89,11 @@ impl Aggregate {
         self.memory_peak = self.memory_peak.max(record.memory_peak.unwrap_or(0));
     }
 
+    /// Instances sent and received that.
+    pub fn add_traffic(&mut self, more: Traffic) {
+        self.traffic += more;
+    }
+
     /// An instance was in that state for so long.
     pub fn add_instance(&mut self, state: InstanceState, millis: u64) {
         if let Some(at) = STATES.iter().position(|one| *one == state) {
@@ -103,6 +115,7 @@ impl Aggregate {
             request_bytes,
             response_bytes,
             mib_ms,
+            traffic,
             memory_peak,
             instance_ms,
         } = other;
@@ -125,6 +138,7 @@ impl Aggregate {
         self.duration.merge(duration);
         self.init.merge(init);
         self.queue.merge(queue);
+        self.traffic += *traffic;
         self.memory_peak = self.memory_peak.max(*memory_peak);
     }
 
@@ -149,7 +163,8 @@ impl Aggregate {
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![FORM];
+        let form = if self.traffic.is_none() { UNCONNECTED } else { FORM };
+        let mut bytes = vec![form];
         let numbers = [
             self.calls,
             self.cold,
@@ -161,6 +176,9 @@ impl Aggregate {
             self.memory_peak,
         ];
         numbers.iter().chain(&self.instance_ms).for_each(|number| varint::put(&mut bytes, *number));
+        if form == FORM {
+            [self.traffic.sent, self.traffic.received].iter().for_each(|number| varint::put(&mut bytes, *number));
+        }
         for histogram in [&self.duration, &self.init, &self.queue] {
             histogram.write(&mut bytes);
         }
@@ -177,7 +195,8 @@ impl Aggregate {
     /// None for what [`Self::to_bytes`] does not write. A code that is not known here is left out.
     pub fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
         let from = &mut bytes;
-        let (form @ (FORM | UNBILLED), rest) = from.split_first().map(|(form, rest)| (*form, rest))? else {
+        let (form @ (FORM | UNCONNECTED | UNBILLED), rest) = from.split_first().map(|(form, rest)| (*form, rest))?
+        else {
             return None;
         };
         *from = rest;
@@ -194,6 +213,9 @@ impl Aggregate {
         };
         for millis in &mut aggregate.instance_ms {
             *millis = varint::take(from)?;
+        }
+        if form == FORM {
+            aggregate.traffic = Traffic { sent: varint::take(from)?, received: varint::take(from)? };
         }
         aggregate.duration = Histogram::read(from)?;
         aggregate.init = Histogram::read(from)?;
@@ -227,9 +249,13 @@ mod tests {
         };
         let faults = prop::collection::btree_map(prop::sample::select(FaultCode::ALL), 1u64..1000, 0..4);
         let numbers = prop::array::uniform8(0u64..1 << 40);
-        (numbers, prop::array::uniform4(0u64..1 << 40), faults, [histogram(), histogram(), histogram()]).prop_map(
+        let traffic = (0u64..1 << 40, 0u64..3).prop_map(|(sent, received)| Traffic { sent, received });
+        let traffic = prop_oneof![Just(Traffic::default()), traffic];
+        let instance_ms = prop::array::uniform4(0u64..1 << 40);
+        (numbers, traffic, instance_ms, faults, [histogram(), histogram(), histogram()]).prop_map(
             |(
                 [calls, cold, cpu_us, cpu_calls, request_bytes, response_bytes, mib_ms, memory_peak],
+                traffic,
                 instance_ms,
                 faults,
                 all,
@@ -247,6 +273,7 @@ mod tests {
                     request_bytes,
                     response_bytes,
                     mib_ms,
+                    traffic,
                     memory_peak,
                     instance_ms,
                 }
@@ -270,7 +297,7 @@ mod tests {
 
         #[test]
         fn what_was_written_before_calls_were_billed_is_read(a in aggregates()) {
-            let a = Aggregate { mib_ms: 0, ..a };
+            let a = Aggregate { mib_ms: 0, traffic: Traffic::default(), ..a };
             // Its number is one byte, the seventh.
             let mut bytes = a.to_bytes();
             let mut from = &bytes[1..];
@@ -279,6 +306,13 @@ mod tests {
             prop_assert_eq!(bytes.remove(at), 0);
             bytes[0] = UNBILLED;
             prop_assert_eq!(Aggregate::from_bytes(&bytes), Some(a));
+        }
+
+        #[test]
+        fn what_has_no_traffic_is_written_as_it_was_before_that_was_counted(a in aggregates()) {
+            let quiet = Aggregate { traffic: Traffic::default(), ..a.clone() };
+            prop_assert_eq!(quiet.to_bytes()[0], UNCONNECTED);
+            prop_assert_eq!(a.to_bytes()[0], if a == quiet { UNCONNECTED } else { FORM });
         }
 
         #[test]

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::metric::Aggregate;
+use model::metric::{Aggregate, Traffic};
 use model::{
     Blame, Door, FaultCode, InstanceState, Isolation, Memory, Record, RecordOutcome, Revision, Timestamp, Version,
 };
-use store::observe::{InstanceTime, MetricsBy, MetricsQuery, OTHER, RecordSearch};
+use store::observe::{InstanceTime, InstanceTraffic, MetricsBy, MetricsQuery, OTHER, RecordSearch};
 use store::{LogQuery, Observe, StoreError, Telemetry};
 
 use crate::telemetry::{line, record};
@@ -70,6 +70,15 @@ async fn figures_are_those_of_the_records() {
     };
     exact.add_instance(busy.state, busy.millis);
     home.store.instances(vec![busy]);
+    let egress = |function: &str, sent, received| InstanceTraffic {
+        function: name(function),
+        revision: Revision(1),
+        version: Version::Latest,
+        isolation: Isolation::Namespace,
+        traffic: Traffic { sent, received },
+    };
+    exact.add_traffic(Traffic { sent: 3_003, received: 30 });
+    home.store.traffic(vec![egress("f", 1_000, 10), egress("f", 2_000, 20), egress("g", 3, 0)]);
     assert_eq!(sums(&home, all(MetricsBy::Nothing)).await, BTreeMap::from([(String::new(), exact.clone())]));
     let by = |by| sums(&home, all(by));
     let keys =
@@ -83,6 +92,8 @@ async fn figures_are_those_of_the_records() {
     assert_eq!((only.calls, only.errors(), only.throttles(), only.blamed(Blame::Function)), (2, 2, 1, 1));
     let unknown = MetricsQuery { function: Some(name("h")), ..all(MetricsBy::Nothing) };
     assert!(home.store.metrics(unknown).await.unwrap().is_empty());
+    assert_eq!(only.traffic, Traffic { sent: 3, received: 0 });
+    assert!(by(MetricsBy::Door).await.values().all(|sum| sum.traffic.is_none()), "an instance is of no door");
     let totals = home.store.totals().await.unwrap();
     let mut sum = Aggregate::default();
     totals.iter().for_each(|one| sum.merge(&one.figures));

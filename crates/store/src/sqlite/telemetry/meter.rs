@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use model::metric::Aggregate;
-use model::{FunctionName, Isolation, Qualifier, Timestamp, Version};
+use model::{FunctionName, Isolation, Qualifier, Revision, Timestamp, Version};
 use rusqlite::{Connection, OptionalExtension, Statement, params};
 
 use super::queue::Item;
@@ -47,6 +47,18 @@ struct Kind {
 }
 
 impl Kind {
+    /// Instances serve calls of every door and alias.
+    fn of_instances(function: i64, revision: Revision, version: Version, isolation: Isolation) -> Self {
+        Self {
+            function,
+            revision: revision.0 as i64,
+            version: version_number(version),
+            alias: String::new(),
+            isolation: isolation.as_str().to_owned(),
+            door: String::new(),
+        }
+    }
+
     /// What would make ever more of them is left out.
     fn of_all_time(self) -> Self {
         Self { revision: 0, version: 0, alias: String::new(), ..self }
@@ -128,15 +140,16 @@ fn of_batch(conn: &Connection, names: &mut Names, items: &[Item]) -> rusqlite::R
             }
             Item::Instances(times) => {
                 for time in times {
-                    let kind = Kind {
-                        function: names.id(conn, &time.function)?,
-                        revision: time.revision.0 as i64,
-                        version: version_number(time.version),
-                        alias: String::new(),
-                        isolation: time.isolation.as_str().to_owned(),
-                        door: String::new(),
-                    };
+                    let function = names.id(conn, &time.function)?;
+                    let kind = Kind::of_instances(function, time.revision, time.version, time.isolation);
                     kinds.entry(kind).or_default().add_instance(time.state, time.millis);
+                }
+            }
+            Item::Traffic(traffic) => {
+                for one in traffic {
+                    let function = names.id(conn, &one.function)?;
+                    let kind = Kind::of_instances(function, one.revision, one.version, one.isolation);
+                    kinds.entry(kind).or_default().add_traffic(one.traffic);
                 }
             }
         }

@@ -24,7 +24,9 @@ use tokio::sync::watch;
 
 use super::SqliteStore;
 use super::database::{self, Readers};
-use crate::observe::{InstanceTime, MetricsQuery, MetricsSeries, Observe, RecordPage, RecordSearch, Total};
+use crate::observe::{
+    InstanceTime, InstanceTraffic, MetricsQuery, MetricsSeries, Observe, RecordPage, RecordSearch, Total,
+};
 use crate::{LogPage, LogQuery, RecordQuery, StoreError, Telemetry};
 use queue::{Item, Queue};
 pub(super) use rows::SCHEMA;
@@ -158,6 +160,10 @@ impl Telemetry for SqliteStore {
 impl Observe for SqliteStore {
     fn instances(&self, times: Vec<InstanceTime>) {
         self.telemetry.queue.push(Item::Instances(times));
+    }
+
+    fn traffic(&self, traffic: Vec<InstanceTraffic>) {
+        self.telemetry.queue.push(Item::Traffic(traffic));
     }
 
     async fn metrics(&self, query: MetricsQuery) -> Result<Vec<MetricsSeries>, StoreError> {

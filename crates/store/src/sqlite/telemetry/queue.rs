@@ -14,7 +14,7 @@ use model::{FunctionName, Kept, LogLine, Payloads, Record};
 use tokio::sync::oneshot;
 
 use crate::StoreError;
-use crate::observe::InstanceTime;
+use crate::observe::{InstanceTime, InstanceTraffic};
 
 /// How much telemetry may wait to be written. What comes beyond is dropped and counted.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,7 @@ pub(super) enum Item {
     Record(Box<Record>, Option<Box<Payloads>>),
     Line(LogLine),
     Instances(Vec<InstanceTime>),
+    Traffic(Vec<InstanceTraffic>),
 }
 
 pub(super) struct Queue {
@@ -198,8 +199,11 @@ impl State {
             held.items < limits.items / of * parts && held.bytes + size <= limits.bytes / of * parts
         };
         match item {
-            Item::Record(..) | Item::Instances(_) if !fits(self.held, 1, 1) => return false,
-            Item::Record(..) | Item::Instances(_) => {}
+            Item::Record(..) | Item::Instances(_) | Item::Traffic(_) => {
+                if !fits(self.held, 1, 1) {
+                    return false;
+                }
+            }
             Item::Line(line) => {
                 let lines = match self.lines.get_mut(&line.function) {
                     Some(lines) => lines,
@@ -224,7 +228,7 @@ impl Item {
     pub fn record(&self) -> Option<(&Record, Option<&Payloads>)> {
         match self {
             Item::Record(record, payloads) => Some((record, payloads.as_deref())),
-            Item::Line(_) | Item::Instances(_) => None,
+            Item::Line(_) | Item::Instances(_) | Item::Traffic(_) => None,
         }
     }
 
@@ -234,6 +238,7 @@ impl Item {
             Item::Record(_, payloads) => 500 + payloads.as_ref().map_or(0, |payloads| payloads.bytes()),
             Item::Line(line) => 250 + line.message.len(),
             Item::Instances(times) => 100 * times.len(),
+            Item::Traffic(traffic) => 100 * traffic.len(),
         }
     }
 }
