@@ -186,8 +186,9 @@ while True:
 
 
 @pytest.fixture
-def sink():
-    """A listener beyond this machine, of which Hearths see nothing but its address."""
+def sink(new_hearth):
+    """A listener beyond this machine, of which Hearths see nothing but its address. Gone before `new_hearth` looks for what
+    was left behind: from in here, all that others start meanwhile would be in another network."""
     why_not = world.possible()
     if why_not:
         pytest.skip(f"no network namespaces for this test: {why_not}")
@@ -204,7 +205,7 @@ def sink():
 
 
 @pytest.mark.parametrize("isolation", ["namespace", "docker", "gvisor"])
-def test_what_a_function_sends_over_its_network_is_counted(sink, new_hearth, tmp_path, isolation):
+def test_what_a_function_sends_over_its_network_is_counted(new_hearth, sink, tmp_path, isolation):
     sent, received = 2_000_000, 1_000_000
     folder = write(tmp_path / "f", SENDS)
 
