@@ -25,7 +25,7 @@ hello: build ## build, start Hearth for a moment, deploy and call an example
 	@tests/hello $(HEARTH)
 
 test: build $(VENV)/ready unit dashboard-unit browser bootstraps examples ## all tests; the crash suite in its short version
-	$(PYTEST) tests
+	tests/again $(PYTEST) tests
 
 check: lint test guest bench-quick ## what CI runs
 
@@ -36,7 +36,7 @@ lint: $(DASHBOARD) ## formatting and clippy
 		else echo "lint: licences, bans and sources are not checked: cargo install cargo-deny --locked"; fi
 
 unit: $(DASHBOARD) ## Rust unit tests, property tests and house rules
-	cargo test --workspace --locked
+	tests/again cargo test --workspace --locked
 
 dashboard: $(DASHBOARD) ## the dashboard's files, which the binary holds
 
@@ -47,13 +47,13 @@ dashboard-unit: $(DASHBOARD) ## the dashboard's pure parts
 	cd dashboard && npm run --silent test
 
 browser: build ## the dashboard in a browser (chromium), against a real Hearth
-	cd dashboard && HEARTH=$(abspath $(HEARTH)) npm run --silent e2e
+	cd dashboard && HEARTH=$(abspath $(HEARTH)) ../tests/again npm run --silent e2e
 
 screenshots: build ## pictures of every page, in dashboard/shots
 	cd dashboard && HEARTH=$(abspath $(HEARTH)) npm run --silent screenshots
 
 bootstraps: $(VENV)/ready ## the Python, Node and Java bootstraps over real streams
-	cd runtimes/tests && ../../$(VENV)/bin/python -m pytest -q
+	cd runtimes/tests && ../../tests/again ../../$(VENV)/bin/python -m pytest -q
 
 examples: $(VENV)/ready ## the examples' own unit tests
 	PYTHONPATH=examples $(VENV)/bin/python -m pytest -q --import-mode=importlib examples
@@ -76,7 +76,7 @@ attacks: build $(VENV)/ready ## every attack on every isolation; docs/attacks.md
 	$(PYTEST) -s --all-attacks tests/attacks
 
 guest: build $(VENV)/ready ## the limits on cgroup v2, in a small virtual machine
-	tests/guest/run
+	tests/again tests/guest/run
 
 # What parses what comes from outside. `fuzz/`: targets that cargo-fuzz leads into every corner of the code; they need a
 # nightly compiler and `cargo install cargo-fuzz --locked`. `chance`: inputs by chance on the stable one, part of the unit tests.
@@ -189,7 +189,7 @@ bench: build ## side-by-side speed, full; a table of all goals; within half an h
 	cargo run --release --locked -p bench -- $(ARGS)
 
 bench-quick: build ## that the benchmark runs, with wide gates
-	cargo run --release --locked -p bench -- --quick
+	tests/again cargo run --release --locked -p bench -- --quick
 
 # Advisories come from the network, the rest does not: `make deny CHECKS=` for all.
 CHECKS ?= licenses bans sources
