@@ -12,12 +12,14 @@ import socket
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness import proc
 from harness.door import Door, credentials
+from harness.listen import Listener
 from harness.wait import until
 
 SOURCES = Path(__file__).parent / "attacker"
@@ -94,23 +96,17 @@ class Canaries:
         nameless.bind("\0" + self.abstract)
         both = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
         self.port = both.getsockname()[1]
-        self._listeners = [local, nameless, both]
-        for one in self._listeners:
+        self._listeners = []
+        for one in (local, nameless, both):
             one.listen(64)
-            threading.Thread(target=self._listen, args=(one,), daemon=True).start()
+            self._listeners.append(Listener(one, partial(self._came, one.getsockname())))
         # A process that a function could guess the number of, for the same user as any sandbox cannot be.
         self.process = subprocess.Popen(["sleep", "86400"])
         self.programs = {path: digest(path) for path in [Path(hearth.binary), *programs_of(hearth)]}
         self.host_name = socket.gethostname()
 
-    def _listen(self, one):
-        while True:
-            try:
-                connection, peer = one.accept()
-            except OSError:
-                return
-            self.reached.append(f"{one.getsockname()!r} was reached by {peer!r}")
-            connection.close()
+    def _came(self, here, peer):
+        self.reached.append(f"{here!r} was reached by {peer!r}")
 
     def assert_untouched(self):
         assert not self.reached, self.reached

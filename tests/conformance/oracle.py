@@ -3,9 +3,10 @@
 import os
 import socket
 import tempfile
-import threading
 import uuid
 from pathlib import Path
+
+from harness.listen import Listener
 
 from .suite import Places
 
@@ -19,10 +20,10 @@ class Oracle:
         self.canary.chmod(0o755)
         (self.canary / "canary").write_text(self.secret)
         (self.canary / "canary").chmod(0o644)
-        self._listener = socket.create_server(("0.0.0.0", 0))
-        self.port = self._listener.getsockname()[1]
+        listener = socket.create_server(("0.0.0.0", 0))
+        self.port = listener.getsockname()[1]
         self.visitors = []
-        threading.Thread(target=self._count, daemon=True).start()
+        self._listener = Listener(listener, self.visitors.append)
         self.places = Places(
             {
                 "$LISTENER_PORT": self.port,
@@ -34,15 +35,6 @@ class Oracle:
                 "$TAG": hearth.tag,
             }
         )
-
-    def _count(self):
-        while True:
-            try:
-                connection, address = self._listener.accept()
-            except OSError:
-                return
-            self.visitors.append(address)
-            connection.close()
 
     def check(self):
         assert self.works(), "the oracle's own listener does not answer: its silence would prove nothing"

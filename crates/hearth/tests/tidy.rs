@@ -18,6 +18,8 @@ const TABLE: &[(&str, &[&str])] = &[
     // What several drivers are built from: none of them imports another.
     ("linux", &["model", "driver"]),
     ("namespace", &["model", "driver", "wire", "linux"]),
+    // What the spawner's drivers are tried with; in no program.
+    ("conformance", &["model", "driver"]),
     ("agent-image", &[]),
     ("docker", &["model", "driver", "agent", "agent-image", "linux"]),
     ("gvisor", &["model", "driver", "agent", "agent-image", "linux"]),

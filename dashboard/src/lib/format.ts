@@ -101,8 +101,9 @@ export function plural(n: number, one: string, many = `${one}s`): string {
   return `${n.toLocaleString("en-US")} ${n === 1 ? one : many}`;
 }
 
+/** The end of an id: ids begin with the time, and those of one hour look alike there. */
 export function short(id: string, length = 8): string {
-  return id.length > length ? id.slice(0, length) : id;
+  return id.slice(-length);
 }
 
 /** A size as Hearth writes it, in bytes: `256MB` is 256 MiB; none where it is no size. */

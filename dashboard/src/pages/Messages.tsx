@@ -4,7 +4,7 @@ import { ask } from "../api/client";
 import { api } from "../api/paths";
 import type { DeletedView, MessageList, MessageQueueView, MessageView, SentList } from "../api/schema";
 import { refresh, useAction } from "../api/use";
-import { ago, plural } from "../lib/format";
+import { ago, plural, short } from "../lib/format";
 import { Badge, Button, Card, ErrorBox, Field, TextField } from "../ui/parts";
 import { toast } from "../ui/toast";
 
@@ -14,7 +14,7 @@ export function Send({ queue }: { queue: MessageQueueView }) {
   const send = useAction(async () => {
     const message = { body, ...(delay.trim() === "" ? {} : { delay: delay.trim() }) };
     const sent = await ask<SentList>(api.messageQueue(queue.name, "messages"), { method: "POST", body: { messages: [message] } });
-    toast(`Message ${sent.ids[0]?.slice(0, 8) ?? ""} is on disk`);
+    toast(`Message ${short(sent.ids[0] ?? "")} is on disk`);
     await refresh(api.queues);
   });
   return (
@@ -46,8 +46,8 @@ export function Receive({ queue, taken, now }: { queue: MessageQueueView; taken:
   });
   const drop = useAction(async (one: MessageView) => {
     const { done } = await ask<DeletedView>(api.messageQueue(queue.name, "delete"), { method: "POST", body: { receipts: [one.receipt] } });
-    if (done[0]) toast(`Message ${one.id.slice(0, 8)} is deleted`);
-    else toast(`Message ${one.id.slice(0, 8)} is not yours any more: it was received again, or is gone`, true);
+    if (done[0]) toast(`Message ${short(one.id)} is deleted`);
+    else toast(`Message ${short(one.id)} is not yours any more: it was received again, or is gone`, true);
     setGot((before) => before?.filter((each) => each.receipt !== one.receipt));
     await refresh(api.queues);
   });
@@ -72,15 +72,15 @@ export function Receive({ queue, taken, now }: { queue: MessageQueueView; taken:
           {got.map((one) => (
             <li key={one.receipt}>
               <header>
-                <code>{one.id.slice(0, 8)}</code>
+                <code>{short(one.id)}</code>
                 <span class="hint">
                   sent {ago(one.sent, now)}, received {plural(one.receives, "time")}
                 </span>
                 {one.origin && <Badge tone="bad">from {one.origin}</Badge>}
                 <span class="grow" />
-                <Button small kind="quiet" icon="trash" label={`Delete message ${one.id.slice(0, 8)}`} busy={drop.busy} onClick={() => void drop.run(one)} />
+                <Button small kind="quiet" icon="trash" label={`Delete message ${short(one.id)}`} busy={drop.busy} onClick={() => void drop.run(one)} />
               </header>
-              <pre tabIndex={0} aria-label={`Body of ${one.id.slice(0, 8)}`}>
+              <pre tabIndex={0} aria-label={`Body of ${short(one.id)}`}>
                 {one.body}
               </pre>
             </li>

@@ -4,7 +4,7 @@ import { ask } from "../api/client";
 import { api } from "../api/paths";
 import type { EventChoice, EventList, EventsChanged, EventView, QueueView } from "../api/schema";
 import { refresh, useAction, useRead, useTick } from "../api/use";
-import { ago, bytes, count, plural, span } from "../lib/format";
+import { ago, bytes, count, plural, short, span } from "../lib/format";
 import { to } from "../router";
 import { Badge, Button, Card, Confirm, Dialog, Empty, ErrorBox, PageHead, Show, Stat, Table } from "../ui/parts";
 import { toast } from "../ui/toast";
@@ -127,7 +127,7 @@ function Events(props: { events: EventView[]; now: number; onLook: (id: string) 
         <tr key={one.id}>
           <td>
             <button type="button" class="link mono" onClick={() => props.onLook(one.id)}>
-              {one.id.slice(0, 8)}
+              {short(one.id)}
             </button>
           </td>
           <td>
@@ -150,7 +150,7 @@ function Events(props: { events: EventView[]; now: number; onLook: (id: string) 
                   Run again
                 </Button>
               )}
-              {props.onPurge && <Button small kind="quiet" icon="trash" label={`Remove event ${one.id.slice(0, 8)}`} onClick={() => props.onPurge?.(one.id)} />}
+              {props.onPurge && <Button small kind="quiet" icon="trash" label={`Remove event ${short(one.id)}`} onClick={() => props.onPurge?.(one.id)} />}
             </span>
           </td>
         </tr>
@@ -174,7 +174,7 @@ export function plainError(error: string | null | undefined): string {
 function Look({ id, onClose }: { id: string; onClose: () => void }) {
   const reading = useRead<EventView>(api.event(id));
   return (
-    <Dialog title={`Event ${id.slice(0, 8)}`} onClose={onClose} wide>
+    <Dialog title={`Event ${short(id)}`} onClose={onClose} wide>
       <Show data={reading.data} error={reading.error} again={reading.again}>
         {(one) => (
           <>

@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { follow } from "../api/records";
 import type { LogLineView } from "../api/schema";
-import { clock, plural } from "../lib/format";
+import { clock, plural, short } from "../lib/format";
 import { hue } from "../lib/hue";
 import { readLine } from "../lib/logline";
 import { to } from "../router";
@@ -26,7 +26,7 @@ export function LogLines({ lines, withFunction, empty }: { lines: LogLineView[];
           <Message text={line.message} />
           {line.request_id && (
             <a class="log-call" href={to.invocation(line.request_id)} title={`invocation ${line.request_id}`}>
-              {line.request_id.slice(0, 6)}
+              {short(line.request_id, 6)}
             </a>
           )}
         </li>

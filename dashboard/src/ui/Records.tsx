@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { type Filter, type InvocationPage, invocations } from "../api/records";
 import type { RecordView } from "../api/schema";
 import { useTick } from "../api/use";
-import { ago, micros } from "../lib/format";
+import { ago, micros, short } from "../lib/format";
 import { to } from "../router";
 import { Badge, Empty, ErrorBox, Skeleton, Table } from "./parts";
 
@@ -44,7 +44,7 @@ export function RecordTable({ records, withFunction }: { records: RecordView[]; 
             <td>{one.isolation ?? "–"}</td>
             <td>
               <a class="mono" href={to.invocation(one.request_id)}>
-                {one.request_id.slice(0, 8)}
+                {short(one.request_id)}
               </a>
             </td>
           </tr>

@@ -4,7 +4,7 @@ import { ask } from "../api/client";
 import { api } from "../api/paths";
 import type { EventMade, ScheduleView } from "../api/schema";
 import { refresh, useAction, useTick } from "../api/use";
-import { ago, moment } from "../lib/format";
+import { ago, moment, short } from "../lib/format";
 import { to } from "../router";
 import { Badge, Button, Table } from "./parts";
 import { toast, toastError } from "./toast";
@@ -24,7 +24,7 @@ function Row({ one, withFunction, more }: { one: ScheduleView; withFunction: boo
   const act = useAction(async (verb: "pause" | "resume" | "run") => {
     try {
       const made = await ask<EventMade | undefined>(api.schedule(one.function, one.name, verb), { method: "POST" });
-      toast(verb === "run" ? `Runs now: event ${made?.id.slice(0, 8) ?? ""}` : verb === "pause" ? `${one.name} is paused` : `${one.name} goes on`);
+      toast(verb === "run" ? `Runs now: event ${short(made?.id ?? "")}` : verb === "pause" ? `${one.name} is paused` : `${one.name} goes on`);
       await refresh(api.schedules(), api.queue);
     } catch (error) {
       toastError(error);

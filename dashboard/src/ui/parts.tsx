@@ -2,6 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api/client";
+import { short } from "../lib/format";
 import { Icon, type IconName } from "./icons";
 
 export function Button(props: {
@@ -118,7 +119,7 @@ export function ErrorBox({ error, again }: { error: unknown; again?: () => void 
         {known?.code && (
           <p class="hint">
             <code>{known.code}</code> · <code>hearth explain {known.code}</code>
-            {known.requestId && <> · request {known.requestId.slice(0, 8)}</>}
+            {known.requestId && <> · request {short(known.requestId)}</>}
           </p>
         )}
       </div>

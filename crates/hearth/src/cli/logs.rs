@@ -198,8 +198,8 @@ impl Printer {
             _ => paint.dim(&padded),
         };
         let id = line.request_id.as_deref().unwrap_or("-");
-        let id = format!("{:<8}", id.chars().take(8).collect::<String>());
-        let (time, id) = (paint.dim(&text::one_line(&line.time)), paint.dim(&text::one_line(&id)));
+        let id = paint.dim(&format!("{:<8}", text::short_id(id)));
+        let time = paint.dim(&text::one_line(&line.time));
         let name = if self.names { format!("{} ", paint.bold(&text::one_line(&line.function))) } else { String::new() };
         format!("{time} {level} {id} {name}{}", text::lines(own_message(line)))
     }
@@ -332,7 +332,7 @@ mod tests {
         let line = LogLineView {
             time: "2026-11-22T10:00:00.123Z".into(),
             function: "f".into(),
-            request_id: Some("0a1b2c3d-0000-4000-8000-000000000000".into()),
+            request_id: Some("01995a2e-0000-7000-8000-00000a1b2c3d".into()),
             instance: "0123456789abcdef".into(),
             level: Some("error".into()),
             message: "boom\x1b[2J\n2026-11-22T10:00:00.124Z info  0a1b2c3d all well".into(),

@@ -25,6 +25,12 @@ pub fn block(text: &str) -> String {
     neutral(text, "\n")
 }
 
+/// The end of an id: ids begin with the time, and those of one hour look alike there.
+pub fn short_id(id: &str) -> String {
+    let more = id.chars().count().saturating_sub(8);
+    one_line(&id.chars().skip(more).collect::<String>())
+}
+
 fn neutral(text: &str, line_end: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

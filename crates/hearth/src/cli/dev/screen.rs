@@ -118,7 +118,6 @@ fn shown(what: &[String]) -> String {
 
 /// A call in the columns of a log line.
 fn call(record: &RecordView, paint: out::Paint) -> String {
-    let id: String = record.request_id.chars().take(8).collect();
     let micros = Duration::from_micros;
     let outcome = match record.outcome.code {
         None => paint.green("ok"),
@@ -129,6 +128,6 @@ fn call(record: &RecordView, paint: out::Paint) -> String {
         true => format!("cold, {} of it starting", text::span(micros(record.queued_us))),
         false => "warm".to_owned(),
     };
-    let (time, id) = (paint.dim(&text::one_line(&record.received)), paint.dim(&text::one_line(&id)));
+    let (time, id) = (paint.dim(&text::one_line(&record.received)), paint.dim(&text::short_id(&record.request_id)));
     format!("{time} {} {id} {outcome}, {took}, {how}", paint.bold("call "))
 }
