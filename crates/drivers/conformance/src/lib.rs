@@ -3,6 +3,8 @@
 //! A driver's `tests/sandbox.rs` calls [`run`] with a driver to try, and with claims of its own. Not libtest: its threads
 //! would be copied into sandboxes. Functions are shell commands, and the spawner's one thread is the test's.
 
+#![forbid(unsafe_code)]
+
 mod bed;
 mod cases;
 
