@@ -51,6 +51,10 @@ def sandboxes(before, calm):
     }
 
 
+def enough(what):
+    return what if all(len(what[kind]) >= SANDBOXES for kind in ("processes", "control groups")) else None
+
+
 def still_there(what, before, mounts):
     """Of what was there, what is there yet; and mounts that a Hearth at rest does not have."""
     table = proc.everyone()
@@ -74,9 +78,7 @@ def test_of_killed_sandboxes_nothing_is_left(new_hearth, tmp_path):
     clean, counted = [], Counter()
     for number in range(ROUNDS):
         with Load(hearth, "nap", {}, clients=SANDBOXES + 4):
-            until("all sandboxes", lambda: len(hearth.api.instances("nap")) >= SANDBOXES, within=60)
-            what = sandboxes(before, calm)
-            assert all(len(what[kind]) >= SANDBOXES for kind in ("processes", "control groups")), what
+            what = until("all sandboxes", lambda: enough(sandboxes(before, calm)), within=60)
             # The server, the spawner, and both in turn.
             if number % 3 == 0:
                 hearth.wait_server_replaced(hearth.kill_server())

@@ -105,6 +105,7 @@ impl fmt::Display for Cpu {
 }
 
 /// Parses `500ms`, `10s`, `1.5m`, `2h`, `1d`; a bare number is seconds, as in AWS's `Timeout`.
+/// To the millisecond: nothing finer is kept.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
     let fail = || refuse("a time", text, "a number with ms, s, m, h or d, like 500ms or 10s");
     let (number, unit) = split_number(text);
@@ -121,7 +122,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
     if seconds > 366.0 * 86_400.0 {
         return Err(fail());
     }
-    Ok(Duration::from_micros((seconds * 1e6).round() as u64))
+    Ok(Duration::from_millis((seconds * 1e3).round() as u64))
 }
 
 /// The shortest exact text that [`parse_duration`] reads back.
@@ -185,7 +186,9 @@ mod tests {
 
     #[test]
     fn durations_read_what_they_write() {
-        for (text, millis) in [("500ms", 500), ("10s", 10_000), ("3", 3_000), ("1.5m", 90_000), ("1d", 86_400_000)] {
+        for (text, millis) in
+            [("500ms", 500), ("10s", 10_000), ("3", 3_000), ("1.5m", 90_000), ("1d", 86_400_000), ("11.111111", 11_111)]
+        {
             let duration = parse_duration(text).unwrap();
             assert_eq!(duration.as_millis(), millis);
             assert_eq!(parse_duration(&show_duration(duration)), Ok(duration));
