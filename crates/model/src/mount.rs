@@ -155,7 +155,13 @@ impl FromStr for AllowedMount {
 
 impl fmt::Display for AllowedMount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.host, if self.writable { "" } else { ":ro" })
+        let end = match self.writable {
+            false => ":ro",
+            // Its name is no word about it.
+            true if self.host.as_str().ends_with(":ro") => "/",
+            true => "",
+        };
+        write!(f, "{}{end}", self.host)
     }
 }
 
@@ -229,6 +235,17 @@ mod tests {
             assert!(path.parse::<MountPath>().is_err(), "{path:?}");
         }
         assert_eq!("/mnt/a.b-c_1".parse::<MountPath>().unwrap().name(), "a.b-c_1");
+    }
+
+    #[test]
+    fn what_may_be_mounted_reads_what_it_writes() {
+        for (text, host, writable) in
+            [("/a/", "/a", true), ("/a:ro", "/a", false), ("/a:ro/", "/a:ro", true), ("/a:ro:ro", "/a:ro", false)]
+        {
+            let one: AllowedMount = text.parse().unwrap();
+            assert_eq!((one.host.as_str(), one.writable), (host, writable), "{text}");
+            assert_eq!(one.to_string().parse(), Ok(one), "{text}");
+        }
     }
 
     proptest! {
