@@ -3,6 +3,7 @@
 import os
 import time
 from collections import Counter
+from contextlib import ExitStack, contextmanager
 
 from harness import leaks, proc
 from harness.door import Door
@@ -36,23 +37,42 @@ def members(group):
         return set()
 
 
+@contextmanager
 def sandboxes(before, calm):
-    """What there is of sandboxes now, each with an identity that is never used again. `calm`: names of control groups that
-    are there without any."""
+    """What there is of sandboxes now, each with an identity that no other gets meanwhile. `calm`: names of control groups
+    that are there without any."""
     leaf = {group for group in groups(before) if os.path.basename(group[0]) not in calm}
     table = proc.everyone()
     pids = set().union(*map(members, leaf)) & set(table)
     spaces = {pid: proc.link(f"/proc/{pid}/ns/net") for pid in table}
     others = {space for pid, space in spaces.items() if pid not in pids}
-    return {
-        "processes": {table[pid].identity for pid in pids},
-        "control groups": leaf,
-        "network namespaces": {spaces[pid] for pid in pids} - others - {None},
-    }
+    with ExitStack() as held:
+        mine = set()
+        for pid in pids:
+            # Held open: the number of one that is gone is given to the next.
+            try:
+                held.callback(os.close, fd := os.open(f"/proc/{pid}/ns/net", os.O_RDONLY))
+            except OSError:
+                continue  # it ended
+            mine.add(f"net:[{os.fstat(fd).st_ino}]")
+        yield {
+            "processes": {table[pid].identity for pid in pids},
+            "control groups": leaf,
+            "network namespaces": mine - others,
+        }
 
 
-def enough(what):
-    return what if all(len(what[kind]) >= SANDBOXES for kind in ("processes", "control groups")) else None
+def enough(before, calm):
+    """Opens `sandboxes` once all are there."""
+
+    def look():
+        with ExitStack() as stack:
+            what = stack.enter_context(sandboxes(before, calm))
+            if all(len(found) >= SANDBOXES for found in what.values()):
+                return what, stack.pop_all()
+        return None
+
+    return until("all sandboxes", look, within=60)
 
 
 def still_there(what, before, mounts):
@@ -78,7 +98,7 @@ def test_of_killed_sandboxes_nothing_is_left(new_hearth, tmp_path):
     clean, counted = [], Counter()
     for number in range(ROUNDS):
         with Load(hearth, "nap", {}, clients=SANDBOXES + 4):
-            what = until("all sandboxes", lambda: enough(sandboxes(before, calm)), within=60)
+            what, held = enough(before, calm)
             # The server, the spawner, and both in turn.
             if number % 3 == 0:
                 hearth.wait_server_replaced(hearth.kill_server())
@@ -98,6 +118,7 @@ def test_of_killed_sandboxes_nothing_is_left(new_hearth, tmp_path):
             except AssertionError as error:
                 raise AssertionError(f"round {number}: {left}\n{error}") from error
             clean.append(time.monotonic() - begun)
+            held.close()
         counted.update({kind: len(found) for kind, found in what.items()})
         with Door(hearth) as door:
             assert door.invoke("echo", number).json() == number
