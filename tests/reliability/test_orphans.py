@@ -38,10 +38,10 @@ def members(group):
 
 
 @contextmanager
-def sandboxes(before, calm):
-    """What there is of sandboxes now, each with an identity that no other gets meanwhile. `calm`: names of control groups
-    that are there without any."""
-    leaf = {group for group in groups(before) if os.path.basename(group[0]) not in calm}
+def sandboxes(hearth, before):
+    """What there is of sandboxes now, each with an identity that no other gets meanwhile."""
+    ids = {one["instance"] for one in hearth.api.instances("nap")}
+    leaf = {group for group in groups(before) if os.path.basename(group[0]) in ids}
     table = proc.everyone()
     pids = set().union(*map(members, leaf)) & set(table)
     spaces = {pid: proc.link(f"/proc/{pid}/ns/net") for pid in table}
@@ -62,12 +62,12 @@ def sandboxes(before, calm):
         }
 
 
-def enough(before, calm):
+def enough(hearth, before):
     """Opens `sandboxes` once all are there."""
 
     def look():
         with ExitStack() as stack:
-            what = stack.enter_context(sandboxes(before, calm))
+            what = stack.enter_context(sandboxes(hearth, before))
             if all(len(found) >= SANDBOXES for found in what.values()):
                 return what, stack.pop_all()
         return None
@@ -91,14 +91,13 @@ def still_there(what, before, mounts):
 def test_of_killed_sandboxes_nothing_is_left(new_hearth, tmp_path):
     before = leaks.take()
     hearth = new_hearth(arguments=["--stems", "0"]).start()
-    calm = {os.path.basename(path) for path, _ in groups(before)}
     mounts = set(leaks.take().mounts)
     hearth.cli.deploy(write(tmp_path / "nap", NAP), "nap", "python3.11", "app.handler", max=SANDBOXES, memory="64MB")
     hearth.cli.deploy(write(tmp_path / "echo", ECHO), "echo", "python3.11", "app.handler")
     clean, counted = [], Counter()
     for number in range(ROUNDS):
         with Load(hearth, "nap", {}, clients=SANDBOXES + 4):
-            what, held = enough(before, calm)
+            what, held = enough(hearth, before)
             # The server, the spawner, and both in turn.
             if number % 3 == 0:
                 hearth.wait_server_replaced(hearth.kill_server())

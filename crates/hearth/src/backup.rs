@@ -18,6 +18,7 @@ use futures_util::stream;
 use model::{Fault, FaultCode, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use store::aside;
 use store::sqlite::{SqliteQueue, SqliteStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -89,10 +90,10 @@ impl Backups {
         self.queue.copy_into(&self.folder.join("queue.db")).await.map_err(|error| failed(&error))?;
         let key = self.store.copy_into(&self.folder, logs).await.map_err(|error| failed(&error))?;
         let folder = self.folder.clone();
-        let looked = tokio::task::spawn_blocking(move || contents(&folder, key)).await;
-        let contents = looked.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        let looked = aside::run("backup", move || contents(&folder, key)).await.flatten();
+        let contents = looked.map_err(|error| failed(&error))?;
         let (pieces, mut taken) = mpsc::channel(4);
-        tokio::task::spawn_blocking(move || send(&copies, &contents, pieces, turn));
+        aside::spawn("backup", move || send(&copies, &contents, pieces, turn)).map_err(|error| failed(&error))?;
         Ok(Body::from_stream(stream::poll_fn(move |cx| taken.poll_recv(cx))))
     }
 }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api_keys;
+pub mod aside;
 pub mod audit;
 pub mod companions;
 mod credentials;

@@ -39,6 +39,8 @@ pub fn run(args: BackupArgs) -> anyhow::Result<ExitCode> {
     if file.exists() {
         bail!(Usage(format!("{} is there already: choose another name", file.display())));
     }
+    // Those who call functions come first; where it is refused, it is a backup all the same.
+    let _ = store::aside::give_way();
     let client = Client::new(&args.connect)?;
     let path = format!("/api/v1/backup?logs={}", !args.without_logs);
     let mut response = client.checked(client.send(Method::GET, &path, &[], None, Some(LONGEST))?)?;

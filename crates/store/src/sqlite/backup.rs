@@ -110,7 +110,7 @@ pub fn check_database(file: &Path) -> Result<(), StoreError> {
 async fn copy_database(readers: &Arc<Readers>, file: &Path) -> Result<(), StoreError> {
     let file = file.to_owned();
     readers
-        .read(move |conn| {
+        .read_aside(move |conn| {
             let path =
                 file.to_str().ok_or_else(|| StoreError::Failed("the data directory's path is no text".into()))?;
             conn.execute("VACUUM INTO ?1", [path])?;

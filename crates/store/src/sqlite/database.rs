@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tokio::sync::Semaphore;
 
 use super::log_file;
-use crate::StoreError;
+use crate::{StoreError, aside};
 
 /// Pages of the log from which on it is written to the database: SQLite's own default.
 const CHECKPOINT: i32 = 1000;
@@ -209,12 +209,31 @@ impl Readers {
         let readers = self.clone();
         blocking(move || {
             let _slot = slot;
-            let conn = readers.take()?;
-            let answer = read(&conn);
-            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
-            answer
+            readers.with_one(read)
         })
         .await
+    }
+
+    /// As [`Readers::read`], for what takes long and has time.
+    pub async fn read_aside<T, F>(self: &Arc<Self>, read: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let slot = self.slots.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let readers = self.clone();
+        let work = move || {
+            let _slot = slot;
+            readers.with_one(read)
+        };
+        aside::run("read", work).await.map_err(|error| StoreError::Failed(error.to_string()))?
+    }
+
+    fn with_one<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let conn = self.take()?;
+        let answer = read(&conn);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        answer
     }
 
     fn take(&self) -> Result<Connection, StoreError> {

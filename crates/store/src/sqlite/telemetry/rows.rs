@@ -17,8 +17,9 @@ use crate::StoreError;
 pub(in crate::sqlite) const SCHEMA: Schema = Schema {
     file: "telemetry.db",
     application_id: 0x4845_4154, // HEAT
-    // The WAL is synced once a second, see `writer`; checkpoints are rarer than by default and cost less.
-    settings: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;
+    // The WAL is synced once a second, see `writer`; checkpoints are rarer than by default and cost less. Of the cache
+    // (KiB) whatever is given is used in the end: the kernel keeps the file in memory too.
+    settings: "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 4000;
         PRAGMA journal_size_limit = 67108864;",
     migrations: &[
         "
