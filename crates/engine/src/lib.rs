@@ -62,7 +62,7 @@ pub use flow::{Streamed, Streaming};
 pub use image::{ImageRun, Images, NoImages};
 pub use java::BOOTSTRAP as JAVA_BOOTSTRAP;
 pub use limits::EngineLimits;
-pub use runtime::{AGENT, Base as RuntimeBase, base as runtime_base};
+pub use runtime::{AGENT, Base as RuntimeBase, TASK_ROOT, base as runtime_base};
 pub use secrets::NoSecrets;
 pub use stems::StemView;
 pub use web::{ReplyBody, WebBody, WebCall};

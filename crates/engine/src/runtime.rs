@@ -30,7 +30,7 @@ const AGENT_HELLO: &str = "provided";
 /// Goes on from an image.
 pub const RESTORE: &str = "/var/runtime/hearth-restore";
 
-const TASK_ROOT: &str = "/var/task";
+pub const TASK_ROOT: &str = "/var/task";
 const RUNTIME_DIR: &str = "/var/runtime";
 
 /// Of the variables that an interpreter reads at its own start, those that may name files of the function, which a stem does not have when its interpreter starts.

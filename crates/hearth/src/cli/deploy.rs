@@ -325,7 +325,11 @@ impl DeployArgs {
                 contents.add_folder(&installed.folder, installed.inside)?;
                 told.push(installed.note.clone());
                 let _step = progress.step(&format!("packing {} files", contents.len()));
-                return packer.pack(&contents);
+                return match packer.pack(&contents) {
+                    // As a package without it would be: it is a gift, and no reason for a refusal.
+                    Err(_) if contents.leave_out_compiled() => packer.pack(&contents),
+                    packed => packed,
+                };
             }
         }
         if contents.len() == 0 {

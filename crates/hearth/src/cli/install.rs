@@ -76,9 +76,14 @@ impl Install<'_> {
         };
         let keep = !wanted.iter().any(refers);
         let python = Python::find(self.runtime)?;
-        let mut key = [b"pip", self.runtime.to_string().as_bytes(), python.tag().as_bytes(), text.as_bytes()]
-            .map(<[u8]>::to_vec)
-            .to_vec();
+        let mut key = [
+            b"pip, compiled".as_slice(),
+            self.runtime.to_string().as_bytes(),
+            python.tag().as_bytes(),
+            text.as_bytes(),
+        ]
+        .map(<[u8]>::to_vec)
+        .to_vec();
         key.extend(self.beside.map(|beside| beside.as_bytes().to_vec()));
         let mut count = match (wanted.len(), self.beside) {
             (0, Some(beside)) => beside.to_owned(),
@@ -119,7 +124,7 @@ impl Install<'_> {
             }
             // Launchers with this machine's interpreter in their first line: of no use in a function.
             fs::remove_dir_all(target.join("bin")).ok();
-            Ok(())
+            if python.exact { python.compile(target, step) } else { Ok(()) }
         })
     }
 
@@ -271,6 +276,19 @@ impl Python {
         let mut command = Command::new(&self.program);
         command.args(["-m", "pip"]);
         command
+    }
+
+    /// Compiles all there is, so that no cold start has to: an instance can keep nothing of what it compiles. A source that
+    /// changes is compiled anew, for what comes of it bears its hash (PEP 552), and where the same is installed twice, the
+    /// same comes of it.
+    fn compile(&self, folder: &Path, step: &Step) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.program);
+        command.args(["-m", "compileall", "-q", "-f", "-j", "0", "--invalidation-mode", "checked-hash"]);
+        command.arg("-s").arg(folder).args(["-p", engine::TASK_ROOT]).arg(folder).env("PYTHONHASHSEED", "0");
+        // It fails when one file is not of this version of the language, of which there are some in large packages: they
+        // fail when they are imported, as ever.
+        watch("compileall", &mut command, step)?;
+        Ok(())
     }
 
     /// For another version than its own, only wheels can be had.

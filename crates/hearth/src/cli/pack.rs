@@ -107,15 +107,31 @@ impl Contents {
         Ok(Self([(name.to_owned(), entry)].into()))
     }
 
-    /// Adds all of another folder below `inside`; what is there already stays.
+    /// Adds all of another folder below `inside`; what is there already stays. What was compiled comes along if there is
+    /// room: a package may have only so many files.
     pub fn add_folder(&mut self, folder: &Path, inside: &str) -> anyhow::Result<()> {
-        let mut added = Self::default();
-        let compiled = |path: &str, _: bool| path.ends_with(".pyc") || path.ends_with("__pycache__");
-        added.walk(folder, inside, &compiled).context("adding what was installed")?;
+        let read = |leave_out: &dyn Fn(&str, bool) -> bool| {
+            let mut all = Self::default();
+            all.walk(folder, inside, leave_out).map(|()| all)
+        };
+        // Where it goes folders are counted too.
+        let room = MOST_FILES * 3 / 4;
+        let whole = read(&|_, _| false).ok().filter(|all| self.len() + all.len() <= room);
+        let added = match whole {
+            Some(whole) => whole,
+            None => read(&|path, _| is_compiled(path)).context("adding what was installed")?,
+        };
         for (path, entry) in added.0 {
             self.0.entry(path).or_insert(entry);
         }
         Ok(())
+    }
+
+    /// Leaves out what can be had of the rest, and says whether there was any.
+    pub fn leave_out_compiled(&mut self) -> bool {
+        let before = self.len();
+        self.0.retain(|path, _| !is_compiled(path));
+        self.len() < before
     }
 
     pub fn len(&self) -> usize {
@@ -241,6 +257,10 @@ impl Packer {
     }
 }
 
+fn is_compiled(path: &str) -> bool {
+    path.ends_with(".pyc") || path.ends_with("__pycache__")
+}
+
 /// Reads a zip that was made elsewhere: its bytes, and the files in its root that tell what it is.
 pub fn open_zip(path: &Path) -> anyhow::Result<(Vec<u8>, RootFiles)> {
     let mut file = File::open(path).with_context(|| format!("reading {}", path.display()))?;
@@ -361,8 +381,11 @@ mod tests {
         write(own.path(), ".hearthignore", "*.md\n");
         write(deps.path(), "six.py", "theirs");
         write(deps.path(), "other.py", "theirs");
+        write(deps.path(), "__pycache__/other.cpython-311.pyc", "theirs");
         let mut contents = Contents::of_folder(own.path(), &["node_modules"]).unwrap();
         contents.add_folder(deps.path(), "").unwrap();
+        assert_eq!(contents.0.keys().collect::<Vec<_>>(), ["__pycache__/other.cpython-311.pyc", "other.py", "six.py"]);
+        assert!(contents.leave_out_compiled() && !contents.leave_out_compiled());
         assert_eq!(contents.0.keys().collect::<Vec<_>>(), ["other.py", "six.py"]);
         assert_eq!(contents.telling()["six.py"], "mine");
     }
