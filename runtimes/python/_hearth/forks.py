@@ -24,20 +24,26 @@ MODULES = """argparse base64 collections copy csv dataclasses datetime decimal e
     urllib.request uuid warnings weakref asyncio concurrent.futures contextlib enum gzip inspect pickle queue
     selectors xml.etree.ElementTree zipfile zoneinfo""".split()
 
+# Of these, what they do at a fork is about locks that another thread may hold: a fork server has none, and its copies hold no
+# lock. It writes to much that a copy would otherwise share. In an instance, when its function forks, all is as ever.
+LOCKED = ("concurrent.futures.thread", "logging", "threading")
+
 _library = None
+_copying = False  # true from before a copy is made until it has started anew
 _borrowed = ()  # what was imported for functions' sake only
 _tops = frozenset()  # the names by which functions may have modules of their own instead
 
 
 def serve():
     """Returns in every new instance."""
-    global _library
+    global _copying, _library
     try:
         _library = _prepare()
         from ctypes import pythonapi
     except Exception as e:
         _give_up("%s: %s" % (type(e).__name__, e))
     # What `os.fork` does before and after, and the native half does not: it copies the process with more than `fork` can.
+    _copying = True
     pythonapi.PyOS_BeforeFork()
     _library.hearth_fork_shed()
     _rehearse(pythonapi)
@@ -46,6 +52,7 @@ def serve():
     if made not in (INSTANCE, STEM):
         posix._exit(1)
     pythonapi.PyOS_AfterFork_Child()
+    _copying = False
     _start_anew()
     if made == STEM:
         _wait_alone()
@@ -110,6 +117,10 @@ def _start_anew():
 def _prepare():
     from . import stem
 
+    import os
+
+    register, posix.register_at_fork = posix.register_at_fork, _register_at_fork(posix.register_at_fork)
+    os.register_at_fork = posix.register_at_fork
     stem.warm_up()
     before = frozenset(sys.modules)
     for name in MODULES:
@@ -117,6 +128,7 @@ def _prepare():
             __import__(name)
         except ImportError:
             pass  # a distribution may leave out parts of the standard library
+    os.register_at_fork = posix.register_at_fork = register
     import ctypes
     import gc
 
@@ -125,6 +137,25 @@ def _prepare():
     gc.collect()
     gc.freeze()  # a collection in an instance need not look at what is there now, and so not copy it
     return library
+
+
+def _register_at_fork(register):
+    """The same, but that LOCKED modules hear of no copy."""
+
+    def registered(**hooks):
+        if sys._getframe(1).f_globals.get("__name__") in LOCKED:
+            hooks = {when: _unless_copying(hook) for when, hook in hooks.items()}
+        register(**hooks)
+
+    return registered
+
+
+def _unless_copying(hook):
+    def hears():
+        if not _copying:
+            hook()
+
+    return hears
 
 
 def _give_up(why):
