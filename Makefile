@@ -184,7 +184,7 @@ reliability-25: build $(VENV)/ready ## a heart that beats every 10 ms while the 
 	HEARTH_RELIABILITY_MIB=$${HEARTH_RELIABILITY_MIB:-200} $(LONG) tests/reliability/test_stalls.py
 
 soak: build $(VENV)/ready ## half load for SOAK_MINUTES (60): nothing that Hearth holds may grow
-	SOAK_MINUTES=$${SOAK_MINUTES:-60} $(LONG) tests/reliability/test_soak.py
+	SOAK_MINUTES=$${SOAK_MINUTES:-60} SOAK_RATE=$${SOAK_RATE:-150} $(LONG) tests/reliability/test_soak.py
 
 bench: build ## side-by-side speed, full; a table of all goals; within half an hour
 	cargo run --release --locked -p bench -- $(ARGS)

@@ -44,6 +44,11 @@ class Api:
         """How many sandboxes of that isolation are ready to become instances."""
         return sum(one["ready"] for one in self.get("/api/v1/instances")["stems"] if one["isolation"] == isolation)
 
+    def sandboxes(self):
+        """How many there are: instances, and stems that are ready or start."""
+        found = self.get("/api/v1/instances")
+        return len(found["instances"]) + sum(one["ready"] + one["starting"] for one in found["stems"])
+
     def invocations(self, function, limit=100):
         return rows(self.get(f"/api/v1/functions/{quote(function)}/invocations?limit={limit}"))
 

@@ -12,9 +12,10 @@ SHARE = 0.02
 
 @dataclass
 class Samples:
-    """`series`: (who, what) → [value]. Those count who lived all the time."""
+    """`series`: (who, what) → [value]. Those count who lived all the time. `sandboxes`: how many there were at each sample."""
 
     hearth: object
+    sandboxes: list = field(default_factory=list)
     series: dict = field(default_factory=dict)
     taken: int = 0
     names: dict = field(default_factory=dict)
@@ -34,6 +35,7 @@ class Samples:
             for name, value in (("kib", kib), ("descriptors", len(proc.descriptors(one.pid))), ("threads", threads)):
                 self._add((one.identity, name), value)
         self._add(("host", "cgroups"), len(leaks.take().cgroups))
+        self.sandboxes.append(self.hearth.api.sandboxes())
         self.taken += 1
 
     def _add(self, key, value):
@@ -69,15 +71,33 @@ def _kind(command):
     return words[0].rsplit("/", 1)[-1] if words else "?"
 
 
-def growth(values):
-    """From the floor of the third quarter to the floor of the last one. What comes and goes leaves the floor where it is."""
+def growth(values, sandboxes):
+    """From the floor of the third quarter to the floor of the last one. What comes and goes leaves the floor where it is.
+
+    Each sandbox has descriptors, threads and control groups, and how many there are changes with what is called: floors
+    are compared where as many were there, at the number that both quarters saw most of. Where no number was there in
+    both, the floors are compared as they are.
+    """
     quarter = len(values) // 4
-    return min(values[-quarter:]) - min(values[-2 * quarter : -quarter])
+    before, after = (_by_count(values[a:b], sandboxes[a:b]) for a, b in ((-2 * quarter, -quarter), (-quarter, None)))
+    both = before.keys() & after.keys()
+    if not both:
+        return min(values[-quarter:]) - min(values[-2 * quarter : -quarter])
+    count = max(both, key=lambda count: min(len(before[count]), len(after[count])))
+    return min(after[count]) - min(before[count])
 
 
-def leak(what, values):
+def _by_count(values, sandboxes):
+    """The values for each number of sandboxes."""
+    found = {}
+    for value, count in zip(values, sandboxes, strict=True):
+        found.setdefault(count, []).append(value)
+    return found
+
+
+def leak(what, values, sandboxes):
     """Whether it grew by more than it may."""
     allowed = ALLOWED[what]
     if what == "kib":
         allowed = max(allowed, SHARE * min(values))
-    return growth(values) > allowed
+    return growth(values, sandboxes) > allowed

@@ -1,7 +1,7 @@
 """Half load for long: everything that Hearth's own processes hold stays level.
 
 SOAK_MINUTES says how long (a quarter of a minute; `make soak`: 60), SOAK_RATE how many calls a second each of three
-functions gets (10). Beside them there are events, a schedule each minute, and a deploy each minute.
+functions gets (10; `make soak`: 150, which with the clients keeps two cores half busy). Beside them there are events, a schedule each minute, and a deploy each minute.
 """
 
 import os
@@ -23,7 +23,9 @@ SECONDS = MINUTES * 60
 # So short a run is still filling its caches: it shows that all of it works.
 LONG = MINUTES >= 5
 EVERY = min(10, SECONDS / 20)
-WEB = 'web = true\ncommand = ["python3", "server.py"]\nmemory = "256MB"\n'
+# Sandboxes at most: three functions of two instances, one of one, the web function's eight; and as many that stand ready.
+MOST = 30
+WEB = 'web = true\ncommand = ["python3", "server.py"]\nmemory = "256MB"\n[scale]\nmax = 8\n'
 
 
 class Again:
@@ -80,12 +82,12 @@ def test_under_half_load_for_long_everything_stays_level(new_hearth, tmp_path):
     whole = samples.whole()
     kinds = {name for name, _, _ in whole}
     print(f"\nsoak: {MINUTES:g} minutes, {samples.taken} samples; {sum(one.sent for one in offered.values())} calls, {pages.done} "
-          f"pages, {len(sent.kept)} events, {deploys.done} deploys")
+          f"pages, {len(sent.kept)} events, {deploys.done} deploys, {min(samples.sandboxes)} to {max(samples.sandboxes)} sandboxes")
     grown = []
     for name, what, values in sorted(whole, key=str):
-        line = f"{name} {what}: {values[0]} at first, {values[len(values) // 2]} half way, {values[-1]} at last, floor {growth(values):+d}"
+        line = f"{name} {what}: {values[0]} at first, {values[len(values) // 2]} half way, {values[-1]} at last, floor {growth(values, samples.sandboxes):+d}"
         print(f"  {line}")
-        if leak(what, values):
+        if leak(what, values, samples.sandboxes):
             grown.append(line)
     for one in offered.values():
         assert set(one.statuses) == {200} and not one.broken, (one.function, one.statuses, one.broken[:3])
@@ -95,4 +97,5 @@ def test_under_half_load_for_long_everything_stays_level(new_hearth, tmp_path):
     assert sent.kept and not sent.others, sent.others[:2]
     until("the last events to run", lambda: all(one["waiting"] == 0 for one in hearth.api.get("/api/v1/queue")["functions"]), within=30)
     assert {"server", "spawner"} <= kinds and samples.taken >= 4, (kinds, samples.taken)
+    assert max(samples.sandboxes) <= MOST, f"{max(samples.sandboxes)} sandboxes"
     assert not (LONG and grown), "it grows:\n  " + "\n  ".join(grown)
