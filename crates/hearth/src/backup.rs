@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::body::Bytes;
@@ -18,7 +20,7 @@ use futures_util::stream;
 use model::{Fault, FaultCode, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use store::aside;
+use store::aside::{self, Pace, Paced};
 use store::sqlite::{SqliteQueue, SqliteStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -30,6 +32,9 @@ pub const CONTENTS: &str = "backup.json";
 
 /// Bytes that are sent at once.
 const PIECE: usize = 64 * 1024;
+
+/// How fast they are sent at most, bytes a second. Others pay for it too: who serves connections, and who takes them.
+const RATE: u64 = 48 << 20;
 
 /// What a backup says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +111,7 @@ impl control::Backups for Backups {
 
 /// What the copies are.
 fn contents(folder: &Path, secret_key: String) -> io::Result<Contents> {
-    let mut files = Vec::new();
+    let (mut files, mut pace) = (Vec::new(), Pace::begin());
     let names = |kind: &str| -> io::Result<Vec<String>> {
         let entries = fs::read_dir(folder.join(kind))?;
         let names = entries.map(|entry| Ok(format!("{kind}/{}", entry?.file_name().to_string_lossy())));
@@ -117,7 +122,8 @@ fn contents(folder: &Path, secret_key: String) -> io::Result<Contents> {
     let databases = ["catalogue.db", "queue.db", "telemetry.db"].map(String::from).into_iter();
     let databases = databases.filter(|name| folder.join(name).exists());
     for path in databases.chain(names("packages")?).chain(names("objects")?) {
-        let (bytes, sha256) = digest(&mut File::open(folder.join(&path))?, &mut io::sink())?;
+        let (bytes, sha256) =
+            digest(&mut Paced { from: File::open(folder.join(&path))?, pace: &mut pace }, &mut io::sink())?;
         files.push(Entry { path, bytes, sha256 });
     }
     let hearth = env!("CARGO_PKG_VERSION").to_owned();
@@ -204,6 +210,7 @@ impl Write for Pipe {
             return Ok(());
         }
         let piece = Bytes::from(std::mem::take(&mut self.piece));
+        thread::sleep(Duration::from_nanos(piece.len() as u64 * 1_000_000_000 / RATE));
         self.pieces.blocking_send(Ok(piece)).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "nobody takes it"))
     }
 }

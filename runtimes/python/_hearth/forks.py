@@ -123,17 +123,19 @@ def _prepare():
     os.register_at_fork = posix.register_at_fork
     stem.warm_up()
     before = frozenset(sys.modules)
+    import ctypes
+
+    library = ctypes.PyDLL(__file__.rpartition("/")[0] + "/" + LIBRARY)
+    library.hearth_fork_arenas(ctypes.pythonapi.PyObject_SetArenaAllocator)
     for name in MODULES:
         try:
             __import__(name)
         except ImportError:
             pass  # a distribution may leave out parts of the standard library
     os.register_at_fork = posix.register_at_fork = register
-    import ctypes
     import gc
 
     _remember(before)
-    library = ctypes.PyDLL(__file__.rpartition("/")[0] + "/" + LIBRARY)
     gc.collect()
     gc.freeze()  # a collection in an instance need not look at what is there now, and so not copy it
     return library

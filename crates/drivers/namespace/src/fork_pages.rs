@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::fork_arenas::{self, HUGE};
+
 const PAGE: usize = 4096;
 /// Bits of an entry of `/proc/self/pagemap`.
 const PRESENT: u64 = 1 << 63;
@@ -20,6 +22,7 @@ struct Mapping {
     start: usize,
     end: usize,
     readable: bool,
+    writable: bool,
     private: bool,
     of_file: bool,
 }
@@ -38,6 +41,7 @@ impl Mapping {
             start: usize::from_str_radix(start, 16).ok()?,
             end: usize::from_str_radix(end, 16).ok()?,
             readable: rights.first() == Some(&b'r') && !kernels,
+            writable: rights.get(1) == Some(&b'w'),
             private: rights.get(3) == Some(&b'p'),
             of_file: name.starts_with('/'),
         })
@@ -88,6 +92,26 @@ pub fn shed() {
 pub fn hand_down() {
     for mapping in Mapping::all().iter().filter(|mapping| mapping.private && mapping.readable && mapping.of_file) {
         let _ = touch(mapping.start);
+    }
+    collapse();
+    fork_arenas::keep_small();
+}
+
+/// Has the kernel put its own memory together into pages of 2 MiB where nearly all of such a page is in use: a copy of the
+/// process then gets one entry for each instead of 512, and those that it never writes to cost it nothing more.
+fn collapse() {
+    let Ok(pagemap) = File::open("/proc/self/pagemap") else { return };
+    let own = |mapping: &&Mapping| mapping.private && mapping.writable && !mapping.of_file;
+    for mapping in Mapping::all().iter().filter(own) {
+        let pages = mapping.pages(&pagemap);
+        for start in (mapping.start.next_multiple_of(HUGE)..mapping.end).step_by(HUGE) {
+            let first = (start - mapping.start) / PAGE;
+            let Some(pages) = pages.get(first..first + HUGE / PAGE) else { break };
+            if pages.iter().filter(|entry| **entry & PRESENT != 0).count() * 4 >= pages.len() * 3 {
+                // SAFETY: what is there stays as it is, at the same place.
+                unsafe { libc::madvise(start as *mut libc::c_void, HUGE, libc::MADV_COLLAPSE) };
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use linux::{seccomp, split, sys};
 use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::child::{self, Rlimit};
+pub use crate::fork_arenas::AsPython;
 use crate::fork_pages;
 use crate::order::{self, Answer, Order};
 use crate::report::{Report, Step};

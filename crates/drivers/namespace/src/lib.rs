@@ -13,6 +13,7 @@
 //! are removed by the next start's [`Host::sweep`].
 
 mod child;
+mod fork_arenas;
 mod fork_pages;
 pub mod fork_server;
 mod fork_start;

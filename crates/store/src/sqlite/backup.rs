@@ -20,9 +20,13 @@ use super::database::Readers;
 use super::{SqliteQueue, SqliteStore};
 use super::{companions, functions};
 use crate::StoreError;
+use crate::aside::Pace;
 
 /// How often packages or objects may have gone between the copy of the catalogue and the links.
 const TRIES: u32 = 3;
+
+/// Operations of SQLite's machine between two looks at the clock: less than a tenth of a millisecond.
+const OPERATIONS: i32 = 100;
 
 impl SqliteStore {
     /// Copies all that there is of the store into an empty folder on the same file system; logs and records only if asked for.
@@ -113,7 +117,17 @@ async fn copy_database(readers: &Arc<Readers>, file: &Path) -> Result<(), StoreE
         .read_aside(move |conn| {
             let path =
                 file.to_str().ok_or_else(|| StoreError::Failed("the data directory's path is no text".into()))?;
-            conn.execute("VACUUM INTO ?1", [path])?;
+            let mut pace = Pace::begin();
+            conn.progress_handler(
+                OPERATIONS,
+                Some(move || {
+                    pace.rest();
+                    false
+                }),
+            )?;
+            let copied = conn.execute("VACUUM INTO ?1", [path]);
+            conn.progress_handler(0, None::<fn() -> bool>)?;
+            copied?;
             // What it is of: a vacuumed file has both, and it costs nothing to be sure.
             let mark = |conn: &Connection| conn.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0));
             let copy = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;

@@ -209,7 +209,7 @@ impl Readers {
         let readers = self.clone();
         blocking(move || {
             let _slot = slot;
-            readers.with_one(read)
+            readers.with_one(|conn| read(conn))
         })
         .await
     }
@@ -218,7 +218,7 @@ impl Readers {
     pub async fn read_aside<T, F>(self: &Arc<Self>, read: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let slot = self.slots.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let readers = self.clone();
@@ -229,9 +229,9 @@ impl Readers {
         aside::run("read", work).await.map_err(|error| StoreError::Failed(error.to_string()))?
     }
 
-    fn with_one<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let conn = self.take()?;
-        let answer = read(&conn);
+    fn with_one<T>(&self, read: impl FnOnce(&mut Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut conn = self.take()?;
+        let answer = read(&mut conn);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         answer
     }
