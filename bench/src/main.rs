@@ -8,6 +8,7 @@ mod arms;
 mod bare;
 mod baseline;
 mod cold;
+mod floor;
 mod goals;
 mod guest;
 mod hearth;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Some("noop") => noop::main(rest()).map(|()| true),
         Some("proxy") => proxy::main(rest()).map(|()| true),
         Some("guest") => guest::main().map(|()| true),
+        Some("floor") => floor::main(rest()).map(|()| true),
         Some("hog") => arms::tail::hog().map(|()| true),
         Some("--help" | "-h") => {
             print!("{USAGE}");

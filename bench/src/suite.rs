@@ -11,6 +11,7 @@ use anyhow::Context;
 use crate::arms;
 use crate::baseline::Baseline;
 use crate::cold;
+use crate::floor;
 use crate::goals::GOALS;
 use crate::guest::{self, WIRE};
 use crate::hearth::{Code, Folder, Hearth, IMPORTS, NAMESPACE, NODE, PYTHON, Setup};
@@ -39,7 +40,7 @@ type Run = fn(&mut Suite) -> anyhow::Result<Outcome>;
 
 /// In the order of the goals, as far as what they need allows.
 const ARMS: &[(&str, Run)] = &[
-    ("cold Python", |suite| suite.cold("cold-python", PYTHON)),
+    ("cold Python", |suite| floor::beside(suite.cold("cold-python", PYTHON)?, suite.cold_plan().pairs)),
     ("cold imports", |suite| suite.cold("cold-imports", IMPORTS)),
     ("cold Node", |suite| suite.cold("cold-node", NODE)),
     ("cold Python, stems", |suite| suite.stems("stem-python", PYTHON)),
